@@ -1,0 +1,71 @@
+//! Reading the `Cookie` header the way Better Auth's endpoints do.
+//!
+//! Source: better-call 1.x, cookies.ts, `parseCookies`; golden data in `tests/golden/get-session-cookie.json`
+//! (the column `parser_endpoint`) and `tests/golden/signed-cookies.json`.
+
+use std::borrow::Cow;
+
+use http::HeaderMap;
+use http::header::COOKIE;
+
+/// Every `name=value` pair of every `Cookie` line, in the order sent, values still encoded. HTTP/2 may split one header into
+/// several lines.
+pub fn pairs(headers: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8])> {
+    headers
+        .get_all(COOKIE)
+        .iter()
+        .flat_map(|line| line.as_bytes().split(|&b| b == b';'))
+        .filter_map(pair)
+}
+
+/// The first cookie called `name`, decoded. A later one of the same name never counts: a sibling domain can add it.
+pub fn find<'h>(headers: &'h HeaderMap, name: &str) -> Option<Cow<'h, [u8]>> {
+    pairs(headers)
+        .find(|(found, _)| *found == name.as_bytes())
+        .map(|(_, raw)| decode(raw))
+}
+
+fn pair(piece: &[u8]) -> Option<(&[u8], &[u8])> {
+    let equals = piece.iter().position(|&b| b == b'=')?;
+    let (name, value) = piece.split_at(equals);
+    Some((trim(name), trim(value.get(1..).unwrap_or_default())))
+}
+
+/// White space as JavaScript's `trim` sees it, as far as it can stand in a header as single bytes.
+fn trim(text: &[u8]) -> &[u8] {
+    let blank = |b: &u8| matches!(b, b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c);
+    let start = text.iter().position(|b| !blank(b)).unwrap_or(text.len());
+    let end = text.iter().rposition(|b| !blank(b)).map_or(start, |last| last + 1);
+    text.get(start..end).unwrap_or_default()
+}
+
+/// Takes the first and last letter off a value that begins with a quote (even when the last is none), then decodes percent
+/// escapes once; when any escape is broken, or the result is not UTF-8, the text stays as it is.
+pub fn decode(raw: &[u8]) -> Cow<'_, [u8]> {
+    let text = match raw {
+        [b'"', rest @ ..] => rest.get(..rest.len().saturating_sub(1)).unwrap_or_default(),
+        _ => raw,
+    };
+    percent_decode(text).unwrap_or(Cow::Borrowed(text))
+}
+
+/// Decodes percent escapes once. `None` when an escape is broken or the result is not UTF-8.
+pub fn percent_decode(text: &[u8]) -> Option<Cow<'_, [u8]>> {
+    if !text.contains(&b'%') {
+        return Some(Cow::Borrowed(text));
+    }
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((&first, tail)) = rest.split_first() {
+        if first != b'%' {
+            out.push(first);
+            rest = tail;
+            continue;
+        }
+        let [high, low, after @ ..] = tail else { return None };
+        let digit = |b: u8| char::from(b).to_digit(16).and_then(|d| u8::try_from(d).ok());
+        out.push(digit(*high)? << 4 | digit(*low)?);
+        rest = after;
+    }
+    std::str::from_utf8(&out).is_ok().then_some(Cow::Owned(out))
+}

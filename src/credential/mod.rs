@@ -1,0 +1,3 @@
+//! What a request presents, still unproven.
+
+pub mod cookies;

@@ -1,0 +1,17 @@
+//! Vestibule: an auth gateway in front of apps that use Better Auth.
+//!
+//! The way of a request: `server` makes a [`request::RequestView`], `gate` judges it (`route` finds what is asked for,
+//! `credential` what was presented, `session` who that is, `policy` whether it suffices), and `server` does what the verdict says.
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+pub mod credential;
+pub mod kind;
+pub mod policy;
+pub mod request;
+pub mod route;
+pub mod secret;
+pub mod session;
+pub mod time;
+
+pub mod store;

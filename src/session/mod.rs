@@ -1,0 +1,225 @@
+//! Better Auth's session record, who it proves to be, and how that is found out.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::time::UnixMs;
+
+pub mod cache;
+pub mod resolve;
+pub mod revocation;
+
+/// A session record with its user, as read from the app's own store.
+///
+/// Source of the fields: better-auth 1.4 to 1.7, tables `session` and `user` (and `member` with the organization plugin).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// `session.id`; integer and uuid ids as their text.
+    pub session_id: Box<str>,
+    /// `session.token`, as stored. Compared byte for byte with what was asked for, because some collations fold case.
+    pub token: crate::secret::Secret,
+    /// `session.expiresAt`.
+    pub expires_at: UnixMs,
+    /// `session.createdAt`, when the user signed in. Step-up counts from here.
+    pub created_at: Option<UnixMs>,
+    /// `session.updatedAt`.
+    pub updated_at: Option<UnixMs>,
+    /// `session.impersonatedBy` (admin plugin): the admin's user id.
+    pub impersonated_by: Option<Box<str>>,
+    /// `session.activeOrganizationId` (organization plugin).
+    pub organization_id: Option<Box<str>>,
+    /// `member.role` of the user in the active organization: a comma list.
+    pub organization_role: Option<Box<str>>,
+    /// `user.id` (equal to `session.userId`).
+    pub user_id: Box<str>,
+    /// `user.email`.
+    pub email: Option<Box<str>>,
+    /// `user.emailVerified`.
+    pub email_verified: bool,
+    /// `user.name`.
+    pub name: Option<Box<str>>,
+    /// `user.role` (admin plugin): a comma list.
+    pub role: Option<Box<str>>,
+    /// `user.banned` (admin plugin).
+    pub banned: bool,
+    /// `user.banExpires` (admin plugin).
+    pub ban_expires: Option<UnixMs>,
+}
+
+/// How the caller proved who they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Method {
+    /// The signed session cookie.
+    Session,
+}
+
+impl Method {
+    /// The word in `X-Auth-Method` and in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Session => "session",
+        }
+    }
+}
+
+/// Who a credential proved to be. Made only by resolving a credential.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Principal {
+    /// What the store said.
+    pub record: Record,
+    /// How it was proved.
+    pub method: Method,
+}
+
+/// What is known of a caller whose credential holds.
+#[derive(Clone, Debug)]
+pub enum Who {
+    /// The session was found (in memory or in the store) and is live.
+    Known(Arc<cache::Entry>),
+    /// Only the signature was checked (`freshness = "optimistic"`): proves that the app once issued it, and nothing else.
+    SignatureOnly,
+}
+
+/// Why a presented credential does not count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Rejection {
+    /// Not in the form the framework issues.
+    Malformed,
+    /// The signature is not ours.
+    BadSignature,
+    /// Validly signed, but the store has no such session.
+    Unknown {
+        /// The store itself said so, for this very request.
+        told_now: bool,
+    },
+    /// Validly signed, known, and past its expiry.
+    Expired {
+        /// The store itself said so, for this very request.
+        told_now: bool,
+    },
+    /// The user is banned (only with `enforce_bans`).
+    Banned,
+}
+
+impl Rejection {
+    /// The word in logs, metrics and `explain`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::BadSignature => "bad_signature",
+            Self::Unknown { .. } => "unknown",
+            Self::Expired { .. } => "expired",
+            Self::Banned => "banned",
+        }
+    }
+
+    /// Whether the store has said, itself and now, that a validly signed token is dead. Only then may a cookie be cleared.
+    pub const fn store_said_dead_now(self) -> bool {
+        matches!(
+            self,
+            Self::Unknown { told_now: true } | Self::Expired { told_now: true }
+        )
+    }
+}
+
+/// The outcome of looking a credential up. "We could not find out" is never "you may not".
+#[derive(Clone, Debug)]
+pub enum Resolution {
+    /// Nothing was presented.
+    Anonymous,
+    /// It holds.
+    Verified(Who),
+    /// It does not count.
+    Rejected(Rejection),
+    /// The store could not answer.
+    Unavailable,
+}
+
+/// How fresh an identity must be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Freshness {
+    /// The signature is good; no lookup.
+    Optimistic,
+    /// At most `cache_ttl` old.
+    #[default]
+    Cached,
+    /// The store, now.
+    Strict,
+}
+
+/// Why a store could not answer. The operator reads it in the log; clients never see it.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum SourceError {
+    /// It did not answer in time.
+    #[error("{source_name} did not answer in {waited:?}")]
+    Timeout {
+        /// Which source.
+        source_name: &'static str,
+        /// How long we waited.
+        waited: Duration,
+    },
+    /// It could not be reached, or the connection broke.
+    #[error("{source_name} cannot be reached: {cause}")]
+    Unreachable {
+        /// Which source.
+        source_name: &'static str,
+        /// The driver's words, free of secrets.
+        cause: String,
+    },
+    /// It answered something we cannot use.
+    #[error("{source_name} answered what we cannot read: {cause}")]
+    Garbage {
+        /// Which source.
+        source_name: &'static str,
+        /// What was wrong, free of secrets and row contents.
+        cause: String,
+    },
+    /// Too many lookups wait already.
+    #[error("{source_name} has too many lookups waiting ({waiting})")]
+    Busy {
+        /// Which source.
+        source_name: &'static str,
+        /// How many were waiting.
+        waiting: usize,
+    },
+}
+
+impl SourceError {
+    /// The operator's next step.
+    pub const fn advice(&self) -> &'static str {
+        match self {
+            Self::Timeout { .. } => "raise `sessions.timeout`, or look for slow queries on the session table",
+            Self::Unreachable { .. } => "check that the database runs and that `sessions.source` names it",
+            Self::Garbage { .. } => "run `vestibule check`, and map names under `[sessions.schema]` where they differ",
+            Self::Busy { .. } => "raise `sessions.connections`, or find out why the database is slow",
+        }
+    }
+
+    /// The label in metrics.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Timeout { .. } => "timeout",
+            Self::Unreachable { .. } => "unreachable",
+            Self::Garbage { .. } => "garbage",
+            Self::Busy { .. } => "busy",
+        }
+    }
+}
+
+/// A future in a box, as a trait object must return it. Only a cache miss pays for one.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Where sessions are looked up. Implemented by `store/`.
+pub trait Source: Send + Sync {
+    /// The word in logs and metrics (`sqlite`, `postgres`, `mysql`).
+    fn name(&self) -> &'static str;
+
+    /// Reads the session with this token and its user, whatever its expiry. `Ok(None)` means that the store answered and has
+    /// no such session, or that its user is gone. Answers within the deadline the source was built with.
+    fn find<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<Option<Record>, SourceError>>;
+
+    /// Whether the source answers at all (readiness).
+    fn ping(&self) -> BoxFuture<'_, Result<(), SourceError>>;
+}

@@ -1,0 +1,1 @@
+//! Revocations seen passing by.

@@ -1,0 +1,1 @@
+//! Where sessions are looked up: the app's own database.

@@ -1,0 +1,3 @@
+//! All tests that look at Vestibule from outside: one module per capability, one binary, one link.
+
+mod golden;
