@@ -26,8 +26,16 @@ mod tests {
     use super::*;
 
     const KINDS: &[Kind<()>] = &[
-        Kind { name: "one", about: "first", build: () },
-        Kind { name: "two", about: "second", build: () },
+        Kind {
+            name: "one",
+            about: "first",
+            build: (),
+        },
+        Kind {
+            name: "two",
+            about: "second",
+            build: (),
+        },
     ];
 
     #[test]

@@ -6,6 +6,7 @@
 #![warn(missing_docs)]
 
 pub mod credential;
+pub mod identity;
 pub mod kind;
 pub mod policy;
 pub mod request;
@@ -14,4 +15,6 @@ pub mod secret;
 pub mod session;
 pub mod time;
 
+pub mod server;
 pub mod store;
+pub mod telemetry;

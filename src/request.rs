@@ -59,7 +59,10 @@ impl Form {
 
     fn of(request: &RequestView<'_>) -> Self {
         let has = |name: &str| request.headers.contains_key(name);
-        if request.method == Method::OPTIONS && has("origin") && has("access-control-request-method") {
+        if request.method == Method::OPTIONS
+            && has("origin")
+            && has("access-control-request-method")
+        {
             return Self::Preflight;
         }
         if has("upgrade") {
@@ -74,8 +77,12 @@ impl Form {
             || has("x-nextjs-data")
             || request.target.is_next_data()
             || request.target.is_next_image()
-            || request.header("purpose").is_some_and(|v| v.contains("prefetch"))
-            || request.header("sec-purpose").is_some_and(|v| v.contains("prefetch"))
+            || request
+                .header("purpose")
+                .is_some_and(|v| v.contains("prefetch"))
+            || request
+                .header("sec-purpose")
+                .is_some_and(|v| v.contains("prefetch"))
         {
             return Self::Program;
         }
@@ -84,13 +91,22 @@ impl Form {
             Some("document" | "iframe" | "frame") => {}
             Some(_) => return Self::Program,
             None => {
-                if request.header("sec-fetch-mode").is_some_and(|mode| mode != "navigate") {
+                if request
+                    .header("sec-fetch-mode")
+                    .is_some_and(|mode| mode != "navigate")
+                {
                     return Self::Program;
                 }
-                if request.header("x-requested-with").is_some_and(|v| v.eq_ignore_ascii_case("XMLHttpRequest")) {
+                if request
+                    .header("x-requested-with")
+                    .is_some_and(|v| v.eq_ignore_ascii_case("XMLHttpRequest"))
+                {
                     return Self::Program;
                 }
-                if !request.header("accept").is_some_and(|accept| accept.contains("text/html")) {
+                if !request
+                    .header("accept")
+                    .is_some_and(|accept| accept.contains("text/html"))
+                {
                     return Self::Program;
                 }
             }

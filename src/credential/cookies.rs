@@ -35,7 +35,10 @@ fn pair(piece: &[u8]) -> Option<(&[u8], &[u8])> {
 fn trim(text: &[u8]) -> &[u8] {
     let blank = |b: &u8| matches!(b, b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c);
     let start = text.iter().position(|b| !blank(b)).unwrap_or(text.len());
-    let end = text.iter().rposition(|b| !blank(b)).map_or(start, |last| last + 1);
+    let end = text
+        .iter()
+        .rposition(|b| !blank(b))
+        .map_or(start, |last| last + 1);
     text.get(start..end).unwrap_or_default()
 }
 
@@ -62,8 +65,14 @@ pub fn percent_decode(text: &[u8]) -> Option<Cow<'_, [u8]>> {
             rest = tail;
             continue;
         }
-        let [high, low, after @ ..] = tail else { return None };
-        let digit = |b: u8| char::from(b).to_digit(16).and_then(|d| u8::try_from(d).ok());
+        let [high, low, after @ ..] = tail else {
+            return None;
+        };
+        let digit = |b: u8| {
+            char::from(b)
+                .to_digit(16)
+                .and_then(|d| u8::try_from(d).ok())
+        };
         out.push(digit(*high)? << 4 | digit(*low)?);
         rest = after;
     }

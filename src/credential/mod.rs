@@ -1,3 +1,4 @@
 //! What a request presents, still unproven.
 
 pub mod cookies;
+pub mod names;

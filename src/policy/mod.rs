@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use crate::session::Freshness;
 
+pub mod redirect;
+
 /// What one route needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {

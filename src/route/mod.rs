@@ -1,9 +1,98 @@
 //! Which route a request asks for, by every reading of its target.
 
 use crate::policy::Rule;
-use crate::request::RequestView;
 
 pub mod target;
+
+/// All that decides which route a request asks for.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What the Next.js app is configured to.
+    pub nextjs: NextJs,
+    /// The routes written in the configuration, in file order.
+    pub routes: Vec<RouteSpec>,
+    /// The rule for everything else.
+    pub default: Rule,
+    /// Index of the upstream for everything else.
+    pub default_upstream: usize,
+    /// Better Auth's base path: always reachable.
+    pub auth_base_path: String,
+    /// Index of the upstream that serves it.
+    pub auth_upstream: usize,
+    /// The sign-in page's path, when it is on this origin: always reachable.
+    pub sign_in_path: Option<String>,
+    /// Also make the development server's hot-module paths reachable.
+    pub dev: bool,
+}
+
+/// The parts of `next.config` that change what a path means.
+#[derive(Clone, Debug, Default)]
+pub struct NextJs {
+    /// `basePath`.
+    pub base_path: String,
+    /// `i18n.locales`; the first is the default unless `default_locale` says otherwise.
+    pub locales: Vec<String>,
+    /// `i18n.defaultLocale`.
+    pub default_locale: Option<String>,
+    /// `trailingSlash`.
+    pub trailing_slash: bool,
+}
+
+/// One `[[route]]` as configured: several sources may share a rule.
+#[derive(Clone, Debug)]
+pub struct RouteSpec {
+    /// The sources of `path`.
+    pub sources: Vec<SourceSpec>,
+    /// Methods it is narrowed to; empty: all.
+    pub methods: Vec<http::Method>,
+    /// Hosts it is narrowed to, lower-case; empty: all.
+    pub hosts: Vec<String>,
+    /// Index of the upstream.
+    pub upstream: usize,
+    /// What it needs.
+    pub rule: Rule,
+    /// `cache = "app"`.
+    pub app_caches: bool,
+    /// Line in the configuration file, for messages.
+    pub line: Option<usize>,
+}
+
+/// One Next.js matcher source with its conditions.
+#[derive(Clone, Debug, Default)]
+pub struct SourceSpec {
+    /// As `config.matcher` takes it: `/account/:path*`.
+    pub source: String,
+    /// Line in the configuration file, for messages.
+    pub line: Option<usize>,
+    /// All must hold.
+    pub has: Vec<ConditionSpec>,
+    /// None may hold.
+    pub missing: Vec<ConditionSpec>,
+    /// `locale: false` takes the source literally against the path with its locale.
+    pub locale: bool,
+}
+
+/// One entry of `has` or `missing`.
+#[derive(Clone, Debug)]
+pub struct ConditionSpec {
+    /// What is looked at.
+    pub on: ConditionOn,
+    /// A JavaScript regular expression anchored at both ends; without it, presence with a value counts.
+    pub value: Option<String>,
+}
+
+/// What a condition looks at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConditionOn {
+    /// A header by name.
+    Header(String),
+    /// A cookie by name.
+    Cookie(String),
+    /// A query key.
+    Query(String),
+    /// The host.
+    Host,
+}
 
 /// One route: what matches it, where it goes, and what it needs.
 #[derive(Clone, Debug)]

@@ -190,10 +190,18 @@ impl SourceError {
     /// The operator's next step.
     pub const fn advice(&self) -> &'static str {
         match self {
-            Self::Timeout { .. } => "raise `sessions.timeout`, or look for slow queries on the session table",
-            Self::Unreachable { .. } => "check that the database runs and that `sessions.source` names it",
-            Self::Garbage { .. } => "run `vestibule check`, and map names under `[sessions.schema]` where they differ",
-            Self::Busy { .. } => "raise `sessions.connections`, or find out why the database is slow",
+            Self::Timeout { .. } => {
+                "raise `sessions.timeout`, or look for slow queries on the session table"
+            }
+            Self::Unreachable { .. } => {
+                "check that the database runs and that `sessions.source` names it"
+            }
+            Self::Garbage { .. } => {
+                "run `vestibule check`, and map names under `[sessions.schema]` where they differ"
+            }
+            Self::Busy { .. } => {
+                "raise `sessions.connections`, or find out why the database is slow"
+            }
         }
     }
 

@@ -16,7 +16,8 @@ pub fn folder() -> PathBuf {
 /// Reads one vector file.
 pub fn load(file: &str) -> Value {
     let path = folder().join(file);
-    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let text = std::fs::read_to_string(&path)
+        .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
@@ -31,7 +32,12 @@ pub struct Tally {
 impl Tally {
     /// A tally over a file that holds `found` cases.
     pub fn new(file: &'static str, found: usize) -> Self {
-        Self { file, found, run: 0, failed: Vec::new() }
+        Self {
+            file,
+            found,
+            run: 0,
+            failed: Vec::new(),
+        }
     }
 
     /// Counts one case; an `Err` says what was wrong with it.
@@ -53,7 +59,16 @@ impl Tally {
         );
         let _ = std::io::stderr().write_all(line.as_bytes());
         assert!(self.found > 0, "{}: no cases found", self.file);
-        assert_eq!(self.run, self.found, "{}: not every case was run", self.file);
-        assert!(self.failed.is_empty(), "{}:\n{}", self.file, self.failed.join("\n"));
+        assert_eq!(
+            self.run, self.found,
+            "{}: not every case was run",
+            self.file
+        );
+        assert!(
+            self.failed.is_empty(),
+            "{}:\n{}",
+            self.file,
+            self.failed.join("\n")
+        );
     }
 }
