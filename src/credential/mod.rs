@@ -2,3 +2,4 @@
 
 pub mod cookies;
 pub mod names;
+pub mod secrets;
