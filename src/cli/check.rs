@@ -37,12 +37,19 @@ impl Check {
             return Ok(code);
         }
         world.complain(&problems.render(world.style()));
-        let errors = problems.iter().filter(|p| p.severity() == config::Severity::Error).count();
+        let errors = problems
+            .iter()
+            .filter(|p| p.severity() == config::Severity::Error)
+            .count();
         let summary = match (errors, problems.len() - errors) {
             (0, 0) => "no problems".to_owned(),
             (0, warnings) => format!("usable, {}", counted(warnings, "warning")),
             (errors, 0) => counted(errors, "error"),
-            (errors, warnings) => format!("{}, {}", counted(errors, "error"), counted(warnings, "warning")),
+            (errors, warnings) => format!(
+                "{}, {}",
+                counted(errors, "error"),
+                counted(warnings, "warning")
+            ),
         };
         world.say(&format!("{}: {summary}\n", file.display()));
         Ok(code)

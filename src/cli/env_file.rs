@@ -38,7 +38,19 @@ mod tests {
     fn lines_are_read_as_node_reads_them() {
         let text = "# note\nA=1\nexport B = \"two words\" # why\nC='x#y'\nD=a#b # c\n\nnot a line\nA=2\nE=\n";
         let pairs = parse(text);
-        let read: Vec<(&str, &str)> = pairs.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
-        assert_eq!(read, [("B", "two words"), ("C", "x#y"), ("D", "a#b"), ("A", "2"), ("E", "")]);
+        let read: Vec<(&str, &str)> = pairs
+            .iter()
+            .map(|(n, v)| (n.as_str(), v.as_str()))
+            .collect();
+        assert_eq!(
+            read,
+            [
+                ("B", "two words"),
+                ("C", "x#y"),
+                ("D", "a#b"),
+                ("A", "2"),
+                ("E", "")
+            ]
+        );
     }
 }

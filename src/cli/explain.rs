@@ -106,8 +106,19 @@ impl Explanation {
             // Formatting into a string cannot fail.
             let _ = writeln!(out, "{name:<12}{value}");
         };
-        row("request", &format!("{} {} on {} ({})", self.method, self.target, self.host, self.kind));
-        let others: Vec<&str> = self.readings.iter().map(String::as_str).filter(|r| *r != self.target).collect();
+        row(
+            "request",
+            &format!(
+                "{} {} on {} ({})",
+                self.method, self.target, self.host, self.kind
+            ),
+        );
+        let others: Vec<&str> = self
+            .readings
+            .iter()
+            .map(String::as_str)
+            .filter(|r| *r != self.target)
+            .collect();
         if !others.is_empty() {
             row("also read", &others.join("  "));
         }
@@ -123,7 +134,10 @@ impl Explanation {
         let answer = match (self.status, &self.location) {
             (Some(status), Some(location)) => format!(": {status} to {location}"),
             (Some(status), None) => format!(": {status}"),
-            (None, _) => self.upstream.as_ref().map_or_else(String::new, |name| format!(": on to `{name}`")),
+            (None, _) => self
+                .upstream
+                .as_ref()
+                .map_or_else(String::new, |name| format!(": on to `{name}`")),
         };
         row("verdict", &format!("{}{answer}", self.verdict));
         for (name, value) in &self.stamped {
@@ -165,7 +179,12 @@ impl Explanation {
             "unavailable" => "So it is asked to try again shortly.",
             _ => "So it is refused: its target can be read in ways that contradict each other.",
         };
-        [needs, session, outcome].iter().filter(|s| !s.is_empty()).copied().collect::<Vec<_>>().join(" ")
+        [needs, session, outcome]
+            .iter()
+            .filter(|s| !s.is_empty())
+            .copied()
+            .collect::<Vec<_>>()
+            .join(" ")
     }
 }
 
@@ -191,7 +210,11 @@ impl Explain {
         } else {
             world.say(&explanation.to_text());
         }
-        Ok(if self.exit_code && !explanation.is_allowed() { REFUSED } else { DONE })
+        Ok(if self.exit_code && !explanation.is_allowed() {
+            REFUSED
+        } else {
+            DONE
+        })
     }
 
     /// The request the arguments describe.
@@ -216,22 +239,45 @@ impl Explain {
             _ => (String::new(), self.url.as_str()),
         };
         let target = target.split('#').next().unwrap_or_default();
-        let target = if target.is_empty() || target.starts_with('?') { format!("/{target}") } else { target.to_owned() };
+        let target = if target.is_empty() || target.starts_with('?') {
+            format!("/{target}")
+        } else {
+            target.to_owned()
+        };
         if !target.starts_with('/') {
-            return Err(usage("the address is neither a path nor a URL", "write `/admin` or `https://app.example.com/admin`"));
+            return Err(usage(
+                "the address is neither a path nor a URL",
+                "write `/admin` or `https://app.example.com/admin`",
+            ));
         }
         let mut headers = HeaderMap::new();
         for line in &self.header {
             // Not quoted in the message: it may hold a session.
-            let wrong = || usage("a header is not `NAME: VALUE`", "as in `-H 'accept: text/html'`");
+            let wrong = || {
+                usage(
+                    "a header is not `NAME: VALUE`",
+                    "as in `-H 'accept: text/html'`",
+                )
+            };
             let (name, value) = line.split_once(':').ok_or_else(wrong)?;
             let name = HeaderName::from_bytes(name.trim().as_bytes()).map_err(|_| wrong())?;
             let value = HeaderValue::from_str(value.trim()).map_err(|_| wrong())?;
             headers.append(name, value);
         }
-        let given = headers.get(http::header::HOST).and_then(|v| v.to_str().ok()).map(str::to_owned);
-        let public = || Url::parse(public_url).ok().and_then(|url| url.host_str().map(str::to_owned));
-        let host = if host.is_empty() { given.or_else(public).unwrap_or_default() } else { host };
+        let given = headers
+            .get(http::header::HOST)
+            .and_then(|v| v.to_str().ok())
+            .map(str::to_owned);
+        let public = || {
+            Url::parse(public_url)
+                .ok()
+                .and_then(|url| url.host_str().map(str::to_owned))
+        };
+        let host = if host.is_empty() {
+            given.or_else(public).unwrap_or_default()
+        } else {
+            host
+        };
         let host = host.to_ascii_lowercase();
         if let Ok(value) = HeaderValue::from_str(&host) {
             headers.insert(http::header::HOST, value);

@@ -41,7 +41,8 @@ impl Healthcheck {
                 }
             },
         };
-        let status = ask(address, &host, &target).map_err(|error| not_ready(format!("{address} does not answer: {error}")))?;
+        let status = ask(address, &host, &target)
+            .map_err(|error| not_ready(format!("{address} does not answer: {error}")))?;
         if status == 200 {
             world.say("ready\n");
             return Ok(DONE);
@@ -67,7 +68,12 @@ fn usage(message: &str, advice: &str) -> Failure {
 }
 
 fn from_admin(admin: Option<SocketAddr>) -> Result<(SocketAddr, String, String), Failure> {
-    let mut address = admin.ok_or_else(|| usage("the admin listener is off", "set `admin`, or ask elsewhere with `--url`"))?;
+    let mut address = admin.ok_or_else(|| {
+        usage(
+            "the admin listener is off",
+            "set `admin`, or ask elsewhere with `--url`",
+        )
+    })?;
     // "Everywhere" is an address to listen on, not one to ask.
     if address.ip().is_unspecified() {
         address.set_ip(match address.ip() {
@@ -79,8 +85,16 @@ fn from_admin(admin: Option<SocketAddr>) -> Result<(SocketAddr, String, String),
 }
 
 fn from_url(text: &str) -> Result<(SocketAddr, String, String), Failure> {
-    let wrong = || usage("`--url` wants a plain http address", "as in `--url http://127.0.0.1:8081/readyz`");
-    let url = Url::parse(text).ok().filter(|url| url.scheme() == "http").ok_or_else(wrong)?;
+    let wrong = || {
+        usage(
+            "`--url` wants a plain http address",
+            "as in `--url http://127.0.0.1:8081/readyz`",
+        )
+    };
+    let url = Url::parse(text)
+        .ok()
+        .filter(|url| url.scheme() == "http")
+        .ok_or_else(wrong)?;
     let host = url.host_str().ok_or_else(wrong)?;
     let port = url.port_or_known_default().ok_or_else(wrong)?;
     let name = host.trim_start_matches('[').trim_end_matches(']');
@@ -89,7 +103,11 @@ fn from_url(text: &str) -> Result<(SocketAddr, String, String), Failure> {
         .ok()
         .and_then(|mut all| all.next())
         .ok_or_else(|| not_ready(format!("{host} has no address")))?;
-    let path = if url.path() == "/" { "/readyz" } else { url.path() };
+    let path = if url.path() == "/" {
+        "/readyz"
+    } else {
+        url.path()
+    };
     let query = url.query().map(|q| format!("?{q}")).unwrap_or_default();
     Ok((address, format!("{host}:{port}"), format!("{path}{query}")))
 }
@@ -98,10 +116,16 @@ fn from_url(text: &str) -> Result<(SocketAddr, String, String), Failure> {
 fn ask(address: SocketAddr, host: &str, target: &str) -> std::io::Result<u16> {
     let end = Instant::now() + DEADLINE;
     let late = || std::io::Error::from(std::io::ErrorKind::TimedOut);
-    let left = || end.checked_duration_since(Instant::now()).filter(|d| !d.is_zero()).ok_or_else(late);
+    let left = || {
+        end.checked_duration_since(Instant::now())
+            .filter(|d| !d.is_zero())
+            .ok_or_else(late)
+    };
     let mut stream = TcpStream::connect_timeout(&address, DEADLINE)?;
     stream.set_write_timeout(Some(left()?))?;
-    write!(stream, "GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")?;
+    // In one piece: formatting straight into a socket sends a packet for every part.
+    let request = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
     let mut answer = Vec::new();
     let mut piece = [0; ANSWER_BYTES_MAX];
     while !answer.contains(&b'\n') && answer.len() < ANSWER_BYTES_MAX {

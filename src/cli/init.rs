@@ -50,7 +50,9 @@ impl Init {
         } else {
             options.create_new(true);
         }
-        let written = options.open(&path).and_then(|mut file| file.write_all(found.to_toml().as_bytes()));
+        let written = options
+            .open(&path)
+            .and_then(|mut file| file.write_all(found.to_toml().as_bytes()));
         written.map_err(|error| {
             let exists = error.kind() == std::io::ErrorKind::AlreadyExists;
             Failure {
@@ -76,7 +78,10 @@ impl Init {
             let _ = write!(all, " --env-file {}", self.app.join(file).display());
             all
         });
-        let _ = write!(said, "next:\n  vestibule check --config {out}{files}\n  vestibule serve --config {out}{files}\n");
+        let _ = write!(
+            said,
+            "next:\n  vestibule check --config {out}{files}\n  vestibule serve --config {out}{files}\n"
+        );
         world.say(&said);
         Ok(DONE)
     }
@@ -101,26 +106,40 @@ struct Findings {
 impl Findings {
     fn of(folder: &Path, app: &Path) -> Self {
         // The order in which Next.js lets them win.
-        let env_files: Vec<&'static str> = [".env.local", ".env"].into_iter().filter(|f| folder.join(f).is_file()).collect();
+        let env_files: Vec<&'static str> = [".env.local", ".env"]
+            .into_iter()
+            .filter(|f| folder.join(f).is_file())
+            .collect();
         let variables: Vec<(String, String)> = env_files
             .iter()
             .filter_map(|file| read_bounded(&folder.join(file), APP_FILE_BYTES_MAX).ok())
             .flat_map(|text| env_file::parse(&text))
             .collect();
-        let variable = |name: &str| variables.iter().find(|(n, v)| n == name && !v.is_empty()).map(|(_, v)| v.as_str());
+        let variable = |name: &str| {
+            variables
+                .iter()
+                .find(|(n, v)| n == name && !v.is_empty())
+                .map(|(_, v)| v.as_str())
+        };
         let json = |path: &str| -> Option<Value> {
             let text = read_bounded(&folder.join(path), APP_FILE_BYTES_MAX).ok()?;
             serde_json::from_str(&text).ok()
         };
         let package = json("package.json");
         let depends = |name: &str| {
-            ["dependencies", "devDependencies"]
-                .iter()
-                .any(|list| package.as_ref().and_then(|p| p.get(list)).and_then(|d| d.get(name)).is_some())
+            ["dependencies", "devDependencies"].iter().any(|list| {
+                package
+                    .as_ref()
+                    .and_then(|p| p.get(list))
+                    .and_then(|d| d.get(name))
+                    .is_some()
+            })
         };
         let mut notes = Vec::new();
         if package.is_some() && !depends("better-auth") {
-            notes.push("package.json does not list better-auth: is this the app's folder?".to_owned());
+            notes.push(
+                "package.json does not list better-auth: is this the app's folder?".to_owned(),
+            );
         }
         let routes = json(".next/routes-manifest.json");
         let files = json(".next/required-server-files.json");
@@ -129,13 +148,32 @@ impl Findings {
             notes.push("the app is not built, so base path, locales and trailing slash are taken to be Next's defaults".to_owned());
         }
         let setting = |name: &str| {
-            let config = files.as_ref().and_then(|f| f.get("config")).and_then(|c| c.get(name));
-            routes.as_ref().and_then(|r| r.get(name)).or(config).filter(|v| !v.is_null())
+            let config = files
+                .as_ref()
+                .and_then(|f| f.get("config"))
+                .and_then(|c| c.get(name));
+            routes
+                .as_ref()
+                .and_then(|r| r.get(name))
+                .or(config)
+                .filter(|v| !v.is_null())
         };
         let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
         let pages = pages(folder, &json);
-        let first = |wanted: &[&str]| wanted.iter().find(|page| pages.iter().any(|p| p == *page)).map(|page| (*page).to_owned());
-        let sign_in = first(&["/sign-in", "/login", "/signin", "/auth/sign-in", "/auth/login", "/auth/signin"]);
+        let first = |wanted: &[&str]| {
+            wanted
+                .iter()
+                .find(|page| pages.iter().any(|p| p == *page))
+                .map(|page| (*page).to_owned())
+        };
+        let sign_in = first(&[
+            "/sign-in",
+            "/login",
+            "/signin",
+            "/auth/sign-in",
+            "/auth/login",
+            "/auth/signin",
+        ]);
         if sign_in.is_none() {
             notes.push("no sign-in page was found: check `routes.sign_in`".to_owned());
         }
@@ -152,7 +190,14 @@ impl Findings {
             default_locale: text(setting("i18n").and_then(|i| i.get("defaultLocale"))),
             trailing_slash: trailing_slash(files.as_ref(), routes.as_ref()),
             sign_in: sign_in.unwrap_or_else(|| "/sign-in".to_owned()),
-            sign_up: first(&["/sign-up", "/register", "/signup", "/auth/sign-up", "/auth/register", "/auth/signup"]),
+            sign_up: first(&[
+                "/sign-up",
+                "/register",
+                "/signup",
+                "/auth/sign-up",
+                "/auth/register",
+                "/auth/signup",
+            ]),
             is_next,
             env_files,
             notes,
@@ -173,11 +218,22 @@ impl Findings {
                 "# What people type. Taken from BETTER_AUTH_URL: once the gateway is in front, it must be the gateway's address.\npublic_url = {}",
                 quoted(url)
             ),
-            None => writeln!(out, "# What people type.\npublic_url = \"http://localhost:8080\""),
+            None => writeln!(
+                out,
+                "# What people type.\npublic_url = \"http://localhost:8080\""
+            ),
         };
         out.push_str("\n[upstream]\n# Where the app listens.\nurl = \"http://127.0.0.1:3000\"\n");
-        let _ = write!(out, "\n[better_auth]\nbase_path = \"/api/auth\"\n{}\n", self.secret);
-        let _ = write!(out, "\n[sessions]\n{}\n# How long someone signed out elsewhere may keep access.\ncache_ttl = \"30s\"\n", self.source);
+        let _ = write!(
+            out,
+            "\n[better_auth]\nbase_path = \"/api/auth\"\n{}\n",
+            self.secret
+        );
+        let _ = write!(
+            out,
+            "\n[sessions]\n{}\n# How long someone signed out elsewhere may keep access.\ncache_ttl = \"30s\"\n",
+            self.source
+        );
         if self.is_next {
             let locales: Vec<String> = self.locales.iter().map(|l| quoted(l)).collect();
             let _ = write!(
@@ -186,7 +242,11 @@ impl Findings {
                 quoted(&self.base_path),
                 locales.join(", ")
             );
-            if let Some(locale) = self.default_locale.as_ref().filter(|l| self.locales.contains(l)) {
+            if let Some(locale) = self
+                .default_locale
+                .as_ref()
+                .filter(|l| self.locales.contains(l))
+            {
                 let _ = writeln!(out, "default_locale = {}", quoted(locale));
             }
             let _ = writeln!(out, "trailing_slash = {}", self.trailing_slash);
@@ -198,7 +258,11 @@ impl Findings {
         );
         out.push_str("\n[[route]]\npath = \"/\"\nrule = \"optional\"\n");
         if let Some(page) = &self.sign_up {
-            let _ = write!(out, "\n[[route]]\n# Those who are signed in already are sent to `signed_in_home`.\npath = {}\nrule = \"guest\"\n", quoted(page));
+            let _ = write!(
+                out,
+                "\n[[route]]\n# Those who are signed in already are sent to `signed_in_home`.\npath = {}\nrule = \"guest\"\n",
+                quoted(page)
+            );
         }
         out.push_str("\n# [[route]]\n# path = \"/admin/:path*\"\n# rule = { role = [\"admin\"], freshness = \"strict\" }\n");
         out
@@ -207,16 +271,22 @@ impl Findings {
 
 fn origin(text: &str) -> Option<String> {
     let url = Url::parse(text).ok()?;
-    let fine = matches!(url.scheme(), "http" | "https") && url.has_host() && url.username().is_empty() && url.password().is_none();
+    let fine = matches!(url.scheme(), "http" | "https")
+        && url.has_host()
+        && url.username().is_empty()
+        && url.password().is_none();
     fine.then(|| url.origin().ascii_serialization())
 }
 
 /// The lines that name the secret, without it.
 fn secret<'v>(variable: &impl Fn(&str) -> Option<&'v str>, notes: &mut Vec<String>) -> String {
     if variable("BETTER_AUTH_SECRETS").is_some() {
-        return "# The secrets come from the variable BETTER_AUTH_SECRETS, as in the app.".to_owned();
+        return "# The secrets come from the variable BETTER_AUTH_SECRETS, as in the app."
+            .to_owned();
     }
-    let name = ["BETTER_AUTH_SECRET", "AUTH_SECRET"].into_iter().find(|name| variable(name).is_some());
+    let name = ["BETTER_AUTH_SECRET", "AUTH_SECRET"]
+        .into_iter()
+        .find(|name| variable(name).is_some());
     if name.is_none() {
         notes.push("no secret was found in .env: set BETTER_AUTH_SECRET to the app's".to_owned());
     }
@@ -227,19 +297,34 @@ fn secret<'v>(variable: &impl Fn(&str) -> Option<&'v str>, notes: &mut Vec<Strin
 }
 
 /// The lines that say where the sessions are, without a password.
-fn source<'v>(variable: &impl Fn(&str) -> Option<&'v str>, folder: &Path, app: &Path, notes: &mut Vec<String>) -> String {
+fn source<'v>(
+    variable: &impl Fn(&str) -> Option<&'v str>,
+    folder: &Path,
+    app: &Path,
+    notes: &mut Vec<String>,
+) -> String {
     const COMMENT: &str = "# Where the app keeps its sessions.\n";
     if variable("DATABASE_URL").is_some() {
         return format!("{COMMENT}source = {{ env = \"DATABASE_URL\" }}");
     }
     let databases = databases(folder);
     if databases.len() > 1 {
-        notes.push(format!("several databases were found, and the first taken: {}", databases.join(", ")));
+        notes.push(format!(
+            "several databases were found, and the first taken: {}",
+            databases.join(", ")
+        ));
     }
     if let Some(name) = databases.first() {
         let path = app.join(name);
-        let path = path.strip_prefix(".").unwrap_or(&path).display().to_string();
-        return format!("{COMMENT}source = {}", toml::Value::from(format!("sqlite:{path}")));
+        let path = path
+            .strip_prefix(".")
+            .unwrap_or(&path)
+            .display()
+            .to_string();
+        return format!(
+            "{COMMENT}source = {}",
+            toml::Value::from(format!("sqlite:{path}"))
+        );
     }
     notes.push("no database was found: set DATABASE_URL to the app's".to_owned());
     format!("{COMMENT}source = {{ env = \"DATABASE_URL\" }}")
@@ -266,12 +351,20 @@ fn databases(folder: &Path) -> Vec<String> {
 /// Source: next 14 to 16, `required-server-files.json` (`config.trailingSlash`), else the internal redirect in
 /// `routes-manifest.json`, which leads either to or away from the slash.
 fn trailing_slash(files: Option<&Value>, routes: Option<&Value>) -> bool {
-    let said = files.and_then(|f| f.get("config")).and_then(|c| c.get("trailingSlash")).and_then(Value::as_bool);
+    let said = files
+        .and_then(|f| f.get("config"))
+        .and_then(|c| c.get("trailingSlash"))
+        .and_then(Value::as_bool);
     said.unwrap_or_else(|| {
-        let redirects = routes.and_then(|r| r.get("redirects")).and_then(Value::as_array);
+        let redirects = routes
+            .and_then(|r| r.get("redirects"))
+            .and_then(Value::as_array);
         redirects.into_iter().flatten().any(|redirect| {
             let internal = redirect.get("internal").and_then(Value::as_bool) == Some(true);
-            let to = redirect.get("destination").and_then(Value::as_str).unwrap_or_default();
+            let to = redirect
+                .get("destination")
+                .and_then(Value::as_str)
+                .unwrap_or_default();
             internal && to.len() > 1 && to.ends_with('/')
         })
     })
@@ -280,7 +373,11 @@ fn trailing_slash(files: Option<&Value>, routes: Option<&Value>) -> bool {
 /// Paths of pages: from the build, else from the folders of the source.
 fn pages(folder: &Path, json: &impl Fn(&str) -> Option<Value>) -> Vec<String> {
     if let Some(Value::Object(built)) = json(".next/app-path-routes-manifest.json") {
-        return built.values().filter_map(Value::as_str).map(str::to_owned).collect();
+        return built
+            .values()
+            .filter_map(Value::as_str)
+            .map(str::to_owned)
+            .collect();
     }
     let mut pages = Vec::new();
     for root in ["app", "src/app", "pages", "src/pages"] {
@@ -305,11 +402,17 @@ fn walk(folder: &Path, path: &str, depth: usize, pages: &mut Vec<String>) {
         if depth > DEPTH_MAX || pages.len() > PAGES_MAX {
             return;
         }
-        let Ok(kind) = entry.file_type() else { continue };
+        let Ok(kind) = entry.file_type() else {
+            continue;
+        };
         // Groups in brackets are no part of the path.
         let grouped = name.starts_with('(') && name.ends_with(')');
         if kind.is_dir() {
-            let below = if grouped { path.to_owned() } else { format!("{path}/{name}") };
+            let below = if grouped {
+                path.to_owned()
+            } else {
+                format!("{path}/{name}")
+            };
             walk(&entry.path(), &below, depth + 1, pages);
         } else if let Some((stem, "tsx" | "ts" | "jsx" | "js")) = name.rsplit_once('.') {
             pages.push(match stem {

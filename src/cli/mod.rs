@@ -101,7 +101,12 @@ pub struct Failure {
 
 /// An auth gateway in front of apps that use Better Auth.
 #[derive(Debug, Parser)]
-#[command(name = "vestibule", version, disable_help_subcommand = true, after_help = "Example:\n  vestibule init && vestibule check --env-file .env && vestibule serve --env-file .env\n\nExit codes: 0 done, 1 problems found, 2 usage or configuration, 3 a dependency cannot be reached, 4 refused (explain --exit-code)")]
+#[command(
+    name = "vestibule",
+    version,
+    disable_help_subcommand = true,
+    after_help = "Example:\n  vestibule init && vestibule check --env-file .env && vestibule serve --env-file .env\n\nExit codes: 0 done, 1 problems found, 2 usage or configuration, 3 a dependency cannot be reached, 4 refused (explain --exit-code)"
+)]
 pub struct Arguments {
     /// What to do.
     #[command(subcommand)]
@@ -112,19 +117,29 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the gateway.
-    #[command(after_help = "Example:\n  vestibule serve --config vestibule.toml\n  vestibule serve --set sessions.cache_ttl=5s --set log.level=debug")]
+    #[command(
+        after_help = "Example:\n  vestibule serve --config vestibule.toml\n  vestibule serve --set sessions.cache_ttl=5s --set log.level=debug"
+    )]
     Serve(serve::Serve),
     /// Tell every problem of the configuration, with line and advice.
-    #[command(after_help = "Example:\n  vestibule check --config vestibule.toml\n  vestibule check --schema > vestibule.schema.json\n\nExit codes: 0 usable (warnings allowed), 1 problems found, 2 the file cannot be read")]
+    #[command(
+        after_help = "Example:\n  vestibule check --config vestibule.toml\n  vestibule check --schema > vestibule.schema.json\n\nExit codes: 0 usable (warnings allowed), 1 problems found, 2 the file cannot be read"
+    )]
     Check(check::Check),
     /// Tell what the gateway would do with one request, and why.
-    #[command(after_help = "Example:\n  vestibule explain GET /admin/users -H 'accept: text/html'\n  vestibule explain --json --exit-code POST https://app.example.com/api/orders")]
+    #[command(
+        after_help = "Example:\n  vestibule explain GET /admin/users -H 'accept: text/html'\n  vestibule explain --json --exit-code POST https://app.example.com/api/orders"
+    )]
     Explain(explain::Explain),
     /// Write a configuration for an app, from its `.env` and its build.
-    #[command(after_help = "Example:\n  vestibule init --app .\n  vestibule init --app ../shop --output config/vestibule.toml --force")]
+    #[command(
+        after_help = "Example:\n  vestibule init --app .\n  vestibule init --app ../shop --output config/vestibule.toml --force"
+    )]
     Init(init::Init),
     /// Ask a running gateway whether it is ready, for containers.
-    #[command(after_help = "Example:\n  vestibule healthcheck --config vestibule.toml\n  vestibule healthcheck --url http://127.0.0.1:8081/readyz\n\nExit codes: 0 ready, 2 usage or configuration, 3 not ready or not reachable")]
+    #[command(
+        after_help = "Example:\n  vestibule healthcheck --config vestibule.toml\n  vestibule healthcheck --url http://127.0.0.1:8081/readyz\n\nExit codes: 0 ready, 2 usage or configuration, 3 not ready or not reachable"
+    )]
     Healthcheck(healthcheck::Healthcheck),
     /// Tell which version this is.
     #[command(after_help = "Example:\n  vestibule version --json")]
@@ -190,11 +205,13 @@ impl Given {
     /// When the file, or one of the files with variables, cannot be read; what is wrong inside it is in the result.
     pub fn load(&self, world: &World<'_>, edges: Edges) -> Result<Read, Failure> {
         let path = self.file(world);
-        let text = read_bounded(&world.path(&path), config::FILE_BYTES_MAX).map_err(|error| Failure {
-            message: format!("{} cannot be read: {error}", path.display()),
-            advice: "name the file with `--config FILE`, or write one with `vestibule init`".into(),
-            code: USAGE,
-        })?;
+        let text =
+            read_bounded(&world.path(&path), config::FILE_BYTES_MAX).map_err(|error| Failure {
+                message: format!("{} cannot be read: {error}", path.display()),
+                advice: "name the file with `--config FILE`, or write one with `vestibule init`"
+                    .into(),
+                code: USAGE,
+            })?;
         let environment = self.environment(world)?;
         let overrides = self.overrides()?;
         let folder = world.folder.clone();
@@ -213,7 +230,11 @@ impl Given {
     ///
     /// # Errors
     /// When it cannot be used; that has been told already.
-    pub fn load_or_tell(&self, world: &mut World<'_>, edges: Edges) -> Result<Result<Loaded, u8>, Failure> {
+    pub fn load_or_tell(
+        &self,
+        world: &mut World<'_>,
+        edges: Edges,
+    ) -> Result<Result<Loaded, u8>, Failure> {
         let style = world.style();
         match self.load(world, edges)? {
             Ok(loaded) => {
@@ -232,7 +253,11 @@ impl Given {
         if let Some(path) = &self.config {
             return path.clone();
         }
-        if let Some(path) = world.environment.get("VESTIBULE_CONFIG").filter(|p| !p.is_empty()) {
+        if let Some(path) = world
+            .environment
+            .get("VESTIBULE_CONFIG")
+            .filter(|p| !p.is_empty())
+        {
             return PathBuf::from(path);
         }
         let [first, second] = DEFAULT_FILES.map(PathBuf::from);
@@ -245,11 +270,14 @@ impl Given {
     fn environment(&self, world: &World<'_>) -> Result<BTreeMap<String, String>, Failure> {
         let mut all = world.environment.clone();
         for path in &self.env_file {
-            let text = read_bounded(&world.path(path), config::FILE_BYTES_MAX).map_err(|error| Failure {
-                message: format!("{} cannot be read: {error}", path.display()),
-                advice: "name a file with lines NAME=VALUE".into(),
-                code: USAGE,
-            })?;
+            let text =
+                read_bounded(&world.path(path), config::FILE_BYTES_MAX).map_err(|error| {
+                    Failure {
+                        message: format!("{} cannot be read: {error}", path.display()),
+                        advice: "name a file with lines NAME=VALUE".into(),
+                        code: USAGE,
+                    }
+                })?;
             for (name, value) in env_file::parse(&text) {
                 all.entry(name).or_insert(value);
             }
@@ -288,8 +316,12 @@ pub fn read_bounded(path: &Path, bytes_max: usize) -> std::io::Result<String> {
     use std::io::Read as _;
     let file = std::fs::File::open(path)?;
     let mut text = String::new();
-    file.take(u64::try_from(bytes_max).unwrap_or(u64::MAX).saturating_add(1))
-        .read_to_string(&mut text)?;
+    file.take(
+        u64::try_from(bytes_max)
+            .unwrap_or(u64::MAX)
+            .saturating_add(1),
+    )
+    .read_to_string(&mut text)?;
     Ok(text)
 }
 
