@@ -52,21 +52,29 @@ impl Gate {
     pub async fn judge(&self, request: &RequestView<'_>) -> Result<Decision, Ambiguity> {
         let found = self.routes.find(request)?;
         let form = request.form();
-        let rules = || found.ids().map(|id| (id, self.routes.route(id)));
+        let rules = || found.all().map(|id| (id, self.routes.route(id)));
         let (resolution, tier) = match freshness(rules().map(|(_, route)| route)) {
             Some(freshness) if form != Form::Preflight => {
                 let presented = self.extract(request);
-                self.sessions.resolve(&presented, freshness, self.clock.now()).await // the only wait
+                self.sessions
+                    .resolve(&presented, freshness, self.clock.now())
+                    .await // the only wait
             }
             _ => (Resolution::Anonymous, Tier::None),
         };
-        let at = Circumstances { form, now: self.clock.now(), reauth: asks_to_sign_in_again(request) };
+        let at = Circumstances {
+            form,
+            now: self.clock.now(),
+            reauth: asks_to_sign_in_again(request),
+        };
 
         // Every reading of the target has its say, and the strictest verdict holds.
         let mut decided = None;
         for (id, route) in rules() {
             let (verdict, reason) = policy::decide(&route.rule, &resolution, at);
-            let stricter = decided.as_ref().is_none_or(|(than, _, _)| policy::is_stricter(than, &verdict));
+            let stricter = decided
+                .as_ref()
+                .is_none_or(|(than, _, _)| policy::is_stricter(than, &verdict));
             if stricter {
                 decided = Some((verdict, reason, id));
             }
@@ -101,9 +109,15 @@ impl Gate {
 
 /// The strictest freshness among the rules that ask who is calling; `None` when none does.
 fn freshness<'t>(routes: impl Iterator<Item = &'t Route>) -> Option<Freshness> {
-    routes.filter(|route| route.rule.need.asks_who()).map(|route| route.rule.freshness).max()
+    routes
+        .filter(|route| route.rule.need.asks_who())
+        .map(|route| route.rule.freshness)
+        .max()
 }
 
 fn asks_to_sign_in_again(request: &RequestView<'_>) -> bool {
-    request.target.query().is_some_and(|query| query.split('&').any(|pair| pair == "reauth=1"))
+    request
+        .target
+        .query()
+        .is_some_and(|query| query.split('&').any(|pair| pair == "reauth=1"))
 }

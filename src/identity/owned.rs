@@ -59,7 +59,7 @@ impl Owned {
             folded = fold(name);
             &folded
         };
-        self.names.iter().any(|owned| owned == name)
+        self.is_identity(name)
             || NEXT_INTERNAL.contains(&name)
             || NEXT_INTERNAL_PREFIXES
                 .iter()
@@ -67,6 +67,11 @@ impl Owned {
             || FORWARDED.contains(&name)
             || name.starts_with(FORWARDED_PREFIX)
             || (name == "x-nextjs-data" && !data)
+    }
+
+    /// Whether a (lower-case) name is one of the identity headers, spelled as we write it.
+    pub fn is_identity(&self, name: &str) -> bool {
+        self.names.iter().any(|owned| owned == name)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Vectors made by the real Better Auth and Next.js, driven through the functions the proxy calls.
 
+mod client_ip;
 mod cookies;
 
 use std::io::Write as _;
