@@ -1,3 +1,4 @@
 //! All tests that look at Vestibule from outside: one module per capability, one binary, one link.
 
 mod golden;
+mod support;

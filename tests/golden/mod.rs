@@ -1,5 +1,7 @@
 //! Vectors made by the real Better Auth and Next.js, driven through the functions the proxy calls.
 
+mod databases;
+
 use std::io::Write as _;
 use std::path::PathBuf;
 
