@@ -1,4 +1,5 @@
 //! All tests that look at Vestibule from outside: one module per capability, one binary, one link.
 
+mod faults;
 mod golden;
 mod support;

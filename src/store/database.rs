@@ -141,6 +141,16 @@ fn diagnose<B: Backend>(error: &sqlx::Error) -> Failure {
     Failure { fault, cause }
 }
 
+/// Why there is no connection. Whoever speaks another language at this address, or hangs up instead of greeting, is not the
+/// database: that is an address to check, and no answer to read.
+fn not_connected<B: Backend>(error: &sqlx::Error) -> Failure {
+    let mut failure = diagnose::<B>(error);
+    if failure.fault == Fault::Unreadable {
+        failure.fault = Fault::Unreachable;
+    }
+    failure
+}
+
 /// A connection at rest.
 struct Resting<L> {
     link: L,
@@ -309,13 +319,16 @@ impl<B: Backend> Core<B> {
             return Err(slow());
         };
         let mut kept = self.wake();
+        let mut earlier = None;
         loop {
             let now = Instant::now();
             let (mut link, born, rested) = match kept.take() {
                 Some(rest) => (rest.link, rest.born, Some(now - rest.since)),
                 None => match timeout_at(deadline, self.backend.connect()).await {
                     Ok(Ok(link)) => (link, now, None),
-                    Ok(Err(error)) => return Err(diagnose::<B>(&error)),
+                    Ok(Err(error)) => {
+                        return Err(earlier.unwrap_or_else(|| not_connected::<B>(&error)));
+                    }
                     Err(_) => return Err(slow()),
                 },
             };
@@ -339,6 +352,7 @@ impl<B: Backend> Core<B> {
                     if rested.is_none() || !failure.fault.fresh_may_help() {
                         return Err(failure);
                     }
+                    earlier = Some(failure);
                 }
                 Err(_) if !suspect => return Err(slow()),
                 Err(_) => {}

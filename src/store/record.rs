@@ -346,7 +346,7 @@ mod tests {
         assert_eq!(&*record.session_id, "s1");
         assert_eq!(record.token.expose(), "tok");
         assert_eq!(&*record.user_id, "u1");
-        assert_eq!(record.expires_at, UnixMs(2_114_564_645_678));
+        assert_eq!(record.expires_at, UnixMs(2_114_478_245_678));
         assert_eq!(record.created_at, Some(AT));
         assert_eq!(record.updated_at, Some(UnixMs(1_795_229_535_000)));
         assert_eq!(record.impersonated_by.as_deref(), Some("admin"));

@@ -1,25 +1,23 @@
 //! Databases written by the framework through its own adapters, read by the session sources.
 
-use std::path::PathBuf;
-
 use serde_json::{Value, json};
 use vestibule::session::Record;
 use vestibule::store;
 use vestibule::time::UnixMs;
 
 use super::{Tally, folder, load};
-use crate::support::databases::{self, Dialect, settings, shared};
+use crate::support::databases::{Dialect, Folder, settings, shared};
 
 /// 2026-11-21T12:00:00Z: after every row was written, before the live sessions end (2036), after the expired one did.
 const NOW: UnixMs = UnixMs(1_795_262_400_000);
 
-/// Brings a case's data up and gives the URL to ask; the second URL is a role that may only read.
-fn bring_up(case: &Value) -> Vec<String> {
+/// Brings a case's data up and gives the URLs to ask: where there are roles, the second is one that may only read.
+fn bring_up(case: &Value, scratch: &Folder) -> Vec<String> {
     let file = folder().join(case["files"][0].as_str().unwrap());
     let dialect = match case["dialect"].as_str().unwrap() {
         "sqlite" => {
             // A copy, so that the vectors stay as they are whatever SQLite puts beside its file.
-            let copy: PathBuf = databases::folder("golden").join("app.sqlite");
+            let copy = scratch.join("app.sqlite");
             std::fs::copy(&file, &copy)
                 .unwrap_or_else(|error| panic!("{}: {error}", file.display()));
             return vec![format!("sqlite:{}", copy.display())];
@@ -169,7 +167,8 @@ fn run(file: &'static str) {
     let mut tally = Tally::new(file, cases.len());
     let runtime = tokio::runtime::Runtime::new().unwrap();
     for case in cases {
-        let urls = bring_up(case);
+        let scratch = Folder::new("golden");
+        let urls = bring_up(case, &scratch);
         let outcome = urls
             .iter()
             .try_for_each(|url| runtime.block_on(check(case, url)));

@@ -51,8 +51,27 @@ pub fn shared(dialect: Dialect) -> &'static Server {
     cell.get_or_init(|| Server::start(dialect))
 }
 
-/// A folder for one test, in the system's folder for temporary files.
-pub fn folder(name: &str) -> PathBuf {
+/// A folder that is gone when the test is done with it.
+pub struct Folder(PathBuf);
+
+impl Folder {
+    pub fn new(name: &str) -> Self {
+        Self(folder(name))
+    }
+
+    pub fn join(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A new folder among the system's temporary files.
+fn folder(name: &str) -> PathBuf {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
     let name = format!("vestibule-{}-{number}-{name}", std::process::id());
@@ -183,7 +202,7 @@ impl Server {
     /// Starts the server again on the same port, over the same data, and returns when it takes connections.
     pub fn resume(&self) {
         let data = self.folder.join("data");
-        let (mut command, ready) = match self.dialect {
+        let (command, ready) = match self.dialect {
             Dialect::Postgres => {
                 let postgres = program("postgres", "postgresql");
                 let mut command = as_server_user(self.dialect, &postgres);
@@ -228,13 +247,22 @@ impl Server {
                 (command, "ready for connections")
             }
         };
-        // `read` returns when a line comes (stop, keep the data) or when the pipe closes (the run is over).
-        let script = r#"folder="$1"; shift
+        // `read` returns when a line comes (stop, keep the data) or when the pipe closes (the run is over). QUIT is PostgreSQL's
+        // immediate shutdown; the shell's own words go nowhere, because nobody is left to read them.
+        let script = r#"folder="$1"; signal="$2"; shift 2
             "$@" </dev/null & server=$!
-            if read -r _; then kill -QUIT $server; wait $server; exit 0; fi
-            kill -KILL $server; wait $server; rm -rf "$folder""#;
+            read -r _; over=$?; exec 2>/dev/null
+            kill -$signal $server; wait $server
+            test $over = 0 || rm -rf "$folder""#;
+        let signal = match self.dialect {
+            Dialect::Postgres => "QUIT",
+            Dialect::MySql => "KILL",
+        };
         let mut shell = Command::new("sh");
-        shell.args(["-c", script, "sh"]).arg(&self.folder);
+        shell
+            .args(["-c", script, "sh"])
+            .arg(&self.folder)
+            .arg(signal);
         shell.arg(command.get_program()).args(command.get_args());
         shell.current_dir(&self.folder);
         // A terminal's interrupt is for the tests; the server ends with them, through the pipe.
