@@ -2,4 +2,5 @@
 
 mod faults;
 mod golden;
+mod session_sources;
 mod support;

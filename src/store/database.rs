@@ -6,7 +6,6 @@
 //! within the same lookup.
 
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -171,7 +170,8 @@ struct Core<B: Backend> {
     slots: Semaphore,
     resting: Mutex<Vec<Resting<B::Link>>>,
     plan: RwLock<Option<Arc<Plan>>>,
-    reading_layout: AtomicBool,
+    /// Held by whoever reads the layout again.
+    reading_layout: tokio::sync::Mutex<()>,
 }
 
 /// A session source over one database.
@@ -197,18 +197,19 @@ pub(super) async fn open<B: Backend>(backend: B, settings: Settings) -> Result<O
         slots: Semaphore::new(connections.min(Semaphore::MAX_PERMITS)),
         resting: Mutex::new(Vec::new()),
         plan: RwLock::new(None),
-        reading_layout: AtomicBool::new(false),
+        reading_layout: tokio::sync::Mutex::new(()),
         settings,
     });
     let wait = core.settings.timeout.max(OPEN_WAIT_MIN);
-    let deadline = Instant::now() + wait;
+    let began = Instant::now();
+    let deadline = began + wait;
     let failed = |failure: Failure| {
         let (store, place, cause) = (B::NAME, place.clone(), failure.cause);
         match failure.fault {
             Fault::Slow => OpenError::Timeout {
                 store,
                 place,
-                waited: wait,
+                waited: began.elapsed(),
             },
             Fault::Unreachable => OpenError::Unreachable {
                 store,
@@ -415,11 +416,10 @@ impl<B: Backend> Core<B> {
 
     /// Reads the layout again, if nobody else is doing so. Gives a plan only when it differs from `old`.
     async fn refresh(&self, old: &Plan, deadline: Instant) -> Option<Arc<Plan>> {
-        if self.reading_layout.swap(true, Ordering::AcqRel) {
+        let Ok(_mine) = self.reading_layout.try_lock() else {
             return None;
-        }
+        };
         let read = self.read_layout(deadline).await;
-        self.reading_layout.store(false, Ordering::Release);
         match read {
             Ok(Ok(layout)) => {
                 let differs = layout != old.layout;
@@ -584,5 +584,227 @@ impl<B: Backend> Source for Database<B> {
 
     fn ping(&self) -> BoxFuture<'_, Result<(), SourceError>> {
         Box::pin(self.at_home(Arc::clone(&self.core).ping()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// A database made of answers: connections are numbered, and what each question gets is set by the test.
+    struct Fake {
+        connected: AtomicUsize,
+        role_column: Mutex<&'static str>,
+        dead_below: AtomicUsize,
+        stalled_below: AtomicUsize,
+    }
+
+    #[derive(Debug)]
+    struct NoColumn;
+
+    impl std::fmt::Display for NoColumn {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("no such column")
+        }
+    }
+
+    impl std::error::Error for NoColumn {}
+
+    impl sqlx::error::DatabaseError for NoColumn {
+        fn message(&self) -> &str {
+            "no such column"
+        }
+
+        fn as_error(&self) -> &(dyn std::error::Error + Send + Sync + 'static) {
+            self
+        }
+
+        fn as_error_mut(&mut self) -> &mut (dyn std::error::Error + Send + Sync + 'static) {
+            self
+        }
+
+        fn into_error(self: Box<Self>) -> Box<dyn std::error::Error + Send + Sync + 'static> {
+            self
+        }
+
+        fn kind(&self) -> sqlx::error::ErrorKind {
+            sqlx::error::ErrorKind::Other
+        }
+    }
+
+    impl Backend for Fake {
+        type Link = usize;
+        const NAME: &'static str = "fake";
+        const VERSION: &'static str = "version";
+        const DIALECT: Dialect = Dialect {
+            quote: '"',
+            parameter: "?",
+            text: |expression, _| expression.to_owned(),
+            comparable: |_, _| true,
+        };
+
+        fn place(&self) -> String {
+            "here".to_owned()
+        }
+
+        async fn connect(&self) -> Result<usize, sqlx::Error> {
+            Ok(self.connected.fetch_add(1, Ordering::SeqCst))
+        }
+
+        async fn rows(
+            &self,
+            link: &mut usize,
+            sql: &Arc<str>,
+            _parameter: Option<&Secret>,
+        ) -> Result<Vec<Row>, sqlx::Error> {
+            if *link < self.stalled_below.load(Ordering::SeqCst) {
+                std::future::pending::<()>().await;
+            }
+            if *link < self.dead_below.load(Ordering::SeqCst) {
+                return Err(sqlx::Error::Io(std::io::ErrorKind::BrokenPipe.into()));
+            }
+            let role = *self.role_column.lock().unwrap();
+            if &**sql == "catalog" {
+                let of = |table: &str, columns: &[&str]| {
+                    let row = |column: &&str| {
+                        [table, column, "text", "1"]
+                            .map(|cell| Some(cell.to_owned()))
+                            .to_vec()
+                    };
+                    columns.iter().map(row).collect::<Vec<Row>>()
+                };
+                let mut rows = of("session", &["id", "token", "userId", "expiresAt"]);
+                rows.extend(of("user", &["id", role]));
+                return Ok(rows);
+            }
+            if sql.contains("u.\"role\"") && role != "role" {
+                return Err(sqlx::Error::Database(Box::new(NoColumn)));
+            }
+            let mut row: Row = vec![None; schema::FIELDS.len()];
+            for (cell, text) in row.iter_mut().zip(["s", "tok", "u", "1795229535028"]) {
+                *cell = Some(text.to_owned());
+            }
+            if sql.contains("u.\"role\"")
+                && let Some(cell) = row.get_mut(11)
+            {
+                *cell = Some("admin".to_owned());
+            }
+            Ok(vec![row])
+        }
+
+        fn catalog(&self, _wanted: &str, _schema: Option<&str>) -> String {
+            "catalog".to_owned()
+        }
+
+        fn fault(_error: &dyn sqlx::error::DatabaseError) -> Fault {
+            Fault::Schema
+        }
+    }
+
+    async fn core(role_column: &'static str) -> Arc<Core<Fake>> {
+        let core = Arc::new(Core {
+            backend: Fake {
+                connected: AtomicUsize::new(0),
+                role_column: Mutex::new(role_column),
+                dead_below: AtomicUsize::new(0),
+                stalled_below: AtomicUsize::new(0),
+            },
+            settings: Settings {
+                url: Secret::new("fake:"),
+                timeout: Duration::from_millis(200),
+                connections: 2,
+                waiting_max: 0,
+                schema: crate::store::SchemaOverrides::default(),
+                zone_offset_seconds: 0,
+            },
+            slots: Semaphore::new(2),
+            resting: Mutex::new(Vec::new()),
+            plan: RwLock::new(None),
+            reading_layout: tokio::sync::Mutex::new(()),
+        });
+        let deadline = Instant::now() + Duration::from_secs(5);
+        let layout = core.read_layout(deadline).await.unwrap().unwrap();
+        core.adopt(layout);
+        core
+    }
+
+    fn grow_old(core: &Core<Fake>, by: Duration) {
+        let old = core.plan().unwrap();
+        let plan = Plan {
+            lookup: Arc::clone(&old.lookup),
+            layout: old.layout.clone(),
+            read_at: old.read_at.checked_sub(by).unwrap(),
+        };
+        *core.plan.write().unwrap() = Some(Arc::new(plan));
+        for rest in core.resting_links().iter_mut() {
+            rest.since = rest.since.checked_sub(by).unwrap();
+        }
+    }
+
+    async fn role(core: &Arc<Core<Fake>>) -> Result<Option<Box<str>>, SourceError> {
+        let record = Arc::clone(core).find(Secret::new("tok")).await?;
+        Ok(record.unwrap().role)
+    }
+
+    #[tokio::test]
+    async fn a_column_that_went_away_is_followed_after_a_while_and_not_at_every_lookup() {
+        let core = core("role").await;
+        assert_eq!(role(&core).await.unwrap().as_deref(), Some("admin"));
+        *core.backend.role_column.lock().unwrap() = "other";
+        assert!(matches!(
+            role(&core).await,
+            Err(SourceError::Garbage { .. })
+        ));
+        grow_old(&core, LAYOUT_RETRY);
+        assert_eq!(role(&core).await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn a_column_that_came_later_is_seen_within_a_minute() {
+        let core = core("other").await;
+        assert_eq!(role(&core).await.unwrap(), None);
+        *core.backend.role_column.lock().unwrap() = "role";
+        assert_eq!(role(&core).await.unwrap(), None, "not before its time");
+        grow_old(&core, LAYOUT_AGE_MAX);
+        // This one still answers by the old layout; the new one is read behind it.
+        assert_eq!(role(&core).await.unwrap(), None);
+        while role(&core).await.unwrap().is_none() {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn dead_connections_are_replaced_within_the_lookup() {
+        let core = core("role").await;
+        assert_eq!(core.backend.connected.load(Ordering::SeqCst), 1);
+        core.backend.dead_below.store(1, Ordering::SeqCst);
+        assert!(role(&core).await.is_ok());
+        assert_eq!(core.backend.connected.load(Ordering::SeqCst), 2);
+        core.backend.dead_below.store(9, Ordering::SeqCst);
+        assert!(matches!(
+            role(&core).await,
+            Err(SourceError::Unreachable { .. })
+        ));
+        assert_eq!(
+            core.backend.connected.load(Ordering::SeqCst),
+            3,
+            "one more try, not many"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_long_rested_connection_that_was_cut_without_a_word_costs_half_the_wait() {
+        let core = core("role").await;
+        core.backend.stalled_below.store(1, Ordering::SeqCst);
+        grow_old(&core, SUSPECT_AFTER);
+        assert!(role(&core).await.is_ok());
+        // A connection just used that stalls is a slow database: nothing is gained by asking it twice.
+        core.backend.stalled_below.store(2, Ordering::SeqCst);
+        assert!(matches!(
+            role(&core).await,
+            Err(SourceError::Timeout { .. })
+        ));
+        assert_eq!(core.backend.connected.load(Ordering::SeqCst), 2);
     }
 }

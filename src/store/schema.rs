@@ -54,6 +54,17 @@ const JOINED: &[Field] = &[
     optional("member.userId"),
 ];
 
+/// Columns the framework always makes, which tell its table from another of the same name in the other number: `users` may be the
+/// app's own, or another library's, beside the framework's `user`.
+const ALWAYS: &[(&str, &[&str])] = &[
+    ("session", &["createdat", "updatedat"]),
+    (
+        "user",
+        &["name", "email", "emailverified", "createdat", "updatedat"],
+    ),
+    ("member", &["createdat"]),
+];
+
 const TABLES: &[&str] = &["session", "user", "member"];
 
 /// Rows one token may match before the bytes are compared: collations that fold case or pad with spaces can match neighbours.
@@ -317,6 +328,16 @@ fn table(
             Err(error) => wrong = wrong.or(Some(error)),
         }
     }
+    if fitting.len() > 1 {
+        let whole: Vec<Found> = fitting
+            .iter()
+            .filter(|(table, _)| is_whole(table, logical))
+            .cloned()
+            .collect();
+        if whole.len() == 1 {
+            fitting = whole;
+        }
+    }
     match (fitting.len(), wrong) {
         // An unclear column in the only candidate, or a missing one, is the news; with another candidate that fits it is not.
         (0, Some(error)) => Err(error),
@@ -336,6 +357,19 @@ fn table(
             candidates: list(fitting.iter().map(|(table, _)| table.name.as_str())),
         }),
     }
+}
+
+/// Whether a table has every column the framework always makes.
+fn is_whole(table: &Table, logical: &str) -> bool {
+    let always = ALWAYS.iter().find(|(of, _)| *of == logical);
+    always.is_some_and(|(_, columns)| {
+        columns.iter().all(|wanted| {
+            table
+                .columns
+                .iter()
+                .any(|column| fold(&column.name) == *wanted)
+        })
+    })
 }
 
 /// Tables or columns of this very name; if none, of this name in other capitals, which SQLite and MySQL hold to be the same.
@@ -607,6 +641,28 @@ mod tests {
         let mut said = none();
         said.tables.insert("session".into(), "sessions".into());
         assert_eq!(detect(&both, &said).unwrap().session.name, "sessions");
+    }
+
+    #[test]
+    fn a_table_of_the_apps_own_beside_the_frameworks_is_not_taken_for_it() {
+        let own = made("users", "id email name password");
+        let whole = "id name email emailVerified createdAt updatedAt";
+        let both = [session("session"), made("user", whole), own.clone()];
+        assert_eq!(detect(&both, &none()).unwrap().user.name, "user");
+        let both = [
+            session("session"),
+            own,
+            made("Users", whole),
+            made("user", whole),
+        ];
+        let error = detect(&both, &none()).unwrap_err();
+        assert!(matches!(
+            error,
+            SchemaError::WhichTable {
+                logical: "user",
+                ..
+            }
+        ));
     }
 
     #[test]
