@@ -2,6 +2,7 @@
 
 mod client_ip;
 mod cookies;
+mod databases;
 
 use std::io::Write as _;
 use std::path::PathBuf;

@@ -1,5 +1,7 @@
 //! What the tests stand on: an app that says what it saw, a store that does what it is told, and a gateway between them.
 
+pub mod databases;
+
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
