@@ -1,5 +1,6 @@
 //! Names, labels and units of metrics and log fields, in one place.
 
+pub mod log;
 pub mod metrics;
 
 /// How logs are written.
