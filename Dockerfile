@@ -4,8 +4,10 @@ RUN apt-get update && apt-get install -y --no-install-recommends cmake && rm -rf
 WORKDIR /src
 COPY Cargo.toml Cargo.lock rust-toolchain.toml ./
 COPY src src
+COPY benches benches
+COPY tests/main.rs tests/main.rs
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target \
-    mkdir -p benches tests && cargo build --locked --release --bin vestibule && cp target/release/vestibule /vestibule
+    cargo build --locked --release --bin vestibule && cp target/release/vestibule /vestibule
 
 FROM debian:bookworm-slim
 RUN useradd --system --uid 10001 vestibule
