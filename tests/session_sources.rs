@@ -7,7 +7,7 @@ use vestibule::session::{Record, Source};
 use vestibule::store::{self, Detected, OpenError, SchemaError, Settings};
 use vestibule::time::UnixMs;
 
-use crate::support::databases::{Dialect, Folder, settings, shared};
+use crate::support::databases::{Dialect, Folder, Server, settings, shared};
 
 /// 2026-11-21T02:52:15.028Z, the expiry in every table here.
 const EXPIRY: UnixMs = UnixMs(1_795_229_535_028);
@@ -343,6 +343,70 @@ async fn a_session_without_its_user_is_no_session() {
         let (source, _, _folder) = try_open(dialect, sql, as_is).await.unwrap();
         assert_eq!(source.find("Tok1").await.unwrap(), None);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tls_is_used_as_the_url_says() {
+    for dialect in [Dialect::Postgres, Dialect::MySql] {
+        let server = Server::start(dialect);
+        let certificate = server.offer_tls();
+        server.stop();
+        server.resume();
+        let (database, user) = (
+            server.database(),
+            if dialect == Dialect::MySql {
+                "`user`"
+            } else {
+                "\"user\""
+            },
+        );
+        server.sql(&database, &format!(
+            "CREATE TABLE {user} (id varchar(9)); CREATE TABLE session (id varchar(9), token varchar(9), user_id varchar(9), expires_at bigint); \
+             INSERT INTO {user} VALUES ('u'); INSERT INTO session VALUES ('s', 'Tok1', 'u', 1795229535028)"
+        ));
+        let url = server.url(&database);
+        let trusted = certificate.display();
+        let (plain, required, verified, unknown) = match dialect {
+            Dialect::Postgres => (
+                "sslmode=disable".to_owned(),
+                "sslmode=require".to_owned(),
+                format!("sslmode=verify-full&sslrootcert={trusted}"),
+                "sslmode=verify-full".to_owned(),
+            ),
+            Dialect::MySql => (
+                "ssl-mode=DISABLED".to_owned(),
+                "ssl-mode=REQUIRED".to_owned(),
+                format!("ssl-mode=VERIFY_IDENTITY&ssl-ca={trusted}"),
+                "ssl-mode=VERIFY_IDENTITY".to_owned(),
+            ),
+        };
+        for parameters in [plain, required, verified] {
+            let opened = store::open(&settings(&format!("{url}?{parameters}"))).await;
+            let source = opened.unwrap_or_else(|error| panic!("{dialect:?} {parameters}: {error}"));
+            assert!(source.find("Tok1").await.unwrap().is_some(), "{parameters}");
+        }
+        let error = store::open(&settings(&format!("{url}?{unknown}")))
+            .await
+            .err()
+            .unwrap();
+        assert!(
+            matches!(error, OpenError::Unreachable { .. }),
+            "a certificate nobody vouches for: {error:?}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lookup_that_cannot_run_is_told_at_start() {
+    let sql = "CREATE TABLE \"user\" (id text); CREATE TABLE session (id text, token uuid, \"userId\" text, \"expiresAt\" bigint)";
+    let error = try_open(Some(Dialect::Postgres), sql, as_is)
+        .await
+        .err()
+        .unwrap();
+    assert!(
+        matches!(error, OpenError::Lookup { .. }) && error.is_configuration(),
+        "{error:?}"
+    );
 }
 
 #[test]

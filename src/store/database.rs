@@ -221,7 +221,12 @@ pub(super) async fn open<B: Backend>(backend: B, settings: Settings) -> Result<O
                 place,
                 cause,
             },
-            Fault::Schema | Fault::Stale | Fault::Unreadable => OpenError::Garbage {
+            Fault::Schema => OpenError::Lookup {
+                store,
+                place,
+                cause,
+            },
+            Fault::Stale | Fault::Unreadable => OpenError::Garbage {
                 store,
                 place,
                 cause,

@@ -25,6 +25,10 @@ pub use schema::SchemaError;
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// `sqlite:PATH`, `postgres://…` or `mysql://…`. May hold a password, hence secret.
+    ///
+    /// TLS follows the URL's `sslmode` and `sslrootcert` (PostgreSQL), `ssl-mode` and `ssl-ca` (MySQL); without them it is used when the
+    /// server offers it. Behind a pooler that shares connections between clients, such as PgBouncer's transaction mode, add
+    /// `?statement-cache-capacity=0` (or Prisma's `?pgbouncer=true`). Prisma's `?schema=` is understood.
     pub url: Secret,
     /// Longest wait for one lookup, connecting included.
     pub timeout: Duration,
@@ -162,6 +166,16 @@ pub enum OpenError {
         #[source]
         cause: SchemaError,
     },
+    /// The tables are there, and the lookup does not run on them.
+    #[error("`sessions.source`: {store} at {place} does not run the lookup: {cause}")]
+    Lookup {
+        /// Which kind of source.
+        store: &'static str,
+        /// Host and port, socket or file.
+        place: String,
+        /// The database's own words.
+        cause: String,
+    },
     /// It answered what we cannot use.
     #[error("`sessions.source`: {store} at {place} answered what we cannot read: {cause}")]
     Garbage {
@@ -210,6 +224,9 @@ impl OpenError {
                 "check user, password and database name; the role needs SELECT on the session, user and member tables"
             }
             Self::Schema { cause, .. } => cause.advice(),
+            Self::Lookup { .. } => {
+                "compare the tables with those Better Auth's migration makes, and map those that differ under `[sessions.schema]`"
+            }
             Self::Garbage { .. } => {
                 "check that host and port are those of the database itself, and not of another service"
             }
@@ -230,7 +247,8 @@ impl OpenError {
             | Self::Url { .. }
             | Self::File { .. }
             | Self::Denied { .. }
-            | Self::Schema { .. } => true,
+            | Self::Schema { .. }
+            | Self::Lookup { .. } => true,
             Self::Garbage { .. } | Self::Unreachable { .. } | Self::Timeout { .. } => false,
         }
     }

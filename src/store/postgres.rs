@@ -208,12 +208,12 @@ impl Backend for Postgres {
         match (code.get(..2).unwrap_or(""), &*code) {
             // query_canceled (statement_timeout), lock_not_available.
             (_, "57014" | "55P03") => Fault::Slow,
-            // undefined_table, undefined_column, invalid_schema_name.
-            (_, "42P01" | "42703" | "3F000") => Fault::Schema,
             // insufficient_privilege; invalid_catalog_name (no such database).
             (_, "42501" | "3D000") | ("28", _) => Fault::Denied,
             // "cached plan must not change result type"; a prepared statement that a pooler lost or knows twice.
             (_, "0A000" | "26000" | "42P05") => Fault::Stale,
+            // syntax_error_or_access_rule_violation: no such table or column, types that do not compare; invalid_schema_name.
+            ("42", _) | (_, "3F000") => Fault::Schema,
             // connection_exception, insufficient_resources (too many connections), operator_intervention (shutdown), system_error.
             ("08" | "53" | "57" | "58", _) => Fault::Unreachable,
             _ => Fault::Unreadable,

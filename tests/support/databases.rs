@@ -33,6 +33,8 @@ pub struct Server {
     folder: PathBuf,
     pub port: u16,
     running: Mutex<Option<Running>>,
+    /// More arguments for MariaDB's next start.
+    extra: Mutex<Vec<String>>,
 }
 
 struct Running {
@@ -185,6 +187,7 @@ impl Server {
             port: free_port(),
             folder,
             running: Mutex::new(None),
+            extra: Mutex::new(Vec::new()),
         };
         server.resume();
         match dialect {
@@ -244,6 +247,7 @@ impl Server {
                 if i_am_root() {
                     command.arg("--user=root");
                 }
+                command.args(self.extra.lock().unwrap().iter());
                 (command, "ready for connections")
             }
         };
@@ -300,6 +304,61 @@ impl Server {
             }
             let _ = running.shell.wait();
         }
+    }
+
+    /// Makes the server offer TLS from its next start on, and gives the file with its certificate, made for 127.0.0.1.
+    pub fn offer_tls(&self) -> PathBuf {
+        let (certificate, key) = (self.folder.join("tls.crt"), self.folder.join("tls.key"));
+        let openssl = program("openssl", "openssl");
+        let made = Command::new(openssl)
+            .args([
+                "req",
+                "-x509",
+                "-nodes",
+                "-newkey",
+                "rsa:2048",
+                "-days",
+                "2",
+                "-subj",
+                "/CN=127.0.0.1",
+            ])
+            .args([
+                "-addext",
+                "subjectAltName=IP:127.0.0.1",
+                "-addext",
+                "basicConstraints=critical,CA:FALSE",
+            ])
+            .arg("-keyout")
+            .arg(&key)
+            .arg("-out")
+            .arg(&certificate)
+            .output()
+            .unwrap();
+        assert!(
+            made.status.success(),
+            "{}",
+            String::from_utf8_lossy(&made.stderr)
+        );
+        let mine = i_am_root() && self.dialect == Dialect::Postgres;
+        if mine {
+            run(Command::new("chown").arg("postgres").arg(&key));
+        }
+        match self.dialect {
+            Dialect::Postgres => {
+                let set = |name: &str, value: &str| {
+                    self.sql("postgres", &format!("ALTER SYSTEM SET {name} = '{value}'"));
+                };
+                set("ssl", "on");
+                set("ssl_cert_file", &certificate.display().to_string());
+                set("ssl_key_file", &key.display().to_string());
+            }
+            Dialect::MySql => {
+                let names = [("ssl-cert", &certificate), ("ssl-key", &key)];
+                let lines = names.map(|(name, file)| format!("--{name}={}", file.display()));
+                self.extra.lock().unwrap().extend(lines);
+            }
+        }
+        certificate
     }
 
     fn socket(&self) -> PathBuf {
