@@ -48,6 +48,8 @@ struct Draft {
     entry: Entry,
     conditions_text: String,
     source: String,
+    /// The base path and the whole fixed segments the source begins with.
+    fixed: Vec<Segment>,
 }
 
 struct Builder<'s> {
@@ -86,6 +88,7 @@ pub(super) fn build(settings: &Settings) -> Result<RouteTable, Vec<Problem>> {
         builder.configured(index, route);
     }
     builder.find_ties();
+    builder.find_shadowed();
     builder.built_in();
     let table = builder.table();
     let failed = table
@@ -219,6 +222,15 @@ impl Builder<'_> {
             },
             conditions_text: format!("{:?} {:?}", spec.has, spec.missing),
             source: spec.source.clone(),
+            fixed: literals(base_path)
+                .into_iter()
+                .chain(
+                    pattern
+                        .fixed_segments()
+                        .into_iter()
+                        .map(|part| Segment::Literal(part.to_owned())),
+                )
+                .collect(),
         })
     }
 
@@ -302,6 +314,41 @@ impl Builder<'_> {
             same.push(draft);
         }
         self.problems.extend(ties);
+    }
+
+    /// A source with an expression ranks behind every source of whole segments, so a catch-all above it swallows it.
+    fn find_shadowed(&mut self) {
+        let swallows = |catch_all: &Draft, draft: &Draft| {
+            let Some((Segment::Star | Segment::Plus | Segment::Rest, above)) = catch_all
+                .segments
+                .as_deref()
+                .and_then(<[Segment]>::split_last)
+            else {
+                return false;
+            };
+            draft.fixed.starts_with(above)
+                && catch_all.entry.forms == draft.entry.forms
+                && catch_all.entry.methods.is_empty()
+                && catch_all.entry.hosts.is_empty()
+                && catch_all.entry.conditions.is_empty()
+        };
+        let mut shadowed = Vec::new();
+        for draft in self.drafts.iter().filter(|draft| draft.segments.is_none()) {
+            if let Some(above) = self.drafts.iter().find(|other| swallows(other, draft)) {
+                let (index, place) = draft.spec.unwrap_or_default();
+                shadowed.push(Problem {
+                    severity: Severity::Warning,
+                    message: format!(
+                        "`{}` is never reached: it needs a regular expression, so `{}` comes first",
+                        draft.source, above.source
+                    ),
+                    advice: "write it with whole segments, or give the catch-all's rule to `routes.default`",
+                    lines: [above.line, draft.line].into_iter().flatten().collect(),
+                    key: format!("route[{index}].path[{place}]"),
+                });
+            }
+        }
+        self.problems.extend(shadowed);
     }
 
     fn built_in(&mut self) {
@@ -447,6 +494,7 @@ impl Builder<'_> {
             },
             conditions_text: String::new(),
             source: pattern,
+            fixed: Vec::new(),
         });
     }
 

@@ -27,8 +27,15 @@ impl Specificity {
             Segment::Rest => 5,
             Segment::Star => 6,
         };
+        // One that ends earlier comes first (where both match, the longer one matched nothing with its rest), unless it ends in
+        // a catch-all, which then swallows what the longer one spells out.
+        let closing = matches!(
+            segments.last(),
+            Some(Segment::Plus | Segment::Rest | Segment::Star)
+        )
+        .then_some(u8::MAX);
         Self {
-            codes: segments.iter().map(code).collect(),
+            codes: segments.iter().map(code).chain(closing).collect(),
             choices: segments
                 .iter()
                 .filter(|s| matches!(s, Segment::Choice(_) | Segment::Prefix(_)))
@@ -44,7 +51,6 @@ impl PartialOrd for Specificity {
 }
 
 impl Ord for Specificity {
-    // One that ends earlier comes first: where both match, the longer one matched nothing with its rest.
     fn cmp(&self, other: &Self) -> Ordering {
         self.codes
             .cmp(&other.codes)

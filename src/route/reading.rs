@@ -139,6 +139,7 @@ impl Reader<'_, '_> {
                 let rest: Spellings<'_> = data.iter().map(|d| behind(base_path, d.rest)).collect();
                 self.group("without data prefix", slices(&rest), Filter::Any, true)?;
                 self.suffixes(&rest)?;
+                self.any_locale(&data)?;
                 won
             }
             None => {
@@ -179,23 +180,26 @@ impl Reader<'_, '_> {
         self.group("page of the data", pages, Filter::Any, true)?;
         let rest: Spellings<'_> = data.iter().map(|d| behind(base_path, d.rest)).collect();
         self.group("without data prefix", rest, Filter::FixedTail, false)?;
-        if !self.nextjs.locales.is_empty() {
-            // The build lets any first segment pass for a locale there.
-            let beyond: Spellings<'_> = data
-                .iter()
-                .filter_map(|d| d.page)
-                .filter(|page| self.nextjs.locale_of(page).is_none())
-                .filter_map(|page| page.get(1..))
-                .map(|page| page.find('/').and_then(|at| page.get(at..)).unwrap_or("/"))
-                .map(|page| behind(base_path, page))
-                .collect();
-            self.contest(
-                "page of the data, any locale",
-                beyond.into_iter().map(|p| (p, INNER)).collect(),
-                Filter::Any,
-            )?;
-        }
+        self.any_locale(data)?;
         Ok(won)
+    }
+
+    /// Below the data prefix, the app's build lets any first segment pass for a locale.
+    fn any_locale(&mut self, data: &[Data<'_>]) -> Result<(), Ambiguity> {
+        if self.nextjs.locales.is_empty() {
+            return Ok(());
+        }
+        let base_path = self.nextjs.base_path.as_str();
+        let beyond = data
+            .iter()
+            .map(|d| d.page.unwrap_or(d.rest))
+            .filter(|page| self.nextjs.locale_of(page).is_none())
+            .filter_map(|page| page.get(1..))
+            .map(|page| page.find('/').and_then(|at| page.get(at..)).unwrap_or("/"))
+            .map(|page| (behind(base_path, page), INNER))
+            .collect();
+        self.contest("page of the data, any locale", beyond, Filter::Any)?;
+        Ok(())
     }
 
     fn suffixes(&mut self, spellings: &[Cow<'_, str>]) -> Result<(), Ambiguity> {

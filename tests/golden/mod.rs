@@ -9,6 +9,8 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
+mod nextjs_matcher;
+
 /// Where the vectors are: `VESTIBULE_GOLDEN`, or this folder.
 pub fn folder() -> PathBuf {
     std::env::var_os("VESTIBULE_GOLDEN").map_or_else(
