@@ -17,6 +17,7 @@ pub mod secret;
 pub mod session;
 pub mod time;
 
+pub mod config;
 pub mod server;
 pub mod store;
 pub mod telemetry;

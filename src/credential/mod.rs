@@ -6,6 +6,7 @@ use crate::session::Method;
 
 pub mod cookies;
 pub mod names;
+pub mod secrets;
 pub mod session_cookie;
 pub mod signature;
 

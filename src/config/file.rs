@@ -1,0 +1,615 @@
+//! What may stand in the configuration file: every table and key, with the words editors show for it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+
+use super::node::{Node, Value};
+use super::problem::Fault;
+use super::read::{
+    Found, Named, PagePath, Read, Reader, SecretText, Size, SizeLimit, closest, short, words,
+};
+use crate::secret::Secret;
+
+/// Declares a table once: its keys, how it is read, what is unknown in it, and its JSON Schema. One list, so that none of the
+/// four can fall behind.
+macro_rules! tables {
+    ($( $(#[doc = $about:literal])* $Name:ident { $( $(#[doc = $doc:literal])* $key:ident: $T:ty, )* } )*) => { $(
+        $(#[doc = $about])*
+        #[derive(Debug, Default)]
+        pub(super) struct $Name { $( $(#[doc = $doc])* pub(super) $key: Option<Found<$T>>, )* }
+
+        impl $Name {
+            /// The keys that may stand in it.
+            pub(super) const KEYS: &'static [&'static str] = &[ $( bare(stringify!($key)) ),* ];
+        }
+
+        impl Read for $Name {
+            fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+                let mut out = Self::default();
+                for entry in reader.table(node)? {
+                    let key = entry.key.as_str();
+                    $( if key == bare(stringify!($key)) { out.$key = reader.field(entry); continue; } )*
+                    reader.unknown(entry, Self::KEYS);
+                }
+                Some(out)
+            }
+            fn schema(generator: &mut SchemaGenerator) -> Schema {
+                generator.subschema_for::<Self>()
+            }
+        }
+
+        impl JsonSchema for $Name {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($Name).into()
+            }
+            fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+                let mut properties = serde_json::Map::new();
+                $(
+                    let mut one = <$T as Read>::schema(generator);
+                    one.insert("description".into(), concat!($($doc, "\n"),*).trim().replace("\n ", "\n").into());
+                    properties.insert(bare(stringify!($key)).into(), one.to_value());
+                )*
+                json_schema!({
+                    "type": "object",
+                    "description": concat!($($about, "\n"),*).trim(),
+                    "properties": properties,
+                    "additionalProperties": false,
+                })
+            }
+        }
+    )* };
+}
+
+/// The name of a key whose Rust name had to be escaped.
+const fn bare(name: &'static str) -> &'static str {
+    match name.as_bytes() {
+        [b'r', b'#', ..] => name.split_at(2).1,
+        _ => name,
+    }
+}
+
+tables! {
+    /// The configuration of Vestibule.
+    File {
+        /// Address and port of the public listener, or a list of them. Default: `127.0.0.1:8080`.
+        listen: Vec<Found<SocketAddr>>,
+        /// Address and port of the admin listener (health, metrics), or `off`. Default: `127.0.0.1:8081`.
+        admin: AdminAddress,
+        /// Bearer token the admin listener asks for.
+        admin_token: SecretText,
+        /// Scheme, host and port as browsers see them. Default: the origin of `better_auth.base_url`, else on loopback `http://localhost` with the port of `listen`.
+        public_url: String,
+        /// Hosts that are answered; any other is refused with 421. `*.example.com` matches every name below. Default: the host of `public_url`.
+        hosts: Vec<Found<String>>,
+        /// Addresses or networks of proxies whose `X-Forwarded-*` headers count. Default: nobody's.
+        trusted_proxies: Vec<Found<IpNet>>,
+        /// Threads of the proxy, or `auto`: as many as there are cores.
+        threads: Threads,
+        /// Certificate and key of the public listener. With them it speaks TLS and HTTP/2.
+        tls: Tls,
+        /// The app.
+        upstream: Upstream,
+        /// Other apps, by name, for `upstream = "NAME"` in a route.
+        upstreams: Named<Upstream>,
+        /// What the app's Better Auth is configured to.
+        better_auth: BetterAuth,
+        /// Where sessions are looked up, and how long they are remembered.
+        sessions: Sessions,
+        /// The parts of `next.config` that change what a path means.
+        nextjs: NextJs,
+        /// What holds for every route.
+        routes: Routes,
+        /// One rule for some paths.
+        route: Vec<Found<Route>>,
+        /// How the app is told who is calling.
+        identity: Identity,
+        /// Cross-origin reading of answers the gateway makes itself.
+        cors: Cors,
+        /// Upper bounds of what a client may send.
+        limits: Limits,
+        /// How long the gateway waits.
+        timeouts: Timeouts,
+        /// What is logged, and how.
+        log: Log,
+    }
+
+    /// Certificate and key.
+    Tls {
+        /// PEM file with the certificate chain.
+        cert: PathBuf,
+        /// PEM file with the private key.
+        key: PathBuf,
+    }
+
+    /// An app server.
+    Upstream {
+        /// `http://host:port` or `https://host:port`, without a path.
+        url: String,
+        /// Several addresses of the same app, in place of `url`.
+        urls: Vec<Found<String>>,
+        /// How addresses are checked; only used with several.
+        health: Health,
+        /// Longest wait for a connection. Default: `2s`.
+        connect_timeout: Duration,
+        /// Longest wait for the first byte of the answer, and between two reads of it (event streams and WebSockets excepted). Default: `60s`.
+        first_byte_timeout: Duration,
+        /// Longest wait for one write. Default: `30s`.
+        write_timeout: Duration,
+        /// How long an unused connection is kept; keep it below the app's own limit (Node: 5 s). Default: `4s`.
+        idle_timeout: Duration,
+    }
+
+    /// How the addresses of an upstream are checked.
+    Health {
+        /// Path asked with GET; 2xx and 3xx are healthy. Default: a TCP connection suffices.
+        path: String,
+        /// Time between two checks. Default: `5s`.
+        interval: Duration,
+    }
+
+    /// What the app's Better Auth is configured to.
+    BetterAuth {
+        /// `basePath`. Default: `/api/auth`.
+        base_path: PagePath,
+        /// `baseURL`. Default: the variable `BETTER_AUTH_URL`.
+        base_url: String,
+        /// `baseURL.protocol`, when the base URL is a dynamic one.
+        dynamic_protocol: Protocol,
+        /// Whether the app runs with `NODE_ENV=production`. Default: the variable `NODE_ENV`, else whether `public_url` is https.
+        production: bool,
+        /// Name of the upstream that serves the auth endpoints. Default: `app`.
+        upstream: String,
+        /// `secret`. Default: the variables `BETTER_AUTH_SECRET`, then `AUTH_SECRET`.
+        secret: SecretText,
+        /// `secrets`, the current one first. Default: the variable `BETTER_AUTH_SECRETS`.
+        secrets: Vec<Found<VersionedSecret>>,
+        /// Kinds of credentials accepted besides the session cookie. Default: none.
+        enable: Vec<Found<String>>,
+        /// `advanced.cookiePrefix`. Default: `better-auth`.
+        cookie_prefix: String,
+        /// `advanced.crossSubDomainCookies.domain`.
+        cookie_domain: String,
+        /// `advanced.crossSubDomainCookies.enabled`. Default: `false`.
+        cross_subdomain: bool,
+        /// `advanced.useSecureCookies`. Default: as Better Auth decides, by `base_url` and `production`.
+        secure_cookies: bool,
+        /// `advanced.cookies.<key>.name`, by key (`session_token`, `session_data`, `dont_remember`).
+        names: Named<String>,
+        /// `advanced.defaultCookieAttributes`.
+        default_attributes: Attributes,
+        /// `advanced.cookies.<key>.attributes`, by key.
+        attributes: Named<Attributes>,
+        /// `session.expiresIn`. Default: `7d`.
+        expires_in: Duration,
+        /// `session.updateAge`: how old a session is when the app prolongs it. Default: `1d`.
+        update_age: Duration,
+        /// `session.cookieCache.maxAge`. Default: `5m`.
+        cache_max_age: Duration,
+        /// Refuse users whose `banned` is set, which Better Auth itself only does at sign-in. Default: `false`.
+        enforce_bans: bool,
+    }
+
+    /// Attributes of a cookie.
+    Attributes {
+        /// `secure`.
+        secure: bool,
+        /// `sameSite`.
+        same_site: SameSite,
+        /// `path`.
+        path: String,
+        /// `httpOnly`.
+        http_only: bool,
+        /// `partitioned`.
+        partitioned: bool,
+        /// `domain`.
+        domain: String,
+        /// `maxAge`.
+        max_age: Duration,
+    }
+
+    /// Where sessions are looked up, and how long they are remembered.
+    Sessions {
+        /// `sqlite:PATH`, `postgres://…` or `mysql://…`. Default: the variable `DATABASE_URL`.
+        source: SecretText,
+        /// How stale a remembered identity may be. `0s`: nothing is remembered. Default: `30s`.
+        cache_ttl: Duration,
+        /// How long "no such session" is remembered. Default: `5s`.
+        negative_ttl: Duration,
+        /// Most sessions remembered. Default: 1,000,000.
+        max_cached: u64,
+        /// Most bytes they may take. Default: `512MiB`.
+        max_cached_bytes: Size,
+        /// Most "no such session" answers remembered. Default: 100,000.
+        max_negative: u64,
+        /// Longest wait for one lookup, connecting included. Default: `2s`.
+        timeout: Duration,
+        /// Connections to the database at most. Default: 10.
+        connections: u64,
+        /// Lookups that may wait for a connection; more are answered with 503. Default: 1,000.
+        max_waiting: u64,
+        /// Offset from UTC in which MySQL dates were written: `UTC`, `+02:00`. Default: `UTC`.
+        zone: String,
+        /// Names of tables and columns that differ from what is detected.
+        schema: SessionSchema,
+    }
+
+    /// Names of tables and columns that differ from what is detected.
+    SessionSchema {
+        /// PostgreSQL schema. Default: the connection's `search_path`.
+        schema: String,
+        /// Stored name by Better Auth's table: `session`, `user`, `member`.
+        tables: Named<String>,
+        /// Stored name by Better Auth's column, as `"session.userId"`.
+        columns: Named<String>,
+    }
+
+    /// The parts of `next.config` that change what a path means.
+    NextJs {
+        /// `basePath`. Default: none.
+        base_path: String,
+        /// `i18n.locales`. Default: none.
+        locales: Vec<Found<String>>,
+        /// `i18n.defaultLocale`. Default: the first of `locales`.
+        default_locale: String,
+        /// `trailingSlash`. Default: `false`.
+        trailing_slash: bool,
+    }
+
+    /// What holds for every route.
+    Routes {
+        /// The rule for every path without a route. Required.
+        default: RuleText,
+        /// The sign-in page: a path, or an absolute URL. Default: `/sign-in`.
+        sign_in: String,
+        /// Name of the query parameter that brings people back. Default: `callbackURL`.
+        return_param: String,
+        /// Where people who are signed in go from a `guest` page. Default: `/`.
+        signed_in_home: PagePath,
+        /// Page a document gets in place of the built-in 403.
+        forbidden: PagePath,
+    }
+
+    /// One rule for some paths.
+    Route {
+        /// A Next.js matcher source, or a list of them.
+        path: Vec<Found<Path>>,
+        /// What it takes to pass: a word, or a table of conditions.
+        rule: RuleText,
+        /// How fresh the identity must be. Default: `cached`.
+        freshness: FreshnessWord,
+        /// Methods it is narrowed to. Default: all.
+        methods: Vec<Found<http::Method>>,
+        /// Hosts it is narrowed to. Default: all.
+        hosts: Vec<Found<String>>,
+        /// Name of the upstream. Default: `app`.
+        upstream: String,
+        /// Who says what may be cached: `gateway` (`private, no-store` on protected routes) or `app`. Default: `gateway`.
+        cache: Caching,
+    }
+
+    /// A source with conditions.
+    PathTable {
+        /// A Next.js matcher source.
+        source: String,
+        /// All of these must hold.
+        has: Vec<Found<Condition>>,
+        /// None of these may hold.
+        missing: Vec<Found<Condition>>,
+        /// `false`: the source is matched against the path with its locale. Default: `true`.
+        locale: bool,
+    }
+
+    /// One entry of `has` or `missing`.
+    Condition {
+        /// What is looked at.
+        r#type: ConditionWord,
+        /// Its name; none for `host`.
+        key: String,
+        /// JavaScript regular expression for its whole value. Default: any value.
+        value: String,
+    }
+
+    /// Conditions somebody signed in must meet.
+    RuleTable {
+        /// The user has one of these roles.
+        role: Vec<Found<String>>,
+        /// The user has one of these roles in the active organization.
+        organization_role: Vec<Found<String>>,
+        /// The e-mail address is verified. Only `true` makes sense.
+        email_verified: bool,
+        /// They signed in at most this long ago.
+        step_up: Duration,
+        /// Kinds of credentials that count. Default: every kind that is enabled.
+        credentials: Vec<Found<CredentialWord>>,
+        /// How fresh the identity must be. Default: `cached`.
+        freshness: FreshnessWord,
+    }
+
+    /// How the app is told who is calling.
+    Identity {
+        /// Names of the headers: `vestibule`, `oauth2-proxy` or `remote`. Default: `vestibule`.
+        preset: Preset,
+        /// Whether the signed assertion is sent. Default: `true`.
+        assertion: bool,
+        /// `iss` of the assertion. Default: `public_url`.
+        issuer: String,
+        /// `aud` of the assertion. Default: `public_url`.
+        audience: String,
+        /// Life of an assertion, at most `60s`. Default: `60s`.
+        lifetime: Duration,
+        /// What the signing key is made from. Default: the current secret, with a label of its own.
+        key: SecretText,
+    }
+
+    /// Cross-origin reading of answers the gateway makes itself.
+    Cors {
+        /// Origins that may, as `https://app.example.com`. Default: none.
+        origins: Vec<Found<String>>,
+    }
+
+    /// Upper bounds of what a client may send.
+    Limits {
+        /// Bytes of a request's head; 431 above. Default: `32KiB`.
+        header_bytes: Size,
+        /// Bytes of path and query; 414 above. Default: `8KiB`.
+        target_bytes: Size,
+        /// Bytes of a request's body, or `unlimited`; 413 above. Default: `100MiB`.
+        body_bytes: SizeLimit,
+        /// Unused connections to upstreams kept in all. Default: 512.
+        connections_idle: u64,
+    }
+
+    /// How long the gateway waits.
+    Timeouts {
+        /// Between two requests of one client connection. Default: `60s`.
+        idle: Duration,
+        /// Between two reads of a request's body. Default: `30s`.
+        body_read: Duration,
+        /// For one write toward the client. Default: `30s`.
+        response_write: Duration,
+        /// Silence after which a WebSocket or event stream is closed. Default: `1h`.
+        tunnel_idle: Duration,
+        /// For requests in flight, once asked to stop. Default: `25s`.
+        stop: Duration,
+    }
+
+    /// What is logged, and how.
+    Log {
+        /// `error`, `warn`, `info`, `debug` or `trace`. Default: `info`.
+        level: Level,
+        /// `text` or `json`. Default: `text`.
+        format: LogFormat,
+        /// One line for each request. Default: `true`.
+        access: bool,
+    }
+}
+
+words!(/// `baseURL.protocol`.
+    Protocol, "protocol" { Http = "http", Https = "https", Auto = "auto" });
+words!(/// `sameSite`, lower-case.
+    SameSite, "same-site rule" { Lax = "lax", Strict = "strict", None = "none" });
+words!(/// How fresh an identity must be.
+    FreshnessWord, "freshness" { Optimistic = "optimistic", Cached = "cached", Strict = "strict" });
+words!(/// Who says what may be cached.
+    Caching, "word for `cache`" { Gateway = "gateway", App = "app" });
+words!(/// What a condition looks at.
+    ConditionWord, "type of condition" { Header = "header", Cookie = "cookie", Query = "query", Host = "host" });
+words!(/// Kinds of credentials that exist.
+    CredentialWord, "kind of credential" { Session = "session" });
+words!(/// Names of the identity headers.
+    Preset, "preset" { Vestibule = "vestibule", OAuth2Proxy = "oauth2-proxy", Remote = "remote" });
+words!(/// Log levels.
+    Level, "log level" { Error = "error", Warn = "warn", Info = "info", Debug = "debug", Trace = "trace" });
+words!(/// Log formats.
+    LogFormat, "log format" { Text = "text", Json = "json" });
+words!(/// Rules that are a word.
+    RuleWord, "rule" { Public = "public", Optional = "optional", SignedIn = "signed-in", Guest = "guest", Deny = "deny" });
+
+/// `admin`: an address, or `off`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct AdminAddress(pub(super) Option<SocketAddr>);
+
+impl Read for AdminAddress {
+    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        match &node.value {
+            Value::Text(text) if text == "off" => Some(Self(None)),
+            _ => SocketAddr::read(node, reader).map(|address| Self(Some(address))),
+        }
+    }
+    fn schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "examples": ["127.0.0.1:8081", "off"] })
+    }
+}
+
+/// `threads`: a number, or `auto`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Threads(pub(super) Option<u64>);
+
+impl Read for Threads {
+    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        match &node.value {
+            Value::Text(text) if text == "auto" => Some(Self(None)),
+            Value::Text(_) if !node.at.is_text_only() => {
+                reader.wrong(
+                    Fault::WrongType {
+                        wanted: "`\"auto\"`, or a number without quotes",
+                        found: node.value.noun(),
+                    },
+                    &node.at,
+                );
+                None
+            }
+            _ => u64::read(node, reader).map(|number| Self(Some(number))),
+        }
+    }
+    fn schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [{ "const": "auto" }, { "type": "integer", "minimum": 1, "maximum": 1024 }] })
+    }
+}
+
+tables! {
+    /// One of several secrets.
+    SecretTable {
+        /// Its number; no two the same.
+        version: u64,
+        /// The secret.
+        value: SecretText,
+    }
+}
+
+/// One of `secrets`: a table, or `VERSION:SECRET` as in `BETTER_AUTH_SECRETS`.
+#[derive(Debug)]
+pub(super) struct VersionedSecret {
+    pub(super) version: u64,
+    pub(super) value: Secret,
+}
+
+impl Read for VersionedSecret {
+    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        if let Value::Text(text) = &node.value {
+            let read = text.trim().split_once(':').and_then(|(version, value)| {
+                let version = version.trim().parse().ok()?;
+                (!value.is_empty()).then(|| Self {
+                    version,
+                    value: Secret::new(value),
+                })
+            });
+            if read.is_none() {
+                reader.wrong(
+                    Fault::Form {
+                        what: "this is no number and secret with `:` between".into(),
+                        advice: "write `2:NEW,1:OLD` as for the framework, the current one first".into(),
+                    },
+                    &node.at,
+                );
+            }
+            return read;
+        }
+        let table = SecretTable::read(node, reader)?;
+        match (table.version, table.value) {
+            (Some(version), Some(value)) => Some(Self {
+                version: version.value,
+                value: value.value.0,
+            }),
+            (None, Some(_)) => {
+                missing(reader, node, "version", "give each secret its number, as in the app");
+                None
+            }
+            // A secret that could not be read has been told; one that is not there has not.
+            (_, None) => {
+                if node.child("value").is_none() {
+                    missing(reader, node, "value", "give `{ version = 1, value = { env = \"NAME\" } }`");
+                }
+                None
+            }
+        }
+    }
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        let table = generator.subschema_for::<SecretTable>();
+        json_schema!({ "anyOf": [{ "type": "string", "pattern": "^[0-9]+:" }, table] })
+    }
+}
+
+fn missing(reader: &mut Reader<'_>, node: &Node, key: &'static str, advice: &'static str) {
+    reader.wrong(Fault::Missing { key, advice }, &node.at);
+}
+
+/// One entry of `path`: text, or a table with conditions.
+#[derive(Debug)]
+pub(super) enum Path {
+    Plain(String),
+    Table(PathTable),
+}
+
+impl Read for Path {
+    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        match &node.value {
+            Value::Text(text) => Some(Self::Plain(text.clone())),
+            Value::Table(_) => {
+                let table = PathTable::read(node, reader)?;
+                if node.child("source").is_none() {
+                    missing(reader, node, "source", "write `{ source = \"/account/:path*\", has = […] }`");
+                    return None;
+                }
+                // A condition that could not be read would open the path to more than was written.
+                let dropped = table.source.is_none()
+                    || (node.child("has").is_some() && table.has.is_none())
+                    || (node.child("missing").is_some() && table.missing.is_none());
+                (!dropped).then_some(Self::Table(table))
+            }
+            other => {
+                reader.wrong(
+                    Fault::WrongType {
+                        wanted: "a path in quotes, or a table with `source`",
+                        found: other.noun(),
+                    },
+                    &node.at,
+                );
+                None
+            }
+        }
+    }
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        let table = generator.subschema_for::<PathTable>();
+        json_schema!({ "anyOf": [{ "type": "string", "pattern": "^/" }, table] })
+    }
+}
+
+/// A rule: a word, or a table of conditions.
+#[derive(Debug)]
+pub(super) enum RuleText {
+    Word(RuleWord),
+    Table(RuleTable),
+}
+
+impl Read for RuleText {
+    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        match &node.value {
+            Value::Text(text) if RuleTable::KEYS.contains(&text.as_str()) => {
+                reader.wrong(
+                    Fault::Form {
+                        what: format!("`{}` is a condition, and stands in a table", short(text)),
+                        advice: format!("write `{{ {text} = … }}`, as in `{{ role = [\"admin\"] }}`"),
+                    },
+                    &node.at,
+                );
+                None
+            }
+            Value::Text(_) => RuleWord::read(node, reader).map(Self::Word),
+            Value::Table(entries) => {
+                // `{ public = true }` and the like: the word stands alone.
+                let words: Vec<&str> = RuleWord::ALL.iter().map(|(word, _)| *word).collect();
+                if let Some(entry) = entries.iter().find(|e| closest(&e.key, &words) == Some(e.key.as_str())) {
+                    reader.wrong(
+                        Fault::Form {
+                            what: format!("`{}` is a rule of its own, not a condition", entry.key),
+                            advice: format!("write `rule = \"{}\"`", entry.key),
+                        },
+                        &entry.key_at,
+                    );
+                    return None;
+                }
+                RuleTable::read(node, reader).map(Self::Table)
+            }
+            other => {
+                reader.wrong(
+                    Fault::WrongType {
+                        wanted: "a word such as `\"signed-in\"`, or a table such as `{ role = [\"admin\"] }`",
+                        found: other.noun(),
+                    },
+                    &node.at,
+                );
+                None
+            }
+        }
+    }
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        let word = RuleWord::schema(generator);
+        let table = generator.subschema_for::<RuleTable>();
+        json_schema!({ "anyOf": [word, table] })
+    }
+}

@@ -1,0 +1,258 @@
+//! TOML text to the settings each module owns. Every problem is told at once, with its key, its line and what to do.
+//!
+//! A value comes from the first of: a flag, a variable `VESTIBULE_SECTION__KEY`, the file, a name the app already has
+//! (`BETTER_AUTH_SECRET`, `DATABASE_URL` …), the default. Nothing here touches the world: the environment and the reading of
+//! files are handed in.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+mod compose;
+mod file;
+mod node;
+mod problem;
+mod read;
+
+pub use node::At;
+pub use problem::{Fault, Problem, Problems, Severity, Style};
+
+use crate::{credential, identity, policy, route, server, session, store, telemetry};
+use node::{Node, Value};
+use read::{Read as _, Reader};
+
+/// Longest configuration file read, in bytes. Ten thousand routes take less than two million.
+pub const FILE_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Everything the gateway needs to know, in the words of the modules that use it.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// How it listens, forwards and stops.
+    pub server: server::Settings,
+    /// Which route a request asks for.
+    pub routes: route::Settings,
+    /// Where sessions are looked up; none with a source that is no database.
+    pub store: Option<store::Settings>,
+    /// What the cookies are called.
+    pub cookies: credential::names::Settings,
+    /// What signed them.
+    pub secrets: credential::secrets::Settings,
+    /// What is remembered of sessions.
+    pub sessions: session::resolve::Settings,
+    /// `better_auth.update_age`: how old a session is when the app prolongs it.
+    pub update_age: Duration,
+    /// Where people are sent.
+    pub redirects: policy::redirect::Settings,
+    /// How the app is told who is calling.
+    pub identity: identity::Settings,
+    /// How logs are written.
+    pub log: telemetry::Settings,
+}
+
+/// A configuration that can be used.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The settings.
+    pub config: Config,
+    /// What somebody should look at all the same.
+    pub warnings: Problems,
+}
+
+/// One thing the table of routes has to say about the routes it was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteFinding {
+    /// Line in the file, from 1.
+    pub line: Option<usize>,
+    /// What is wrong.
+    pub message: String,
+    /// What to do.
+    pub advice: String,
+    /// Whether the routes can be used all the same.
+    pub warning: bool,
+}
+
+/// Looks at routes the way the table of routes will: ties, broken patterns, a sign-in page nobody reaches.
+pub type RouteCheck = fn(&route::Settings) -> Vec<RouteFinding>;
+
+/// A value given on the command line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Override {
+    /// The key, as `sessions.cache_ttl`.
+    pub key: String,
+    /// Its value; lists are separated by commas.
+    pub value: String,
+    /// The flag, for messages.
+    pub flag: String,
+}
+
+/// Where a configuration comes from.
+pub struct Sources<'s> {
+    /// What the file is called in messages.
+    pub name: &'s str,
+    /// Its text.
+    pub text: &'s str,
+    /// The environment.
+    pub environment: &'s BTreeMap<String, String>,
+    /// Flags.
+    pub overrides: &'s [Override],
+    /// Reads a file, for `{ file = "PATH" }`.
+    pub read_file: &'s dyn Fn(&Path) -> std::io::Result<String>,
+    /// What else is asked about the routes.
+    pub route_check: RouteCheck,
+}
+
+/// Asks nothing more about the routes.
+pub fn no_route_check(_: &route::Settings) -> Vec<RouteFinding> {
+    Vec::new()
+}
+
+/// Reads a configuration.
+///
+/// # Errors
+/// Everything that is wrong with it, and the warnings, when something is wrong that keeps it from being used.
+pub fn load(sources: &Sources<'_>) -> Result<Loaded, Problems> {
+    if sources.text.len() > FILE_BYTES_MAX {
+        let fault = Fault::OutOfBounds {
+            bounds: format!("at most {FILE_BYTES_MAX} bytes"),
+            why: "this is no configuration of ours, or one that patterns would make shorter",
+        };
+        return Err(Problems::new(
+            sources.name,
+            "",
+            String::new(),
+            vec![(fault, String::new(), At::Nowhere)],
+        ));
+    }
+    let mut tree = match node::parse(sources.text) {
+        Ok(tree) => tree,
+        Err(errors) => {
+            let list = errors
+                .into_iter()
+                .map(|error| {
+                    let at = error.span.map_or(At::Nowhere, At::File);
+                    (Fault::Syntax(error.message), String::new(), at)
+                })
+                .collect();
+            let shown = problem::blot_values(sources.text);
+            return Err(Problems::new(sources.name, sources.text, shown, list));
+        }
+    };
+    let mut masked = problem::secret_spans(&tree);
+    let mut reader = Reader::new(sources.text, sources.environment, sources.read_file);
+    overlay(&mut tree, sources, &mut reader);
+    let file = file::File::read(&tree, &mut reader).unwrap_or_default();
+    let config = compose::compose(&file, &tree, &mut reader);
+    check_routes(&config.routes, sources, &mut reader);
+    masked.append(&mut reader.masked);
+    let shown = problem::blot(sources.text, &masked);
+    let problems = Problems::new(sources.name, sources.text, shown, reader.problems);
+    if problems.has_errors() {
+        return Err(problems);
+    }
+    Ok(Loaded {
+        config,
+        warnings: problems,
+    })
+}
+
+/// The JSON Schema of the file.
+pub fn schema() -> schemars::Schema {
+    schemars::generate::SchemaSettings::draft2020_12()
+        .into_generator()
+        .into_root_schema_for::<file::File>()
+}
+
+/// Puts variables over the file, and flags over both.
+fn overlay(tree: &mut Node, sources: &Sources<'_>, reader: &mut Reader<'_>) {
+    const PREFIX: &str = "VESTIBULE_";
+    for (name, text) in sources.environment {
+        let Some(rest) = name.strip_prefix(PREFIX) else {
+            continue;
+        };
+        // Which file is read is no part of what it says, and orchestrators announce a service called `vestibule` this way.
+        if rest == "CONFIG" || is_service_link(rest) {
+            continue;
+        }
+        let path: Vec<String> = rest.split("__").map(str::to_ascii_lowercase).collect();
+        put(tree, &path, text, &At::Environment(name.clone()), reader);
+    }
+    for flag in sources.overrides {
+        let path: Vec<String> = flag.key.split('.').map(str::to_owned).collect();
+        put(tree, &path, &flag.value, &At::Flag(flag.flag.clone()), reader);
+    }
+}
+
+fn put(tree: &mut Node, path: &[String], text: &str, at: &At, reader: &mut Reader<'_>) {
+    let usable = !path.iter().any(String::is_empty) && tree.put(path, text, at);
+    if !usable {
+        let fault = Fault::UnknownKey {
+            name: path.join("."),
+            meant: None,
+            known: Vec::new(),
+        };
+        reader.problems.push((fault, String::new(), at.clone()));
+    }
+}
+
+/// Whether a variable is one that Kubernetes and Docker make for a service called `vestibule`.
+fn is_service_link(rest: &str) -> bool {
+    let port = |text: &str| {
+        text.strip_prefix("PORT")
+            .is_some_and(|after| after.is_empty() || after.starts_with("_") && after.bytes().nth(1).is_some_and(|b| b.is_ascii_digit()))
+    };
+    port(rest) || rest == "SERVICE_HOST" || rest.starts_with("SERVICE_PORT")
+}
+
+/// Hands the routes to whoever builds their table, unless we have found their lines wrong ourselves.
+fn check_routes(routes: &route::Settings, sources: &Sources<'_>, reader: &mut Reader<'_>) {
+    let told: Vec<usize> = reader
+        .problems
+        .iter()
+        .filter(|(fault, ..)| matches!(fault, Fault::NobodyCouldSignIn { .. }))
+        .filter_map(|(_, _, at)| at.span().map(|span| reader.line(span.start)))
+        .collect();
+    for finding in (sources.route_check)(routes) {
+        if finding.line.is_some_and(|line| told.contains(&line)) {
+            continue;
+        }
+        let at = finding.line.map_or(At::Nowhere, |line| At::File(line_span(sources.text, line)));
+        let fault = if finding.warning {
+            Fault::RoutesOdd {
+                what: finding.message,
+                advice: finding.advice,
+            }
+        } else {
+            Fault::Routes {
+                what: finding.message,
+                advice: finding.advice,
+            }
+        };
+        reader.problems.push((fault, "route".into(), at));
+    }
+}
+
+/// The bytes of a line, without the white space around it.
+fn line_span(text: &str, line: usize) -> std::ops::Range<usize> {
+    let mut start = 0;
+    for (index, each) in text.split_inclusive('\n').enumerate() {
+        if index + 1 == line {
+            let indent = each.len() - each.trim_start().len();
+            return start + indent..start + each.trim_end().len().max(indent);
+        }
+        start += each.len();
+    }
+    start..start
+}
+
+/// Whether a key was written at all, be it wrongly: what is wrong is told once, not also as missing.
+fn is_written(tree: &Node, path: &[&str]) -> bool {
+    let mut node = tree;
+    for key in path {
+        match node.child(key) {
+            Some(child) => node = child,
+            // A section that is no table has been told.
+            None => return !matches!(node.value, Value::Table(_)),
+        }
+    }
+    true
+}
