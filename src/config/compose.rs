@@ -9,9 +9,9 @@ use std::time::Duration;
 use url::{Host, Url};
 
 use super::file::{
-    AdminAddress, Attributes, BetterAuth, Caching, ConditionWord, CredentialWord, File, FreshnessWord,
-    Level, LogFormat, Path, PathTable, Preset, Route, RuleTable, RuleText, RuleWord, SameSite, Sessions,
-    Threads, Upstream, VersionedSecret,
+    AdminAddress, Attributes, BetterAuth, Caching, ConditionWord, CredentialWord, File,
+    FreshnessWord, Level, LogFormat, Path, PathTable, Preset, Route, RuleTable, RuleText, RuleWord,
+    SameSite, Sessions, Threads, Upstream, VersionedSecret,
 };
 use super::node::{At, Node, Value};
 use super::problem::Fault;
@@ -55,7 +55,12 @@ pub(super) fn compose(file: &File, tree: &Node, reader: &mut Reader<'_>) -> Conf
     Config {
         store: store(file, tree, reader),
         sessions: sessions(file, auth, reader),
-        update_age: bounded(reader, auth.update_age.as_ref(), DAY, Duration::ZERO..=COOKIE_AGE_MAX),
+        update_age: bounded(
+            reader,
+            auth.update_age.as_ref(),
+            DAY,
+            Duration::ZERO..=COOKIE_AGE_MAX,
+        ),
         identity: identity(file, &origin, reader),
         log: log(file),
         server: server::Settings {
@@ -84,7 +89,9 @@ fn value<T: Clone>(found: Option<&Found<T>>, default: T) -> T {
 }
 
 fn values<T: Clone>(found: Option<&Found<Vec<Found<T>>>>) -> Vec<T> {
-    found.map_or_else(Vec::new, |list| list.value.iter().map(|f| f.value.clone()).collect())
+    found.map_or_else(Vec::new, |list| {
+        list.value.iter().map(|f| f.value.clone()).collect()
+    })
 }
 
 fn spell(duration: Duration) -> String {
@@ -112,7 +119,11 @@ fn bounded(
     reader.blame(
         found,
         Fault::OutOfBounds {
-            bounds: format!("from {} to {}", spell(*bounds.start()), spell(*bounds.end())),
+            bounds: format!(
+                "from {} to {}",
+                spell(*bounds.start()),
+                spell(*bounds.end())
+            ),
             why: "below nothing would work, above it is no bound any more",
         },
     );
@@ -152,7 +163,13 @@ fn form(what: impl Into<String>, advice: &str) -> Fault {
 fn listen(file: &File, reader: &mut Reader<'_>) -> Vec<SocketAddr> {
     let listen = values(file.listen.as_ref());
     if let Some(found) = file.listen.as_ref().filter(|f| f.value.is_empty()) {
-        reader.blame(found, form("no address is listed", "write at least one, as \"127.0.0.1:8080\""));
+        reader.blame(
+            found,
+            form(
+                "no address is listed",
+                "write at least one, as \"127.0.0.1:8080\"",
+            ),
+        );
     }
     if listen.is_empty() {
         return vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 8080))];
@@ -160,10 +177,17 @@ fn listen(file: &File, reader: &mut Reader<'_>) -> Vec<SocketAddr> {
     listen
 }
 
-fn admin(file: &File, listen: &[SocketAddr], reader: &mut Reader<'_>) -> (Option<SocketAddr>, Option<Secret>) {
+fn admin(
+    file: &File,
+    listen: &[SocketAddr],
+    reader: &mut Reader<'_>,
+) -> (Option<SocketAddr>, Option<Secret>) {
     let address = match &file.admin {
         None => Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 8081))),
-        Some(Found { value: AdminAddress(address), .. }) => *address,
+        Some(Found {
+            value: AdminAddress(address),
+            ..
+        }) => *address,
     };
     let token = file.admin_token.as_ref().map(|f| f.value.0.clone());
     if let Some(found) = &file.admin {
@@ -201,7 +225,9 @@ fn check_proxies(file: &File, reader: &mut Reader<'_>) {
             reader.blame(
                 network,
                 Fault::Risky {
-                    what: "this trusts everybody: any client can then choose the address the app sees".into(),
+                    what:
+                        "this trusts everybody: any client can then choose the address the app sees"
+                            .into(),
                     advice: "list the addresses of your load balancers only",
                 },
             );
@@ -212,7 +238,9 @@ fn check_proxies(file: &File, reader: &mut Reader<'_>) {
 fn threads(file: &File, reader: &mut Reader<'_>) -> Option<usize> {
     const THREADS_MAX: u64 = 1024;
     let found = file.threads.as_ref()?;
-    let Threads(Some(number)) = found.value else { return None };
+    let Threads(Some(number)) = found.value else {
+        return None;
+    };
     if !(1..=THREADS_MAX).contains(&number) {
         reader.blame(
             found,
@@ -233,11 +261,23 @@ fn tls(file: &File, reader: &mut Reader<'_>) -> Option<server::Tls> {
             key: key.value.clone(),
         }),
         (Some(_), None) => {
-            reader.blame(table, Fault::Missing { key: "key", advice: "name the PEM file with the private key" });
+            reader.blame(
+                table,
+                Fault::Missing {
+                    key: "key",
+                    advice: "name the PEM file with the private key",
+                },
+            );
             None
         }
         (None, _) => {
-            reader.blame(table, Fault::Missing { key: "cert", advice: "name the PEM file with the certificate chain" });
+            reader.blame(
+                table,
+                Fault::Missing {
+                    key: "cert",
+                    advice: "name the PEM file with the certificate chain",
+                },
+            );
             None
         }
     }
@@ -273,7 +313,8 @@ fn web_url(text: &str) -> Option<Url> {
 
 /// A URL that is an origin and no more.
 fn origin(text: &str) -> Option<Url> {
-    web_url(text).filter(|url| url.path() == "/" && url.query().is_none() && url.fragment().is_none())
+    web_url(text)
+        .filter(|url| url.path() == "/" && url.query().is_none() && url.fragment().is_none())
 }
 
 fn public_url(
@@ -299,7 +340,9 @@ fn public_url(
             key: "public_url",
             advice: "write the address people type, as `public_url = \"https://app.example.com\"`",
         };
-        reader.problems.push((fault, "public_url".into(), tree.at.clone()));
+        reader
+            .problems
+            .push((fault, "public_url".into(), tree.at.clone()));
         return None;
     };
     let Some(url) = origin(&found.value) else {
@@ -344,13 +387,23 @@ fn hosts(file: &File, public_url: Option<&Url>, reader: &mut Reader<'_>) -> Vec<
         let Some(host) = public_url.and_then(Url::host_str) else {
             return Vec::new();
         };
-        if public_url.is_some_and(|url| matches!(url.host(), Some(Host::Domain("localhost"))) || is_ip_loopback(url)) {
-            return ["localhost", "127.0.0.1", "[::1]"].map(str::to_owned).to_vec();
+        if public_url.is_some_and(|url| {
+            matches!(url.host(), Some(Host::Domain("localhost"))) || is_ip_loopback(url)
+        }) {
+            return ["localhost", "127.0.0.1", "[::1]"]
+                .map(str::to_owned)
+                .to_vec();
         }
         return vec![host.to_owned()];
     };
     if list.value.is_empty() {
-        reader.blame(list, form("no host is listed, so every request would be refused", "list at least one, or leave `hosts` out"));
+        reader.blame(
+            list,
+            form(
+                "no host is listed, so every request would be refused",
+                "list at least one, or leave `hosts` out",
+            ),
+        );
     }
     let mut hosts = Vec::new();
     for found in &list.value {
@@ -369,7 +422,9 @@ fn hosts(file: &File, public_url: Option<&Url>, reader: &mut Reader<'_>) -> Vec<
         reader.blame(
             list,
             Fault::Suspicious {
-                what: format!("`{public}`, the host of `public_url`, is not among them and would be refused"),
+                what: format!(
+                    "`{public}`, the host of `public_url`, is not among them and would be refused"
+                ),
                 advice: "add it, unless a proxy in front sends another Host",
             },
         );
@@ -387,7 +442,10 @@ fn host(text: &str) -> Result<String, String> {
     let name = lower.strip_prefix("*.").unwrap_or(&lower);
     let wrong = || format!("`{}` is no host", short(text));
     if name.contains('*') {
-        return Err(format!("`{}` is no host: a star stands for whole names, at the beginning", short(text)));
+        return Err(format!(
+            "`{}` is no host: a star stands for whole names, at the beginning",
+            short(text)
+        ));
     }
     if name.is_empty() || name.contains(['/', '?', '#', '@', '\\', '%', ' ', ',']) {
         return Err(wrong());
@@ -424,7 +482,9 @@ fn upstreams(file: &File, tree: &Node, reader: &mut Reader<'_>) -> Vec<server::U
                 key: "upstream.url",
                 advice: "say where the app listens: `[upstream]` with `url = \"http://127.0.0.1:3000\"`",
             };
-            reader.problems.push((fault, "upstream.url".into(), tree.at.clone()));
+            reader
+                .problems
+                .push((fault, "upstream.url".into(), tree.at.clone()));
         }
     }
     for (name, found) in file.upstreams.iter().flat_map(|named| &named.value) {
@@ -454,7 +514,10 @@ fn upstream(name: &str, found: &Found<Upstream>, reader: &mut Reader<'_>) -> ser
             },
         );
     }
-    let all = table.url.iter().chain(table.urls.iter().flat_map(|list| &list.value));
+    let all = table
+        .url
+        .iter()
+        .chain(table.urls.iter().flat_map(|list| &list.value));
     let mut seen = false;
     for url in all {
         seen = true;
@@ -469,7 +532,10 @@ fn upstream(name: &str, found: &Found<Upstream>, reader: &mut Reader<'_>) -> ser
             ),
         }
     }
-    let broken = reader.problems.iter().any(|(_, key, _)| key.starts_with(&format!("{}.url", found.key)));
+    let broken = reader
+        .problems
+        .iter()
+        .any(|(_, key, _)| key.starts_with(&format!("{}.url", found.key)));
     if !seen && !broken {
         reader.blame(
             found,
@@ -481,18 +547,46 @@ fn upstream(name: &str, found: &Found<Upstream>, reader: &mut Reader<'_>) -> ser
     }
     let health = table.health.as_ref();
     let health_path = health.and_then(|h| h.value.path.as_ref());
-    if let Some(path) = health_path.filter(|p| !is_page_path(p.value.split('?').next().unwrap_or_default())) {
-        reader.blame(path, form("this is no path", "write one that begins with `/`, as \"/healthz\""));
+    if let Some(path) =
+        health_path.filter(|p| !is_page_path(p.value.split('?').next().unwrap_or_default()))
+    {
+        reader.blame(
+            path,
+            form(
+                "this is no path",
+                "write one that begins with `/`, as \"/healthz\"",
+            ),
+        );
     }
     let wait = SECOND / 1000..=DAY;
     server::Upstream {
         name: name.to_owned(),
         addresses,
         health_path: health_path.map(|p| p.value.clone()),
-        health_interval: bounded(reader, health.and_then(|h| h.value.interval.as_ref()), 5 * SECOND, SECOND / 10..=HOUR),
-        connect_timeout: bounded(reader, table.connect_timeout.as_ref(), 2 * SECOND, SECOND / 1000..=MINUTE),
-        first_byte_timeout: bounded(reader, table.first_byte_timeout.as_ref(), MINUTE, wait.clone()),
-        write_timeout: bounded(reader, table.write_timeout.as_ref(), 30 * SECOND, wait.clone()),
+        health_interval: bounded(
+            reader,
+            health.and_then(|h| h.value.interval.as_ref()),
+            5 * SECOND,
+            SECOND / 10..=HOUR,
+        ),
+        connect_timeout: bounded(
+            reader,
+            table.connect_timeout.as_ref(),
+            2 * SECOND,
+            SECOND / 1000..=MINUTE,
+        ),
+        first_byte_timeout: bounded(
+            reader,
+            table.first_byte_timeout.as_ref(),
+            MINUTE,
+            wait.clone(),
+        ),
+        write_timeout: bounded(
+            reader,
+            table.write_timeout.as_ref(),
+            30 * SECOND,
+            wait.clone(),
+        ),
         idle_timeout: bounded(reader, table.idle_timeout.as_ref(), 4 * SECOND, wait),
     }
 }
@@ -512,7 +606,11 @@ fn upstream_address(text: &str) -> Option<server::UpstreamAddress> {
 }
 
 /// The index of an upstream by name; `app` when none is named.
-fn upstream_index(named: Option<&Found<String>>, upstreams: &[server::Upstream], reader: &mut Reader<'_>) -> usize {
+fn upstream_index(
+    named: Option<&Found<String>>,
+    upstreams: &[server::Upstream],
+    reader: &mut Reader<'_>,
+) -> usize {
     let Some(found) = named else { return 0 };
     let index = upstreams.iter().position(|u| u.name == found.value);
     if index.is_none() {
@@ -526,12 +624,18 @@ fn upstream_index(named: Option<&Found<String>>, upstreams: &[server::Upstream],
 
 /// The base URL and where it was said.
 fn base_url(auth: &BetterAuth, reader: &mut Reader<'_>) -> Option<Found<Url>> {
-    let given = auth.base_url.clone().or_else(|| from_app(reader, &["BETTER_AUTH_URL"], "better_auth.base_url"))?;
+    let given = auth
+        .base_url
+        .clone()
+        .or_else(|| from_app(reader, &["BETTER_AUTH_URL"], "better_auth.base_url"))?;
     let url = web_url(&given.value);
     if url.is_none() {
         reader.blame(
             &given,
-            form(format!("`{}` is no web address", short(&given.value)), "write it as in the app: \"https://app.example.com\""),
+            form(
+                format!("`{}` is no web address", short(&given.value)),
+                "write it as in the app: \"https://app.example.com\"",
+            ),
         );
     }
     Some(Found {
@@ -544,7 +648,10 @@ fn base_url(auth: &BetterAuth, reader: &mut Reader<'_>) -> Option<Found<Url>> {
 /// The first of the app's own variables that is set.
 fn from_app(reader: &Reader<'_>, names: &[&str], key: &str) -> Option<Found<String>> {
     names.iter().find_map(|name| {
-        let value = reader.environment.get(*name).filter(|text| !text.is_empty())?;
+        let value = reader
+            .environment
+            .get(*name)
+            .filter(|text| !text.is_empty())?;
         Some(Found {
             value: value.clone(),
             at: At::Environment((*name).to_owned()),
@@ -553,31 +660,67 @@ fn from_app(reader: &Reader<'_>, names: &[&str], key: &str) -> Option<Found<Stri
     })
 }
 
-fn secrets(auth: &BetterAuth, tree: &Node, reader: &mut Reader<'_>) -> credential::secrets::Settings {
+fn secrets(
+    auth: &BetterAuth,
+    tree: &Node,
+    reader: &mut Reader<'_>,
+) -> credential::secrets::Settings {
     let written = |key| is_written(tree, &["better_auth", key]);
     let listed = match &auth.secrets {
-        Some(list) => Some(list.value.iter().map(|f| (f.value.version, f.value.value.clone(), f.at.clone(), f.key.clone())).collect::<Vec<_>>()),
+        Some(list) => Some(
+            list.value
+                .iter()
+                .map(|f| {
+                    (
+                        f.value.version,
+                        f.value.value.clone(),
+                        f.at.clone(),
+                        f.key.clone(),
+                    )
+                })
+                .collect::<Vec<_>>(),
+        ),
         None if written("secret") || written("secrets") => None,
         None => secrets_of_app(reader),
     };
     let single = auth
         .secret
         .as_ref()
-        .map(|f| Found { value: f.value.0.clone(), at: f.at.clone(), key: f.key.clone() })
+        .map(|f| Found {
+            value: f.value.0.clone(),
+            at: f.at.clone(),
+            key: f.key.clone(),
+        })
         .or_else(|| {
             if written("secret") {
                 return None;
             }
-            let found = from_app(reader, &["BETTER_AUTH_SECRET", "AUTH_SECRET"], "better_auth.secret")?;
-            Some(Found { value: Secret::new(found.value), at: found.at, key: found.key })
+            let found = from_app(
+                reader,
+                &["BETTER_AUTH_SECRET", "AUTH_SECRET"],
+                "better_auth.secret",
+            )?;
+            Some(Found {
+                value: Secret::new(found.value),
+                at: found.at,
+                key: found.key,
+            })
         });
-    if written("secret") && !written("secrets") && reader.environment.contains_key("BETTER_AUTH_SECRETS") {
-        let at = tree.child("better_auth").and_then(|n| n.child("secret")).map_or(At::Nowhere, |n| n.at.clone());
+    if written("secret")
+        && !written("secrets")
+        && reader.environment.contains_key("BETTER_AUTH_SECRETS")
+    {
+        let at = tree
+            .child("better_auth")
+            .and_then(|n| n.child("secret"))
+            .map_or(At::Nowhere, |n| n.at.clone());
         let fault = Fault::Suspicious {
             what: "BETTER_AUTH_SECRETS is set, and Better Auth prefers it to `secret`".into(),
             advice: "remove `better_auth.secret`, or the variable, so that gateway and app sign with the same one",
         };
-        reader.problems.push((fault, "better_auth.secret".into(), at));
+        reader
+            .problems
+            .push((fault, "better_auth.secret".into(), at));
     }
     let mut versions = BTreeSet::new();
     let mut all: Vec<Found<Secret>> = Vec::new();
@@ -642,7 +785,14 @@ fn secrets_of_app(reader: &mut Reader<'_>) -> Option<Listed> {
     }
     list.map(|list| {
         list.into_iter()
-            .map(|f| (f.value.version, f.value.value, f.at, format!("better_auth.secrets{}", f.key)))
+            .map(|f| {
+                (
+                    f.value.version,
+                    f.value.value,
+                    f.at,
+                    format!("better_auth.secrets{}", f.key),
+                )
+            })
             .collect()
     })
 }
@@ -671,7 +821,13 @@ fn cookies(
     let cross_subdomain = value(auth.cross_subdomain.as_ref(), false);
     if let Some(domain) = &auth.cookie_domain {
         if host(domain.value.trim_start_matches('.')).is_err() || domain.value.contains('*') {
-            reader.blame(domain, form(format!("`{}` is no domain", short(&domain.value)), "write a name, as \"example.com\""));
+            reader.blame(
+                domain,
+                form(
+                    format!("`{}` is no domain", short(&domain.value)),
+                    "write a name, as \"example.com\"",
+                ),
+            );
         }
         if !cross_subdomain {
             reader.blame(
@@ -682,7 +838,11 @@ fn cookies(
                 },
             );
         }
-    } else if let Some(found) = auth.cross_subdomain.as_ref().filter(|f| f.value && base_url.is_none()) {
+    } else if let Some(found) = auth
+        .cross_subdomain
+        .as_ref()
+        .filter(|f| f.value && base_url.is_none())
+    {
         reader.blame(
             found,
             Fault::Missing {
@@ -692,10 +852,17 @@ fn cookies(
         );
     }
     let https = public_url.is_some_and(|url| url.scheme() == "https");
-    let node_env = reader.environment.get("NODE_ENV").filter(|text| !text.is_empty());
+    let node_env = reader
+        .environment
+        .get("NODE_ENV")
+        .filter(|text| !text.is_empty());
     let production = node_env.map_or(https, |mode| mode == "production");
     let age = Duration::ZERO..=COOKIE_AGE_MAX;
-    let default_attributes = auth.default_attributes.as_ref().map(|f| attributes(f, reader)).unwrap_or_default();
+    let default_attributes = auth
+        .default_attributes
+        .as_ref()
+        .map(|f| attributes(f, reader))
+        .unwrap_or_default();
     let attributes: BTreeMap<_, _> = auth
         .attributes
         .iter()
@@ -706,9 +873,14 @@ fn cookies(
         prefix: auth.cookie_prefix.as_ref().map(|f| f.value.clone()),
         secure_cookies: auth.secure_cookies.as_ref().map(|f| f.value),
         base_url: base_url.map(|f| f.value.to_string()),
-        dynamic_protocol: auth.dynamic_protocol.as_ref().map(|f| f.value.as_str().to_owned()),
+        dynamic_protocol: auth
+            .dynamic_protocol
+            .as_ref()
+            .map(|f| f.value.as_str().to_owned()),
         production: value(auth.production.as_ref(), production),
-        names: names.map(|(key, f)| (key.clone(), f.value.clone())).collect(),
+        names: names
+            .map(|(key, f)| (key.clone(), f.value.clone()))
+            .collect(),
         cross_subdomain,
         domain: auth.cookie_domain.as_ref().map(|f| f.value.clone()),
         default_attributes,
@@ -720,7 +892,10 @@ fn cookies(
 
 fn known_cookie<T>(key: &str, found: &Found<T>, known: &[&str], reader: &mut Reader<'_>) {
     if !known.contains(&key) {
-        reader.blame(found, unknown_word("cookie of Better Auth that the gateway reads", key, known));
+        reader.blame(
+            found,
+            unknown_word("cookie of Better Auth that the gateway reads", key, known),
+        );
     }
 }
 
@@ -729,7 +904,13 @@ fn cookie_name(found: &Found<String>, reader: &mut Reader<'_>) {
     if found.value.is_empty() || !found.value.bytes().all(token) {
         reader.blame(
             found,
-            form(format!("`{}` cannot be in the name of a cookie", short(&found.value)), "use letters, digits, `-`, `_` and `.`"),
+            form(
+                format!(
+                    "`{}` cannot be in the name of a cookie",
+                    short(&found.value)
+                ),
+                "use letters, digits, `-`, `_` and `.`",
+            ),
         );
     } else if found.value.starts_with("__") {
         reader.blame(
@@ -750,14 +931,27 @@ fn enable(found: &Found<String>, reader: &mut Reader<'_>) {
             },
         );
     } else {
-        reader.blame(found, unknown_word("kind of credential", &found.value, &LATER));
+        reader.blame(
+            found,
+            unknown_word("kind of credential", &found.value, &LATER),
+        );
     }
 }
 
-fn seconds(found: Option<&Found<Duration>>, bounds: RangeInclusive<Duration>, reader: &mut Reader<'_>) -> Option<u64> {
+fn seconds(
+    found: Option<&Found<Duration>>,
+    bounds: RangeInclusive<Duration>,
+    reader: &mut Reader<'_>,
+) -> Option<u64> {
     let found = found?;
     if found.value.subsec_millis() != 0 {
-        reader.blame(found, form("cookies count whole seconds", "write it in seconds or more, as \"300s\""));
+        reader.blame(
+            found,
+            form(
+                "cookies count whole seconds",
+                "write it in seconds or more, as \"300s\"",
+            ),
+        );
     }
     Some(bounded(reader, Some(found), Duration::ZERO, bounds).as_secs())
 }
@@ -765,18 +959,35 @@ fn seconds(found: Option<&Found<Duration>>, bounds: RangeInclusive<Duration>, re
 fn attributes(found: &Found<Attributes>, reader: &mut Reader<'_>) -> credential::names::Attributes {
     let table = &found.value;
     for text in table.path.iter().chain(&table.domain) {
-        if text.value.bytes().any(|b| !b.is_ascii_graphic() || b == b';' || b == b',') {
-            reader.blame(text, form("this cannot be in a cookie", "use visible letters other than `;` and `,`"));
+        if text
+            .value
+            .bytes()
+            .any(|b| !b.is_ascii_graphic() || b == b';' || b == b',')
+        {
+            reader.blame(
+                text,
+                form(
+                    "this cannot be in a cookie",
+                    "use visible letters other than `;` and `,`",
+                ),
+            );
         }
     }
     credential::names::Attributes {
         secure: table.secure.as_ref().map(|f| f.value),
-        same_site: table.same_site.as_ref().map(|f| SameSite::as_str(f.value).to_owned()),
+        same_site: table
+            .same_site
+            .as_ref()
+            .map(|f| SameSite::as_str(f.value).to_owned()),
         path: table.path.as_ref().map(|f| f.value.clone()),
         http_only: table.http_only.as_ref().map(|f| f.value),
         partitioned: table.partitioned.as_ref().map(|f| f.value),
         domain: table.domain.as_ref().map(|f| f.value.clone()),
-        max_age: seconds(table.max_age.as_ref(), Duration::ZERO..=COOKIE_AGE_MAX, reader),
+        max_age: seconds(
+            table.max_age.as_ref(),
+            Duration::ZERO..=COOKIE_AGE_MAX,
+            reader,
+        ),
     }
 }
 
@@ -785,21 +996,51 @@ fn attributes(found: &Found<Attributes>, reader: &mut Reader<'_>) -> credential:
 fn sessions(file: &File, auth: &BetterAuth, reader: &mut Reader<'_>) -> session::resolve::Settings {
     let fallback = Sessions::default();
     let table = file.sessions.as_ref().map_or(&fallback, |f| &f.value);
-    if let Some(found) = table.cache_ttl.as_ref().filter(|f| f.value > HOUR && f.value <= DAY) {
+    if let Some(found) = table
+        .cache_ttl
+        .as_ref()
+        .filter(|f| f.value > HOUR && f.value <= DAY)
+    {
         reader.blame(
             found,
             Fault::Risky {
-                what: format!("someone signed out elsewhere may keep access for {}", spell(found.value)),
+                what: format!(
+                    "someone signed out elsewhere may keep access for {}",
+                    spell(found.value)
+                ),
                 advice: "30s answers nearly every request from memory already",
             },
         );
     }
     session::resolve::Settings {
-        cache_ttl: bounded(reader, table.cache_ttl.as_ref(), 30 * SECOND, Duration::ZERO..=DAY),
-        negative_ttl: bounded(reader, table.negative_ttl.as_ref(), 5 * SECOND, Duration::ZERO..=5 * MINUTE),
-        entries_max: count(reader, table.max_cached.as_ref(), 1_000_000, 0..=1_000_000_000),
-        bytes_max: table.max_cached_bytes.as_ref().map_or(512 << 20, |f| f.value.0),
-        negative_max: count(reader, table.max_negative.as_ref(), 100_000, 0..=100_000_000),
+        cache_ttl: bounded(
+            reader,
+            table.cache_ttl.as_ref(),
+            30 * SECOND,
+            Duration::ZERO..=DAY,
+        ),
+        negative_ttl: bounded(
+            reader,
+            table.negative_ttl.as_ref(),
+            5 * SECOND,
+            Duration::ZERO..=5 * MINUTE,
+        ),
+        entries_max: count(
+            reader,
+            table.max_cached.as_ref(),
+            1_000_000,
+            0..=1_000_000_000,
+        ),
+        bytes_max: table
+            .max_cached_bytes
+            .as_ref()
+            .map_or(512 << 20, |f| f.value.0),
+        negative_max: count(
+            reader,
+            table.max_negative.as_ref(),
+            100_000,
+            0..=100_000_000,
+        ),
         enforce_bans: value(auth.enforce_bans.as_ref(), false),
     }
 }
@@ -807,7 +1048,12 @@ fn sessions(file: &File, auth: &BetterAuth, reader: &mut Reader<'_>) -> session:
 fn store(file: &File, tree: &Node, reader: &mut Reader<'_>) -> Option<store::Settings> {
     let fallback = Sessions::default();
     let table = file.sessions.as_ref().map_or(&fallback, |f| &f.value);
-    let timeout = bounded(reader, table.timeout.as_ref(), 2 * SECOND, SECOND / 100..=MINUTE);
+    let timeout = bounded(
+        reader,
+        table.timeout.as_ref(),
+        2 * SECOND,
+        SECOND / 100..=MINUTE,
+    );
     let connections = count(reader, table.connections.as_ref(), 10, 1..=10_000);
     let waiting_max = count(reader, table.max_waiting.as_ref(), 1_000, 0..=1_000_000);
     let zone_offset_seconds = zone(table.zone.as_ref(), reader);
@@ -841,7 +1087,13 @@ fn source_of_app(tree: &Node, reader: &mut Reader<'_>) -> Option<Found<SecretTex
     let at = tree.child("sessions").map_or(At::Nowhere, |n| n.at.clone());
     let (fault, found) = match (database, redis) {
         (Some(_), Some(_)) => (Fault::TwoSources, None),
-        (Some(found), None) | (None, Some(found)) => return Some(Found { value: SecretText(Secret::new(found.value)), at: found.at, key: found.key }),
+        (Some(found), None) | (None, Some(found)) => {
+            return Some(Found {
+                value: SecretText(Secret::new(found.value)),
+                at: found.at,
+                key: found.key,
+            });
+        }
         (None, None) => (
             Fault::Missing {
                 key: "sessions.source",
@@ -860,7 +1112,11 @@ fn database(text: &str) -> Result<Secret, Fault> {
     let (scheme, rest) = text.split_once(':').unwrap_or(("", text));
     let server = |scheme: &str| {
         let host = rest.strip_prefix("//").is_some_and(|r| !r.is_empty());
-        if host { Ok(Secret::new(format!("{scheme}:{rest}"))) } else { Err(form("this is no address of a database", FORMS)) }
+        if host {
+            Ok(Secret::new(format!("{scheme}:{rest}")))
+        } else {
+            Err(form("this is no address of a database", FORMS))
+        }
     };
     match scheme.to_ascii_lowercase().as_str() {
         // Prisma writes `file:`; both mean the same file.
@@ -893,23 +1149,40 @@ fn schema(table: &Sessions, reader: &mut Reader<'_>) -> store::SchemaOverrides {
     let schema = &schema.value;
     for (key, found) in schema.tables.iter().flat_map(|named| &named.value) {
         if !TABLES.contains(&key.as_str()) {
-            reader.blame(found, unknown_word("table of Better Auth that the gateway reads", key, &TABLES));
+            reader.blame(
+                found,
+                unknown_word("table of Better Auth that the gateway reads", key, &TABLES),
+            );
         }
     }
     for (key, found) in schema.columns.iter().flat_map(|named| &named.value) {
-        let fine = key.split_once('.').is_some_and(|(table, column)| TABLES.contains(&table) && !column.is_empty());
+        let fine = key
+            .split_once('.')
+            .is_some_and(|(table, column)| TABLES.contains(&table) && !column.is_empty());
         if !fine {
             reader.blame(
                 found,
-                form(format!("`{}` is no column of Better Auth", short(key)), "write table and field in quotes: `\"session.userId\" = \"user_id\"`"),
+                form(
+                    format!("`{}` is no column of Better Auth", short(key)),
+                    "write table and field in quotes: `\"session.userId\" = \"user_id\"`",
+                ),
             );
         }
     }
     let names = schema.schema.iter();
     let names = names.chain(schema.tables.iter().flat_map(|n| n.value.values()));
     for found in names.chain(schema.columns.iter().flat_map(|n| n.value.values())) {
-        if found.value.is_empty() || found.value.len() > 128 || found.value.contains(['\0', '"', '`']) {
-            reader.blame(found, form("this cannot be the name of a table or column", "write the name as the database has it, without quotes"));
+        if found.value.is_empty()
+            || found.value.len() > 128
+            || found.value.contains(['\0', '"', '`'])
+        {
+            reader.blame(
+                found,
+                form(
+                    "this cannot be the name of a table or column",
+                    "write the name as the database has it, without quotes",
+                ),
+            );
         }
     }
     let map = |named: Option<&Found<BTreeMap<String, Found<String>>>>| {
@@ -961,7 +1234,11 @@ fn zone_offset(text: &str) -> Option<i32> {
 
 // --- pages and routes ---
 
-fn redirects(file: &File, public_url: Option<&Url>, reader: &mut Reader<'_>) -> policy::redirect::Settings {
+fn redirects(
+    file: &File,
+    public_url: Option<&Url>,
+    reader: &mut Reader<'_>,
+) -> policy::redirect::Settings {
     let routes = file.routes.as_ref().map(|f| &f.value);
     let sign_in = routes.and_then(|r| r.sign_in.as_ref());
     if let Some(found) = sign_in {
@@ -980,7 +1257,8 @@ fn redirects(file: &File, public_url: Option<&Url>, reader: &mut Reader<'_>) -> 
             reader.blame(
                 found,
                 Fault::Risky {
-                    what: "people would type their passwords into a page that came over plain http".into(),
+                    what: "people would type their passwords into a page that came over plain http"
+                        .into(),
                     advice: "use https",
                 },
             );
@@ -990,7 +1268,13 @@ fn redirects(file: &File, public_url: Option<&Url>, reader: &mut Reader<'_>) -> 
     if let Some(found) = return_param {
         let fine = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
         if found.value.is_empty() || !found.value.bytes().all(fine) {
-            reader.blame(found, form("this is no name of a query parameter", "use letters, digits, `_`, `-` and `.`, as \"callbackURL\""));
+            reader.blame(
+                found,
+                form(
+                    "this is no name of a query parameter",
+                    "use letters, digits, `_`, `-` and `.`, as \"callbackURL\"",
+                ),
+            );
         }
     }
     // A page on our own origin is a path: locations stay relative, and the page stays reachable.
@@ -998,18 +1282,30 @@ fn redirects(file: &File, public_url: Option<&Url>, reader: &mut Reader<'_>) -> 
     let own = web_url(sign_in)
         .filter(|url| public_url.is_some_and(|public| public.origin() == url.origin()))
         .and_then(|url| sign_in.split_once("://").map(|(_, rest)| (url, rest)))
-        .map(|(_, rest)| rest.find('/').and_then(|at| rest.get(at..)).unwrap_or("/").to_owned());
+        .map(|(_, rest)| {
+            rest.find('/')
+                .and_then(|at| rest.get(at..))
+                .unwrap_or("/")
+                .to_owned()
+        });
     policy::redirect::Settings {
         sign_in: own.unwrap_or_else(|| sign_in.to_owned()),
         return_param: return_param.map_or_else(|| "callbackURL".to_owned(), |f| f.value.clone()),
-        signed_in_home: routes.and_then(|r| r.signed_in_home.as_ref()).map_or_else(|| "/".to_owned(), |f| f.value.0.clone()),
-        forbidden: routes.and_then(|r| r.forbidden.as_ref()).map(|f| f.value.0.clone()),
+        signed_in_home: routes
+            .and_then(|r| r.signed_in_home.as_ref())
+            .map_or_else(|| "/".to_owned(), |f| f.value.0.clone()),
+        forbidden: routes
+            .and_then(|r| r.forbidden.as_ref())
+            .map(|f| f.value.0.clone()),
         base_path: base_path(file),
     }
 }
 
 fn base_path(file: &File) -> String {
-    let found = file.nextjs.as_ref().and_then(|f| f.value.base_path.as_ref());
+    let found = file
+        .nextjs
+        .as_ref()
+        .and_then(|f| f.value.base_path.as_ref());
     found.map_or_else(String::new, |f| f.value.clone())
 }
 
@@ -1020,18 +1316,37 @@ fn nextjs(file: &File, reader: &mut Reader<'_>) -> NextJs {
     if let Some(found) = table.base_path.as_ref().filter(|f| !f.value.is_empty())
         && (!is_page_path(&found.value) || found.value.ends_with('/'))
     {
-        reader.blame(found, form(format!("`{}` is no base path", short(&found.value)), "write it as in next.config: \"/docs\", or \"\" for none"));
+        reader.blame(
+            found,
+            form(
+                format!("`{}` is no base path", short(&found.value)),
+                "write it as in next.config: \"/docs\", or \"\" for none",
+            ),
+        );
     }
     let locales = values(table.locales.as_ref());
     for found in table.locales.iter().flat_map(|list| &list.value) {
         let fine = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
         if found.value.is_empty() || !found.value.bytes().all(fine) {
-            reader.blame(found, form(format!("`{}` is no locale", short(&found.value)), "write locales as in next.config: \"en\", \"de-CH\""));
+            reader.blame(
+                found,
+                form(
+                    format!("`{}` is no locale", short(&found.value)),
+                    "write locales as in next.config: \"en\", \"de-CH\"",
+                ),
+            );
         }
     }
-    if let Some(found) = table.default_locale.as_ref().filter(|f| !locales.contains(&f.value)) {
+    if let Some(found) = table
+        .default_locale
+        .as_ref()
+        .filter(|f| !locales.contains(&f.value))
+    {
         let known: Vec<&str> = locales.iter().map(String::as_str).collect();
-        reader.blame(found, unknown_word("locale listed in `locales`", &found.value, &known));
+        reader.blame(
+            found,
+            unknown_word("locale listed in `locales`", &found.value, &known),
+        );
     }
     NextJs {
         base_path: base_path(file),
@@ -1052,10 +1367,19 @@ fn routes(
     let auth = file.better_auth.as_ref().map(|f| &f.value);
     let auth_base_path = auth.and_then(|a| a.base_path.as_ref());
     if let Some(found) = auth_base_path.filter(|f| f.value.0.ends_with('/')) {
-        reader.blame(found, form("the base path would open more than Better Auth", "write it without a slash at the end, as \"/api/auth\""));
+        reader.blame(
+            found,
+            form(
+                "the base path would open more than Better Auth",
+                "write it without a slash at the end, as \"/api/auth\"",
+            ),
+        );
     }
-    let auth_base_path = auth_base_path.map_or_else(|| "/api/auth".to_owned(), |f| f.value.0.clone());
-    let sign_in_path = sign_in.starts_with('/').then(|| sign_in.split('?').next().unwrap_or_default().to_owned());
+    let auth_base_path =
+        auth_base_path.map_or_else(|| "/api/auth".to_owned(), |f| f.value.0.clone());
+    let sign_in_path = sign_in
+        .starts_with('/')
+        .then(|| sign_in.split('?').next().unwrap_or_default().to_owned());
     let given = file.routes.as_ref().and_then(|f| f.value.default.as_ref());
     if given.is_none() && !is_written(tree, &["routes", "default"]) {
         let at = tree.child("routes").map_or(At::Nowhere, |n| n.at.clone());
@@ -1067,7 +1391,10 @@ fn routes(
     }
     let default = given.map_or(
         // Only stands in where the configuration is refused anyway.
-        Rule { need: Need::Deny, freshness: Freshness::Cached },
+        Rule {
+            need: Need::Deny,
+            freshness: Freshness::Cached,
+        },
         |found| rule(found, None, reader),
     );
     let text_line = |at: &At, reader: &Reader<'_>| at.span().map(|span| reader.line(span.start));
@@ -1084,25 +1411,64 @@ fn routes(
             continue;
         };
         if path.value.is_empty() {
-            reader.blame(path, form("no path is listed", "list at least one, as \"/admin/:path*\""));
+            reader.blame(
+                path,
+                form(
+                    "no path is listed",
+                    "list at least one, as \"/admin/:path*\"",
+                ),
+            );
         }
         let rule = rule(given, table.freshness.as_ref(), reader);
-        let sources: Vec<SourceSpec> = path.value.iter().map(|p| source(p, text_line(&p.at, reader), reader)).collect();
+        let sources: Vec<SourceSpec> = path
+            .value
+            .iter()
+            .map(|p| source(p, text_line(&p.at, reader), reader))
+            .collect();
         warn_of_bypasses(path, &rule, reader);
-        closes_sign_in(path, &rule, table, sign_in_path.as_deref(), &auth_base_path, reader);
+        closes_sign_in(
+            path,
+            &rule,
+            table,
+            sign_in_path.as_deref(),
+            &auth_base_path,
+            reader,
+        );
         specs.push(RouteSpec {
             sources,
             methods: values(table.methods.as_ref()),
             hosts: route_hosts(table, hosts, reader),
             upstream: upstream_index(table.upstream.as_ref(), upstreams, reader),
             rule,
-            app_caches: table.cache.as_ref().is_some_and(|f| f.value == Caching::App),
+            app_caches: table
+                .cache
+                .as_ref()
+                .is_some_and(|f| f.value == Caching::App),
             line: text_line(&found.at, reader),
         });
-        for (list, key) in [(table.methods.as_ref().map(|f| (f.value.is_empty(), f.at.clone(), f.key.clone())), "methods"), (table.hosts.as_ref().map(|f| (f.value.is_empty(), f.at.clone(), f.key.clone())), "hosts")] {
+        for (list, key) in [
+            (
+                table
+                    .methods
+                    .as_ref()
+                    .map(|f| (f.value.is_empty(), f.at.clone(), f.key.clone())),
+                "methods",
+            ),
+            (
+                table
+                    .hosts
+                    .as_ref()
+                    .map(|f| (f.value.is_empty(), f.at.clone(), f.key.clone())),
+                "hosts",
+            ),
+        ] {
             if let Some((true, at, key_path)) = list {
                 let what = format!("an empty `{key}` would mean all of them");
-                reader.problems.push((form(what, "list at least one, or remove the key"), key_path, at));
+                reader.problems.push((
+                    form(what, "list at least one, or remove the key"),
+                    key_path,
+                    at,
+                ));
             }
         }
     }
@@ -1120,7 +1486,11 @@ fn routes(
 
 fn incomplete(found: &Found<Route>, key: &'static str, reader: &mut Reader<'_>) {
     let prefix = format!("{}.{key}", found.key);
-    if reader.problems.iter().any(|(_, told, _)| told.starts_with(&prefix)) {
+    if reader
+        .problems
+        .iter()
+        .any(|(_, told, _)| told.starts_with(&prefix))
+    {
         return;
     }
     let advice = if key == "rule" {
@@ -1139,7 +1509,11 @@ fn freshness(word: FreshnessWord) -> Freshness {
     }
 }
 
-fn rule(found: &Found<RuleText>, beside: Option<&Found<FreshnessWord>>, reader: &mut Reader<'_>) -> Rule {
+fn rule(
+    found: &Found<RuleText>,
+    beside: Option<&Found<FreshnessWord>>,
+    reader: &mut Reader<'_>,
+) -> Rule {
     let inside = match &found.value {
         RuleText::Table(table) => table.freshness.as_ref(),
         RuleText::Word(_) => None,
@@ -1191,7 +1565,10 @@ fn needs_lookup(need: &Need) -> Vec<&'static str> {
         Need::Public | Need::Optional | Need::Deny => Vec::new(),
         Need::SignedIn(conditions) => [
             (!conditions.role.is_empty(), "role"),
-            (!conditions.organization_role.is_empty(), "organization_role"),
+            (
+                !conditions.organization_role.is_empty(),
+                "organization_role",
+            ),
             (conditions.email_verified, "email_verified"),
             (conditions.step_up.is_some(), "step_up"),
         ]
@@ -1208,15 +1585,33 @@ fn conditions(found: &Found<RuleText>, table: &RuleTable, reader: &mut Reader<'_
         }
         for role in &roles.value {
             if role.value.trim().is_empty() || role.value.contains(',') {
-                reader.blame(role, form("this is no role", "write one role for each entry, without commas"));
+                reader.blame(
+                    role,
+                    form(
+                        "this is no role",
+                        "write one role for each entry, without commas",
+                    ),
+                );
             }
         }
     }
     if let Some(no) = table.email_verified.as_ref().filter(|f| !f.value) {
-        reader.blame(no, form("`false` asks for nothing", "write `email_verified = true`, or remove it"));
+        reader.blame(
+            no,
+            form(
+                "`false` asks for nothing",
+                "write `email_verified = true`, or remove it",
+            ),
+        );
     }
     if let Some(kinds) = table.credentials.as_ref().filter(|f| f.value.is_empty()) {
-        reader.blame(kinds, form("an empty list would accept every kind", "list the kinds that count, as [\"session\"]"));
+        reader.blame(
+            kinds,
+            form(
+                "an empty list would accept every kind",
+                "list the kinds that count, as [\"session\"]",
+            ),
+        );
     }
     let says_nothing = table.role.is_none()
         && table.organization_role.is_none()
@@ -1224,16 +1619,33 @@ fn conditions(found: &Found<RuleText>, table: &RuleTable, reader: &mut Reader<'_
         && table.step_up.is_none()
         && table.credentials.is_none()
         && table.freshness.is_none();
-    let told = || reader.problems.iter().any(|(_, key, _)| key.starts_with(&found.key) && *key != found.key);
+    let told = || {
+        reader
+            .problems
+            .iter()
+            .any(|(_, key, _)| key.starts_with(&found.key) && *key != found.key)
+    };
     if says_nothing && !told() {
-        reader.blame(found, form("the table holds no condition", "write `rule = \"signed-in\"` for everyone who is signed in"));
+        reader.blame(
+            found,
+            form(
+                "the table holds no condition",
+                "write `rule = \"signed-in\"` for everyone who is signed in",
+            ),
+        );
     }
     Conditions {
         role: values(table.role.as_ref()),
         organization_role: values(table.organization_role.as_ref()),
         email_verified: value(table.email_verified.as_ref(), false),
-        step_up: table.step_up.as_ref().map(|f| bounded(reader, Some(f), HOUR, SECOND..=COOKIE_AGE_MAX)),
-        credentials: values(table.credentials.as_ref()).into_iter().map(|kind| CredentialWord::as_str(kind).to_owned()).collect(),
+        step_up: table
+            .step_up
+            .as_ref()
+            .map(|f| bounded(reader, Some(f), HOUR, SECOND..=COOKIE_AGE_MAX)),
+        credentials: values(table.credentials.as_ref())
+            .into_iter()
+            .map(|kind| CredentialWord::as_str(kind).to_owned())
+            .collect(),
     }
 }
 
@@ -1241,10 +1653,20 @@ fn source(found: &Found<Path>, line: Option<usize>, reader: &mut Reader<'_>) -> 
     match &found.value {
         Path::Plain(source) => {
             begins_with_slash(found, source, reader);
-            SourceSpec { source: source.clone(), line, has: Vec::new(), missing: Vec::new(), locale: true }
+            SourceSpec {
+                source: source.clone(),
+                line,
+                has: Vec::new(),
+                missing: Vec::new(),
+                locale: true,
+            }
         }
         Path::Table(table) => {
-            let source = table.source.as_ref().map(|f| f.value.clone()).unwrap_or_default();
+            let source = table
+                .source
+                .as_ref()
+                .map(|f| f.value.clone())
+                .unwrap_or_default();
             begins_with_slash(found, &source, reader);
             SourceSpec {
                 source,
@@ -1261,20 +1683,35 @@ fn begins_with_slash(found: &Found<Path>, source: &str, reader: &mut Reader<'_>)
     if !source.starts_with('/') {
         reader.blame(
             found,
-            form(format!("`{}` does not begin with `/`", short(source)), "write sources as Next.js does: \"/admin\", \"/admin/:path*\", \"/:locale/admin\""),
+            form(
+                format!("`{}` does not begin with `/`", short(source)),
+                "write sources as Next.js does: \"/admin\", \"/admin/:path*\", \"/:locale/admin\"",
+            ),
         );
     }
 }
 
-fn conditions_of(list: Option<&Found<Vec<Found<super::file::Condition>>>>, reader: &mut Reader<'_>) -> Vec<ConditionSpec> {
+fn conditions_of(
+    list: Option<&Found<Vec<Found<super::file::Condition>>>>,
+    reader: &mut Reader<'_>,
+) -> Vec<ConditionSpec> {
     let mut out = Vec::new();
     for found in list.iter().flat_map(|list| &list.value) {
         let table = &found.value;
         let key = table.key.as_ref().map(|f| f.value.clone());
         let Some(kind) = &table.r#type else {
-            let told = reader.problems.iter().any(|(_, key, _)| *key == format!("{}.type", found.key));
+            let told = reader
+                .problems
+                .iter()
+                .any(|(_, key, _)| *key == format!("{}.type", found.key));
             if !told {
-                reader.blame(found, Fault::Missing { key: "type", advice: "write `type = \"header\"`, \"cookie\", \"query\" or \"host\"" });
+                reader.blame(
+                    found,
+                    Fault::Missing {
+                        key: "type",
+                        advice: "write `type = \"header\"`, \"cookie\", \"query\" or \"host\"",
+                    },
+                );
             }
             continue;
         };
@@ -1284,18 +1721,39 @@ fn conditions_of(list: Option<&Found<Vec<Found<super::file::Condition>>>>, reade
             (ConditionWord::Cookie, Some(name)) => ConditionOn::Cookie(name),
             (ConditionWord::Query, Some(name)) => ConditionOn::Query(name),
             (ConditionWord::Host, Some(_)) => {
-                reader.blame(found, form("a condition on the host has no key", "write `{ type = \"host\", value = \"app.example.com\" }`"));
+                reader.blame(
+                    found,
+                    form(
+                        "a condition on the host has no key",
+                        "write `{ type = \"host\", value = \"app.example.com\" }`",
+                    ),
+                );
                 continue;
             }
             (ConditionWord::Header | ConditionWord::Cookie | ConditionWord::Query, None) => {
-                reader.blame(found, Fault::Missing { key: "key", advice: "name the header, cookie or query parameter" });
+                reader.blame(
+                    found,
+                    Fault::Missing {
+                        key: "key",
+                        advice: "name the header, cookie or query parameter",
+                    },
+                );
                 continue;
             }
         };
         if on == ConditionOn::Host && table.value.is_none() {
-            reader.blame(found, Fault::Missing { key: "value", advice: "say which host" });
+            reader.blame(
+                found,
+                Fault::Missing {
+                    key: "value",
+                    advice: "say which host",
+                },
+            );
         }
-        out.push(ConditionSpec { on, value: table.value.as_ref().map(|f| f.value.clone()) });
+        out.push(ConditionSpec {
+            on,
+            value: table.value.as_ref().map(|f| f.value.clone()),
+        });
     }
     out
 }
@@ -1306,10 +1764,20 @@ fn warn_of_bypasses(path: &Found<Vec<Found<Path>>>, rule: &Rule, reader: &mut Re
         return;
     }
     for found in &path.value {
-        let Path::Table(PathTable { has, missing, .. }) = &found.value else { continue };
-        let chosen = has.iter().chain(missing).flat_map(|list| &list.value).any(|condition| {
-            condition.value.r#type.as_ref().is_some_and(|kind| kind.value != ConditionWord::Host)
-        });
+        let Path::Table(PathTable { has, missing, .. }) = &found.value else {
+            continue;
+        };
+        let chosen = has
+            .iter()
+            .chain(missing)
+            .flat_map(|list| &list.value)
+            .any(|condition| {
+                condition
+                    .value
+                    .r#type
+                    .as_ref()
+                    .is_some_and(|kind| kind.value != ConditionWord::Host)
+            });
         if chosen {
             reader.blame(
                 found,
@@ -1339,10 +1807,15 @@ fn closes_sign_in(
         return;
     }
     for found in &path.value {
-        let Path::Plain(source) = &found.value else { continue };
+        let Path::Plain(source) = &found.value else {
+            continue;
+        };
         let page = if sign_in == Some(source.as_str()) {
             "the sign-in page"
-        } else if ["/:path*", "/:path+", "/(.*)"].iter().any(|rest| source.strip_suffix(rest) == Some(auth_base_path)) {
+        } else if ["/:path*", "/:path+", "/(.*)"]
+            .iter()
+            .any(|rest| source.strip_suffix(rest) == Some(auth_base_path))
+        {
             "Better Auth's endpoints"
         } else {
             continue;
@@ -1357,7 +1830,9 @@ fn route_hosts(table: &Route, hosts: &[String], reader: &mut Reader<'_>) -> Vec<
         match host(&found.value) {
             Ok(name) => {
                 let answered = hosts.is_empty()
-                    || hosts.iter().any(|pattern| covers(pattern, &name) || pattern == &name)
+                    || hosts
+                        .iter()
+                        .any(|pattern| covers(pattern, &name) || pattern == &name)
                     || name.starts_with('*');
                 if !answered {
                     reader.blame(
@@ -1370,7 +1845,13 @@ fn route_hosts(table: &Route, hosts: &[String], reader: &mut Reader<'_>) -> Vec<
                 }
                 out.push(name);
             }
-            Err(what) => reader.blame(found, form(what, "write names only, without scheme, port or path: \"app.example.com\"")),
+            Err(what) => reader.blame(
+                found,
+                form(
+                    what,
+                    "write names only, without scheme, port or path: \"app.example.com\"",
+                ),
+            ),
         }
     }
     out
@@ -1380,9 +1861,15 @@ fn route_hosts(table: &Route, hosts: &[String], reader: &mut Reader<'_>) -> Vec<
 
 fn identity(file: &File, origin: &str, reader: &mut Reader<'_>) -> identity::Settings {
     let table = file.identity.as_ref().map(|f| &f.value);
-    for text in table.iter().flat_map(|t| t.issuer.iter().chain(&t.audience)) {
+    for text in table
+        .iter()
+        .flat_map(|t| t.issuer.iter().chain(&t.audience))
+    {
         if text.value.is_empty() {
-            reader.blame(text, form("it is empty", "remove it: the default is `public_url`"));
+            reader.blame(
+                text,
+                form("it is empty", "remove it: the default is `public_url`"),
+            );
         }
     }
     let key = table.and_then(|t| t.key.as_ref());
@@ -1391,24 +1878,39 @@ fn identity(file: &File, origin: &str, reader: &mut Reader<'_>) -> identity::Set
         if letters < SECRET_LETTERS_MIN {
             reader.blame(
                 found,
-                form(format!("the key has {letters} letters; under 32 it can be guessed"), "make one with `openssl rand -base64 32`"),
+                form(
+                    format!("the key has {letters} letters; under 32 it can be guessed"),
+                    "make one with `openssl rand -base64 32`",
+                ),
             );
         }
     }
-    let text = |found: Option<&Found<String>>| found.map_or_else(|| origin.to_owned(), |f| f.value.clone());
+    let text = |found: Option<&Found<String>>| {
+        found.map_or_else(|| origin.to_owned(), |f| f.value.clone())
+    };
     identity::Settings {
         preset: value(table.and_then(|t| t.preset.as_ref()), Preset::Vestibule).as_str(),
         assertion: value(table.and_then(|t| t.assertion.as_ref()), true),
         issuer: text(table.and_then(|t| t.issuer.as_ref())),
         audience: text(table.and_then(|t| t.audience.as_ref())),
-        lifetime: bounded(reader, table.and_then(|t| t.lifetime.as_ref()), MINUTE, SECOND..=MINUTE),
+        lifetime: bounded(
+            reader,
+            table.and_then(|t| t.lifetime.as_ref()),
+            MINUTE,
+            SECOND..=MINUTE,
+        ),
         key: key.map(|f| f.value.0.clone()),
     }
 }
 
 fn cors(file: &File, reader: &mut Reader<'_>) -> Vec<String> {
     let mut out = Vec::new();
-    for found in file.cors.iter().filter_map(|f| f.value.origins.as_ref()).flat_map(|list| &list.value) {
+    for found in file
+        .cors
+        .iter()
+        .filter_map(|f| f.value.origins.as_ref())
+        .flat_map(|list| &list.value)
+    {
         match origin(&found.value) {
             Some(url) => out.push(origin_of(&url)),
             None => reader.blame(
@@ -1426,22 +1928,47 @@ fn cors(file: &File, reader: &mut Reader<'_>) -> Vec<String> {
 fn limits(file: &File, reader: &mut Reader<'_>) -> server::Limits {
     let table = file.limits.as_ref().map(|f| &f.value);
     let mut size = |found: Option<&Found<super::read::Size>>, default: u64, max: u64| {
-        let bytes = found.map(|f| Found { value: f.value.0, at: f.at.clone(), key: f.key.clone() });
+        let bytes = found.map(|f| Found {
+            value: f.value.0,
+            at: f.at.clone(),
+            key: f.key.clone(),
+        });
         usize::try_from(count(reader, bytes.as_ref(), default, 1024..=max)).unwrap_or(usize::MAX)
     };
-    let header_bytes = size(table.and_then(|t| t.header_bytes.as_ref()), 32 << 10, 1 << 20);
-    let target_bytes = size(table.and_then(|t| t.target_bytes.as_ref()), 8 << 10, 1 << 20);
-    let connections_idle = count(reader, table.and_then(|t| t.connections_idle.as_ref()), 512, 1..=1_000_000);
+    let header_bytes = size(
+        table.and_then(|t| t.header_bytes.as_ref()),
+        32 << 10,
+        1 << 20,
+    );
+    let target_bytes = size(
+        table.and_then(|t| t.target_bytes.as_ref()),
+        8 << 10,
+        1 << 20,
+    );
+    let connections_idle = count(
+        reader,
+        table.and_then(|t| t.connections_idle.as_ref()),
+        512,
+        1..=1_000_000,
+    );
     server::Limits {
         header_bytes,
         target_bytes,
-        body_bytes: table.and_then(|t| t.body_bytes.as_ref()).map_or(100 << 20, |f| {
-            // Zero bytes means "no limit" to the server; nobody who writes it means that.
-            if f.value.0 == Some(0) {
-                reader.blame(f, form("no body at all could be sent", "write a size, or \"unlimited\""));
-            }
-            f.value.0.unwrap_or(0)
-        }),
+        body_bytes: table
+            .and_then(|t| t.body_bytes.as_ref())
+            .map_or(100 << 20, |f| {
+                // Zero bytes means "no limit" to the server; nobody who writes it means that.
+                if f.value.0 == Some(0) {
+                    reader.blame(
+                        f,
+                        form(
+                            "no body at all could be sent",
+                            "write a size, or \"unlimited\"",
+                        ),
+                    );
+                }
+                f.value.0.unwrap_or(0)
+            }),
         connections_idle: usize::try_from(connections_idle).unwrap_or(usize::MAX),
     }
 }
@@ -1450,18 +1977,45 @@ fn timeouts(file: &File, reader: &mut Reader<'_>) -> server::Timeouts {
     let table = file.timeouts.as_ref().map(|f| &f.value);
     let wait = SECOND / 10..=DAY;
     server::Timeouts {
-        idle: bounded(reader, table.and_then(|t| t.idle.as_ref()), MINUTE, wait.clone()),
-        body_read: bounded(reader, table.and_then(|t| t.body_read.as_ref()), 30 * SECOND, wait.clone()),
-        response_write: bounded(reader, table.and_then(|t| t.response_write.as_ref()), 30 * SECOND, wait.clone()),
-        tunnel_idle: bounded(reader, table.and_then(|t| t.tunnel_idle.as_ref()), HOUR, wait),
-        stop: bounded(reader, table.and_then(|t| t.stop.as_ref()), 25 * SECOND, Duration::ZERO..=DAY),
+        idle: bounded(
+            reader,
+            table.and_then(|t| t.idle.as_ref()),
+            MINUTE,
+            wait.clone(),
+        ),
+        body_read: bounded(
+            reader,
+            table.and_then(|t| t.body_read.as_ref()),
+            30 * SECOND,
+            wait.clone(),
+        ),
+        response_write: bounded(
+            reader,
+            table.and_then(|t| t.response_write.as_ref()),
+            30 * SECOND,
+            wait.clone(),
+        ),
+        tunnel_idle: bounded(
+            reader,
+            table.and_then(|t| t.tunnel_idle.as_ref()),
+            HOUR,
+            wait,
+        ),
+        stop: bounded(
+            reader,
+            table.and_then(|t| t.stop.as_ref()),
+            25 * SECOND,
+            Duration::ZERO..=DAY,
+        ),
     }
 }
 
 fn log(file: &File) -> telemetry::Settings {
     let table = file.log.as_ref().map(|f| &f.value);
     telemetry::Settings {
-        level: value(table.and_then(|t| t.level.as_ref()), Level::Info).as_str().to_owned(),
+        level: value(table.and_then(|t| t.level.as_ref()), Level::Info)
+            .as_str()
+            .to_owned(),
         json: value(table.and_then(|t| t.format.as_ref()), LogFormat::Text) == LogFormat::Json,
         access: value(table.and_then(|t| t.access.as_ref()), true),
     }
@@ -1473,21 +2027,57 @@ mod tests {
 
     #[test]
     fn hosts_are_names_and_nothing_more() {
-        for fine in ["app.example.com", "*.example.com", "localhost", "127.0.0.1", "[::1]", "App.Example.com"] {
+        for fine in [
+            "app.example.com",
+            "*.example.com",
+            "localhost",
+            "127.0.0.1",
+            "[::1]",
+            "App.Example.com",
+        ] {
             assert!(host(fine).is_ok(), "{fine}");
         }
-        for wrong in ["", "*", "https://a.b", "a.b:80", "a.b/c", "*.*.b", "a.*.b", "a b", "0x7f.1", "::1", "a@b"] {
+        for wrong in [
+            "",
+            "*",
+            "https://a.b",
+            "a.b:80",
+            "a.b/c",
+            "*.*.b",
+            "a.*.b",
+            "a b",
+            "0x7f.1",
+            "::1",
+            "a@b",
+        ] {
             assert!(host(wrong).is_err(), "{wrong}");
         }
-        assert!(covers("*.example.com", "a.example.com") && !covers("*.example.com", "example.com"));
+        assert!(
+            covers("*.example.com", "a.example.com") && !covers("*.example.com", "example.com")
+        );
     }
 
     #[test]
     fn offsets_are_read_exactly() {
-        for (text, seconds) in [("UTC", Some(0)), ("+02:00", Some(7200)), ("-0530", Some(-19_800)), ("+14:00", Some(50_400))] {
+        for (text, seconds) in [
+            ("UTC", Some(0)),
+            ("+02:00", Some(7200)),
+            ("-0530", Some(-19_800)),
+            ("+14:00", Some(50_400)),
+        ] {
             assert_eq!(zone_offset(text), seconds, "{text}");
         }
-        for wrong in ["", "2", "+2", "Europe/Berlin", "+15:00", "+01:60", "02:00", "+1:000", "é"] {
+        for wrong in [
+            "",
+            "2",
+            "+2",
+            "Europe/Berlin",
+            "+15:00",
+            "+01:60",
+            "02:00",
+            "+1:000",
+            "é",
+        ] {
             assert_eq!(zone_offset(wrong), None, "{wrong}");
         }
     }
@@ -1503,7 +2093,16 @@ mod tests {
         ] {
             assert_eq!(database(text).expect(text).expose(), url);
         }
-        for wrong in ["", "sqlite:", "app.db", "postgres:", "postgres:h/d", "mongodb://h", "sqlite::memory:", "redis://h"] {
+        for wrong in [
+            "",
+            "sqlite:",
+            "app.db",
+            "postgres:",
+            "postgres:h/d",
+            "mongodb://h",
+            "sqlite::memory:",
+            "redis://h",
+        ] {
             assert!(database(wrong).is_err(), "{wrong}");
         }
     }
@@ -1513,10 +2112,18 @@ mod tests {
         for fine in ["https://a.b", "http://localhost:3000/x"] {
             assert!(web_url(fine).is_some(), "{fine}");
         }
-        for wrong in ["a.b", "ftp://a.b", "https://u:p@a.b", "https:a.b", "https:///a.b", "javascript:alert(1)", "https://a.b\\c", "//a.b"] {
+        for wrong in [
+            "a.b",
+            "ftp://a.b",
+            "https://u:p@a.b",
+            "https:a.b",
+            "https:///a.b",
+            "javascript:alert(1)",
+            "https://a.b\\c",
+            "//a.b",
+        ] {
             assert!(web_url(wrong).is_none(), "{wrong}");
         }
         assert!(origin("https://a.b/").is_some() && origin("https://a.b/c").is_none());
     }
-
 }

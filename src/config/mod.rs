@@ -178,7 +178,13 @@ fn overlay(tree: &mut Node, sources: &Sources<'_>, reader: &mut Reader<'_>) {
     }
     for flag in sources.overrides {
         let path: Vec<String> = flag.key.split('.').map(str::to_owned).collect();
-        put(tree, &path, &flag.value, &At::Flag(flag.flag.clone()), reader);
+        put(
+            tree,
+            &path,
+            &flag.value,
+            &At::Flag(flag.flag.clone()),
+            reader,
+        );
     }
 }
 
@@ -197,8 +203,11 @@ fn put(tree: &mut Node, path: &[String], text: &str, at: &At, reader: &mut Reade
 /// Whether a variable is one that Kubernetes and Docker make for a service called `vestibule`.
 fn is_service_link(rest: &str) -> bool {
     let port = |text: &str| {
-        text.strip_prefix("PORT")
-            .is_some_and(|after| after.is_empty() || after.starts_with("_") && after.bytes().nth(1).is_some_and(|b| b.is_ascii_digit()))
+        text.strip_prefix("PORT").is_some_and(|after| {
+            after.is_empty()
+                || after.starts_with("_")
+                    && after.bytes().nth(1).is_some_and(|b| b.is_ascii_digit())
+        })
     };
     port(rest) || rest == "SERVICE_HOST" || rest.starts_with("SERVICE_PORT")
 }
@@ -215,7 +224,9 @@ fn check_routes(routes: &route::Settings, sources: &Sources<'_>, reader: &mut Re
         if finding.line.is_some_and(|line| told.contains(&line)) {
             continue;
         }
-        let at = finding.line.map_or(At::Nowhere, |line| At::File(line_span(sources.text, line)));
+        let at = finding
+            .line
+            .map_or(At::Nowhere, |line| At::File(line_span(sources.text, line)));
         let fault = if finding.warning {
             Fault::RoutesOdd {
                 what: finding.message,

@@ -26,6 +26,7 @@ use crate::gate::{Decision, Gate};
 use crate::identity::Identity;
 use crate::policy::{Permit, Verdict};
 use crate::request::{Form, RequestView};
+use crate::route::RouteId;
 use crate::route::target::Target;
 use crate::telemetry::metrics::Metrics;
 
@@ -91,7 +92,7 @@ struct Decided {
     verdict: &'static str,
     reason: &'static str,
     form: Form,
-    route: String,
+    route: RouteId,
     took: Duration,
 }
 
@@ -385,7 +386,7 @@ impl ProxyHttp for Shared {
             Some(decided) => (
                 decided.verdict,
                 decided.reason,
-                decided.route.as_str(),
+                self.gate.routes.route(decided.route).pattern.as_str(),
                 decided.form.as_str(),
                 u64::try_from(decided.took.as_micros()).unwrap_or(u64::MAX),
             ),
@@ -534,16 +535,11 @@ impl Gateway {
         let (verdict, reason) = (decision.verdict.as_str(), decision.reason.as_str());
         self.metrics.decided(verdict, reason);
         self.metrics.validated(decision.tier, took);
-        let route = if self.access_log {
-            self.gate.routes.route(decision.route).pattern.clone()
-        } else {
-            String::new()
-        };
         ctx.decided = Some(Decided {
             verdict,
             reason,
             form: decision.form,
-            route,
+            route: decision.route,
             took,
         });
     }
