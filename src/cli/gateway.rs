@@ -35,6 +35,7 @@ pub fn check_routes(settings: &route::Settings) -> Vec<RouteFinding> {
         .into_iter()
         .map(|problem| RouteFinding {
             line: problem.lines.first().copied(),
+            key: problem.key,
             warning: problem.severity == Severity::Warning,
             message: problem.message,
             advice: problem.advice.to_owned(),

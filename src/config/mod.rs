@@ -63,6 +63,8 @@ pub struct Loaded {
 pub struct RouteFinding {
     /// Line in the file, from 1.
     pub line: Option<usize>,
+    /// The key, as `route[2].path[0]`, counting from zero.
+    pub key: String,
     /// What is wrong.
     pub message: String,
     /// What to do.
@@ -238,7 +240,7 @@ fn check_routes(routes: &route::Settings, sources: &Sources<'_>, reader: &mut Re
                 advice: finding.advice,
             }
         };
-        reader.problems.push((fault, "route".into(), at));
+        reader.problems.push((fault, finding.key, at));
     }
 }
 
