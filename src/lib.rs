@@ -5,7 +5,9 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod client_ip;
 pub mod credential;
+pub mod gate;
 pub mod identity;
 pub mod kind;
 pub mod policy;

@@ -1141,7 +1141,7 @@ fn load_shipped(name: &str, text: &str) -> Result<Loaded, Problems> {
         environment: &environment,
         overrides: &[],
         read_file: &read_file,
-        route_check: config::no_route_check,
+        route_check: cli::edges().route_check,
     })
 }
 
@@ -1309,7 +1309,7 @@ fn the_schema_in_the_repository_is_current() {
 
 fn edges() -> Edges {
     Edges {
-        route_check: config::no_route_check,
+        route_check: cli::edges().route_check,
         serve: |loaded| {
             Err(cli::Failure {
                 message: format!("served {}", loaded.config.server.listen[0]),

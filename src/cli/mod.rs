@@ -13,6 +13,7 @@ use clap::{Parser, Subcommand};
 pub mod check;
 pub mod env_file;
 pub mod explain;
+pub mod gateway;
 pub mod healthcheck;
 pub mod init;
 pub mod serve;
@@ -326,18 +327,10 @@ pub fn read_bounded(path: &Path, bytes_max: usize) -> std::io::Result<String> {
 }
 
 /// The edges of this program.
-// WIRE HERE: `server` for `serve`, `gate` for `explain`, `route::RouteTable::build` for `route_check`.
 pub fn edges() -> Edges {
-    fn not_yet() -> Failure {
-        Failure {
-            message: "this build has no gateway in it".into(),
-            advice: "use a release build".into(),
-            code: PROBLEMS,
-        }
-    }
     Edges {
-        route_check: config::no_route_check,
-        serve: |_| Err(not_yet()),
-        explain: |_, _| Err(not_yet()),
+        route_check: gateway::check_routes,
+        serve: gateway::serve,
+        explain: gateway::explain,
     }
 }

@@ -18,11 +18,19 @@ pub fn pairs(headers: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8])> {
         .filter_map(pair)
 }
 
-/// The first cookie called `name`, decoded. A later one of the same name never counts: a sibling domain can add it.
+/// The first cookie called `name`, decoded. A later one of the same name never counts: a sibling domain can add it. An empty
+/// value is as good as none.
 pub fn find<'h>(headers: &'h HeaderMap, name: &str) -> Option<Cow<'h, [u8]>> {
+    find_raw(headers, name)
+        .map(decode)
+        .filter(|text| !text.is_empty())
+}
+
+/// The same, still encoded.
+pub fn find_raw<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h [u8]> {
     pairs(headers)
         .find(|(found, _)| *found == name.as_bytes())
-        .map(|(_, raw)| decode(raw))
+        .map(|(_, raw)| raw)
 }
 
 fn pair(piece: &[u8]) -> Option<(&[u8], &[u8])> {

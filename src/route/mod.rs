@@ -2,7 +2,17 @@
 
 use crate::policy::Rule;
 
+mod build;
+mod condition;
+pub mod expression;
+mod index;
+pub mod pattern;
+mod reading;
+pub mod table;
 pub mod target;
+
+pub use build::{Problem, Severity};
+pub use table::{Matches, RouteTable};
 
 /// All that decides which route a request asks for.
 #[derive(Clone, Debug)]

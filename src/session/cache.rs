@@ -1,10 +1,234 @@
-//! What we remember of sessions.
+//! What we remember of sessions: identities, and that there was none. Never a decision.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use http::{HeaderName, HeaderValue};
 
 use super::Principal;
+use super::resolve::Settings;
+use super::revocation::{Moment, Revocations, Slot};
+use crate::credential::signature::Seal;
+use crate::time::UnixMs;
 
-/// A remembered identity.
+/// What one entry takes besides its texts: the structs, the prepared headers, the assertion, the cache's own bookkeeping.
+/// Measured as about 1.2 KiB an entry with ten thousand of them; rounded up.
+const ENTRY_BYTES: u64 = 1536;
+
+/// How long a token seen in a passing `Set-Cookie` is never remembered as missing: replicas of the store may lag.
+const JUST_ISSUED: Duration = Duration::from_secs(30);
+
+/// Most tokens remembered as just issued. Beyond it the oldest are forgotten, which costs a lookup each.
+const JUST_ISSUED_MAX: u64 = 10_000;
+
+/// A remembered identity, with what is derived from it once instead of on every request.
 #[derive(Debug)]
 pub struct Entry {
     /// Who it is.
     pub principal: Principal,
+    /// When the store was asked.
+    asked_at: UnixMs,
+    since: Moment,
+    user: Slot,
+    token: Slot,
+    /// The identity headers, written at first use by `identity`.
+    pub headers: OnceLock<Box<[(HeaderName, HeaderValue)]>>,
+    /// The signed assertion and when it was signed, written by `identity`.
+    pub assertion: ArcSwapOption<(UnixMs, HeaderValue)>,
+}
+
+impl Entry {
+    /// An identity as the store told it to a lookup that began at `asked_at`, `since` that moment.
+    pub fn new(principal: Principal, seal: &Seal, asked_at: UnixMs, since: Moment) -> Self {
+        Self {
+            user: Slot::of_user(&principal.record.user_id),
+            token: Slot::of_token(seal),
+            principal,
+            asked_at,
+            since,
+            headers: OnceLock::new(),
+            assertion: ArcSwapOption::empty(),
+        }
+    }
+
+    /// Whether it has not been revoked since it was looked up.
+    pub fn stands(&self, revocations: &Revocations) -> bool {
+        revocations.untouched(self.since, self.user)
+            && revocations.untouched(self.since, self.token)
+    }
+
+    /// Whether it is at most `ttl` old. An age from the future (the clock was set back) counts as too old.
+    fn is_fresh(&self, now: UnixMs, ttl: Duration) -> bool {
+        self.asked_at <= now && now.since(self.asked_at) < ttl
+    }
+
+    /// Whether the session is past its expiry. At the very millisecond it is still valid, as in the framework.
+    pub fn is_expired(&self, now: UnixMs) -> bool {
+        self.principal.record.expires_at < now
+    }
+}
+
+/// What memory knows of a token.
+#[derive(Clone, Debug)]
+pub enum Memory {
+    /// This identity: fresh enough, not expired, not revoked.
+    Known(Arc<Entry>),
+    /// The store said a moment ago that there is none.
+    Missing,
+    /// Nothing that counts.
+    Nothing,
+}
+
+#[derive(Clone)]
+struct Weigher {
+    /// Weight of the lightest entry, so that the bound in bytes also bounds the number.
+    least: u64,
+}
+
+impl quick_cache::Weighter<Seal, Arc<Entry>> for Weigher {
+    fn weight(&self, _: &Seal, entry: &Arc<Entry>) -> u64 {
+        let record = &entry.principal.record;
+        let optional = |text: &Option<Box<str>>| text.as_ref().map_or(0, |text| text.len());
+        let texts = record.session_id.len()
+            + record.token.expose().len()
+            + record.user_id.len()
+            + optional(&record.impersonated_by)
+            + optional(&record.organization_id)
+            + optional(&record.organization_role)
+            + optional(&record.email)
+            + optional(&record.name)
+            + optional(&record.role);
+        // Every text stands in the record, in its header and, base64, in the assertion.
+        (ENTRY_BYTES + 4 * texts as u64).max(self.least)
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Absence {
+    told_at: UnixMs,
+    since: Moment,
+}
+
+/// The memory. Reads take no lock that is held across a wait.
+pub struct Cache {
+    ttl: Duration,
+    negative_ttl: Duration,
+    known: quick_cache::sync::Cache<Seal, Arc<Entry>, Weigher>,
+    // The library's own expiry only frees memory; whether an entry counts is decided here, on the given clock.
+    missing: moka::sync::Cache<Seal, Absence>,
+    just_issued: moka::sync::Cache<Seal, ()>,
+    /// Revocations seen.
+    pub revocations: Revocations,
+}
+
+impl Cache {
+    /// A memory within the bounds of `settings`.
+    pub fn new(settings: &Settings) -> Self {
+        let entries = settings.entries_max.max(1);
+        let least = (settings.bytes_max / entries).max(1);
+        Self {
+            ttl: settings.cache_ttl,
+            negative_ttl: settings.negative_ttl,
+            known: quick_cache::sync::Cache::with_weighter(
+                usize::try_from(entries.min(settings.bytes_max / ENTRY_BYTES))
+                    .unwrap_or(usize::MAX),
+                settings.bytes_max,
+                Weigher { least },
+            ),
+            missing: moka::sync::Cache::builder()
+                .max_capacity(settings.negative_max)
+                .time_to_live(settings.negative_ttl)
+                .build(),
+            just_issued: moka::sync::Cache::builder()
+                .max_capacity(JUST_ISSUED_MAX)
+                .time_to_live(JUST_ISSUED)
+                .build(),
+            revocations: Revocations::default(),
+        }
+    }
+
+    /// What is remembered of the token behind `seal`.
+    pub fn recall(&self, seal: &Seal, now: UnixMs) -> Memory {
+        if let Some(entry) = self.known.get(seal) {
+            // The app may have extended the session behind our back: past the expiry we know of, the store is asked again.
+            let counts = entry.is_fresh(now, self.ttl) && !entry.is_expired(now);
+            if counts && entry.stands(&self.revocations) {
+                return Memory::Known(entry);
+            }
+            return Memory::Nothing;
+        }
+        if let Some(absence) = self.missing.get(seal) {
+            let fresh = absence.told_at <= now && now.since(absence.told_at) < self.negative_ttl;
+            if fresh
+                && self
+                    .revocations
+                    .untouched(absence.since, Slot::of_token(seal))
+            {
+                return Memory::Missing;
+            }
+        }
+        Memory::Nothing
+    }
+
+    /// Remembers an identity, unless it was revoked while it was looked up.
+    pub fn remember(&self, seal: Seal, entry: Arc<Entry>) {
+        if !self.ttl.is_zero() && entry.stands(&self.revocations) {
+            self.missing.invalidate(&seal);
+            self.known.insert(seal, entry);
+        }
+    }
+
+    /// Remembers that the store has no such session, unless the token was issued a moment ago.
+    pub fn remember_missing(&self, seal: Seal, told_at: UnixMs, since: Moment) {
+        self.known.remove(&seal);
+        if !self.was_just_issued(&seal) && !self.negative_ttl.is_zero() {
+            self.missing.insert(seal, Absence { told_at, since });
+        }
+    }
+
+    /// Whether the token passed by in a `Set-Cookie` a moment ago.
+    pub fn was_just_issued(&self, seal: &Seal) -> bool {
+        self.just_issued.contains_key(seal)
+    }
+
+    /// A token passed by in a `Set-Cookie`: whatever is remembered of it is outdated.
+    pub fn issued(&self, seal: Seal) {
+        self.just_issued.insert(seal, ());
+        self.forget_token(&seal);
+    }
+
+    /// Forgets one session.
+    pub fn forget_token(&self, seal: &Seal) {
+        self.revocations.revoke(Slot::of_token(seal));
+        self.known.remove(seal);
+        self.missing.invalidate(seal);
+    }
+
+    /// Forgets every session of a user.
+    pub fn forget_user(&self, user_id: &str) {
+        self.revocations.revoke(Slot::of_user(user_id));
+    }
+
+    /// Forgets everything.
+    pub fn forget_all(&self) {
+        self.revocations.revoke_all();
+        self.known.clear();
+        self.missing.invalidate_all();
+    }
+
+    /// Identities remembered now.
+    pub fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    /// Whether nothing is remembered.
+    pub fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+
+    /// Bytes they take, as reckoned for the bound.
+    pub fn weight(&self) -> u64 {
+        self.known.weight()
+    }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::time::UnixMs;
 
 pub mod cache;
+pub mod flight;
 pub mod resolve;
 pub mod revocation;
 

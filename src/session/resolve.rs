@@ -1,6 +1,15 @@
-//! From a credential to a resolution.
+//! From a credential to a resolution: the signature, then memory, then the store.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use super::cache::{Cache, Entry, Memory};
+use super::flight::Flights;
+use super::{Freshness, Principal, Rejection, Resolution, Source, SourceError, Who};
+use crate::credential::signature::{Seal, Signer};
+use crate::credential::{Credential, Presented};
+use crate::session::Method;
+use crate::time::{Clock, UnixMs};
 
 /// What sessions may cost and how old they may be.
 #[derive(Clone, Debug)]
@@ -17,4 +26,230 @@ pub struct Settings {
     pub negative_max: u64,
     /// Refuse users whose `banned` is set (`better_auth.enforce_bans`). The framework itself does not look at it.
     pub enforce_bans: bool,
+}
+
+/// How far a resolution had to go: the label of the validation time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Tier {
+    /// Nothing was presented, or nobody asked.
+    None,
+    /// The form or the signature was wrong.
+    Forged,
+    /// The signature alone (`optimistic`).
+    Signature,
+    /// Memory knew who it is.
+    Memory,
+    /// Memory knew that there is no such session.
+    Negative,
+    /// The store was asked.
+    Store,
+}
+
+impl Tier {
+    /// Every tier, for tables of metrics.
+    pub const ALL: [Self; 6] = [
+        Self::None,
+        Self::Forged,
+        Self::Signature,
+        Self::Memory,
+        Self::Negative,
+        Self::Store,
+    ];
+
+    /// The word in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Forged => "forged",
+            Self::Signature => "signature",
+            Self::Memory => "memory",
+            Self::Negative => "negative",
+            Self::Store => "store",
+        }
+    }
+}
+
+/// What a lookup in the store brought.
+#[derive(Clone, Debug)]
+enum Found {
+    Known(Arc<Entry>),
+    Missing,
+    Expired,
+    Failed,
+}
+
+/// Resolves credentials.
+pub struct Sessions {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    signer: Signer,
+    source: Arc<dyn Source>,
+    cache: Cache,
+    flights: Flights<Found>,
+    clock: Arc<dyn Clock>,
+    enforce_bans: bool,
+    on_failure: Box<dyn Fn(&SourceError) + Send + Sync>,
+}
+
+impl Sessions {
+    /// Sessions signed by `signer` and kept in `source`. `on_failure` hears of every lookup that failed, once each.
+    pub fn new(
+        settings: &Settings,
+        signer: Signer,
+        source: Arc<dyn Source>,
+        clock: Arc<dyn Clock>,
+        on_failure: Box<dyn Fn(&SourceError) + Send + Sync>,
+    ) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                signer,
+                source,
+                cache: Cache::new(settings),
+                flights: Flights::default(),
+                clock,
+                enforce_bans: settings.enforce_bans,
+                on_failure,
+            }),
+        }
+    }
+
+    /// The signer, for what passes by.
+    pub fn signer(&self) -> &Signer {
+        &self.inner.signer
+    }
+
+    /// The memory, for what must be forgotten.
+    pub fn cache(&self) -> &Cache {
+        &self.inner.cache
+    }
+
+    /// Where sessions are kept.
+    pub fn source(&self) -> &dyn Source {
+        &*self.inner.source
+    }
+
+    /// Who the presented credential proves. Waits only for the store, and only when memory cannot answer.
+    pub async fn resolve(
+        &self,
+        presented: &Presented<'_>,
+        freshness: Freshness,
+        now: UnixMs,
+    ) -> (Resolution, Tier) {
+        let credential = match presented {
+            Presented::Absent => return (Resolution::Anonymous, Tier::None),
+            Presented::Malformed => {
+                return (Resolution::Rejected(Rejection::Malformed), Tier::Forged);
+            }
+            Presented::Found(credential) => credential,
+        };
+        let Some(seal) = self.inner.signer.verify(&credential.signed) else {
+            return (Resolution::Rejected(Rejection::BadSignature), Tier::Forged);
+        };
+        if freshness != Freshness::Strict {
+            match self.inner.cache.recall(&seal, now) {
+                Memory::Known(entry) => {
+                    return (self.inner.judge_entry(entry), Tier::Memory);
+                }
+                Memory::Missing => {
+                    return (
+                        Resolution::Rejected(Rejection::Unknown { told_now: false }),
+                        Tier::Negative,
+                    );
+                }
+                Memory::Nothing if freshness == Freshness::Optimistic => {
+                    return (Resolution::Verified(Who::SignatureOnly), Tier::Signature);
+                }
+                Memory::Nothing => {}
+            }
+        }
+        (self.ask(credential, seal, freshness).await, Tier::Store)
+    }
+
+    async fn ask(
+        &self,
+        credential: &Credential<'_>,
+        seal: Seal,
+        freshness: Freshness,
+    ) -> Resolution {
+        let lookup = || {
+            Inner::look_up(
+                Arc::clone(&self.inner),
+                seal,
+                credential.signed.value.as_ref().into(),
+                credential.method,
+            )
+        };
+        // A strict lookup may not join one that began before the request came: what that brings may be older than the request.
+        let found = if freshness == Freshness::Strict {
+            lookup().await
+        } else {
+            self.inner.flights.join(seal, || Box::pin(lookup())).await
+        };
+        match found {
+            Found::Known(entry) => self.inner.judge_entry(entry),
+            Found::Missing => {
+                // A replica may lag behind the token's birth: then nobody may conclude that it is dead.
+                let told_now = !self.inner.cache.was_just_issued(&seal);
+                Resolution::Rejected(Rejection::Unknown { told_now })
+            }
+            Found::Expired => Resolution::Rejected(Rejection::Expired { told_now: true }),
+            Found::Failed => Resolution::Unavailable,
+        }
+    }
+}
+
+impl Inner {
+    fn judge_entry(&self, entry: Arc<Entry>) -> Resolution {
+        let record = &entry.principal.record;
+        let ban_over = record
+            .ban_expires
+            .is_some_and(|until| until < self.clock.now());
+        if self.enforce_bans && record.banned && !ban_over {
+            return Resolution::Rejected(Rejection::Banned);
+        }
+        Resolution::Verified(Who::Known(entry))
+    }
+
+    async fn look_up(self: Arc<Self>, seal: Seal, token: Box<str>, method: Method) -> Found {
+        // Twice at most: when a revocation passed by while the first answer was on its way, that answer may be from before it.
+        let mut asked = self.ask_once(&seal, &token, method).await;
+        if let Found::Known(entry) = &asked
+            && !entry.stands(&self.cache.revocations)
+        {
+            asked = self.ask_once(&seal, &token, method).await;
+        }
+        asked
+    }
+
+    async fn ask_once(&self, seal: &Seal, token: &str, method: Method) -> Found {
+        let since = self.cache.revocations.moment();
+        let asked_at = self.clock.now();
+        match self.source.find(token).await {
+            // Some collations fold case: what was found must be what was asked for, byte for byte.
+            Ok(Some(record)) if record.token.expose() == token => {
+                let entry = Arc::new(Entry::new(
+                    Principal { record, method },
+                    seal,
+                    asked_at,
+                    since,
+                ));
+                if entry.is_expired(self.clock.now()) {
+                    self.cache.remember_missing(*seal, asked_at, since);
+                    return Found::Expired;
+                }
+                self.cache.remember(*seal, Arc::clone(&entry));
+                Found::Known(entry)
+            }
+            Ok(_) => {
+                self.cache.remember_missing(*seal, self.clock.now(), since);
+                Found::Missing
+            }
+            Err(error) => {
+                (self.on_failure)(&error);
+                Found::Failed
+            }
+        }
+    }
 }

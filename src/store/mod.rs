@@ -1,14 +1,34 @@
 //! Where sessions are looked up: the app's own database.
+//!
+//! [`open`] reads which tables and columns hold the sessions, proves that they can be read, and gives the [`Source`] that
+//! answers lookups. Nothing is ever written: a role with `SELECT` alone is enough, and an SQLite file is opened read-only.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::kind::Kind;
 use crate::secret::Secret;
+use crate::session::{BoxFuture, Source};
+
+mod database;
+mod mysql;
+mod postgres;
+mod record;
+mod schema;
+mod sqlite;
+
+pub use schema::SchemaError;
 
 /// How to reach and read the app's store.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// `sqlite:PATH`, `postgres://…` or `mysql://…`. May hold a password, hence secret.
+    ///
+    /// TLS follows the URL's `sslmode` and `sslrootcert` (PostgreSQL), `ssl-mode` and `ssl-ca` (MySQL); without them it is used when the
+    /// server offers it. Behind a pooler that shares connections between clients, such as PgBouncer's transaction mode, add
+    /// `?statement-cache-capacity=0` (or Prisma's `?pgbouncer=true`). Prisma's `?schema=` is understood.
     pub url: Secret,
     /// Longest wait for one lookup, connecting included.
     pub timeout: Duration,
@@ -32,4 +52,310 @@ pub struct SchemaOverrides {
     pub tables: BTreeMap<String, String>,
     /// Logical column, as `session.userId`, to stored column.
     pub columns: BTreeMap<String, String>,
+}
+
+/// What opening a source gives: the source itself, and what was found on the way.
+pub type Opened = (Arc<dyn Source>, Detected);
+
+/// How one kind of source is opened, and by which URLs it is named.
+pub struct Build {
+    /// What comes before the `:` of `sessions.source`.
+    pub schemes: &'static [&'static str],
+    open: fn(Settings) -> BoxFuture<'static, Result<Opened, OpenError>>,
+}
+
+/// Every kind of session source.
+pub static KINDS: &[Kind<Build>] = &[sqlite::KIND, postgres::KIND, mysql::KIND];
+
+/// Opens the source that `settings.url` names.
+///
+/// Must be called on a tokio runtime that outlives the source: connections belong to it, and every lookup runs on it, whatever
+/// thread asks.
+///
+/// # Errors
+/// See [`OpenError`]. An unreachable database is an error too: what it holds must be seen once before anything is served.
+pub async fn open(settings: &Settings) -> Result<Arc<dyn Source>, OpenError> {
+    let (source, _) = inspect(settings).await?;
+    Ok(source)
+}
+
+/// Like [`open`], and also says which tables, columns and encodings were found (`vestibule check`, `vestibule doctor`).
+///
+/// # Errors
+/// As [`open`].
+pub async fn inspect(settings: &Settings) -> Result<Opened, OpenError> {
+    let kind = kind_of(&settings.url)?;
+    (kind.build.open)(settings.clone()).await
+}
+
+fn kind_of(url: &Secret) -> Result<&'static Kind<Build>, OpenError> {
+    let known = || {
+        let schemes = KINDS.iter().flat_map(|kind| kind.build.schemes);
+        let schemes: Vec<String> = schemes.map(|scheme| format!("`{scheme}:`")).collect();
+        schemes.join(", ")
+    };
+    let Some((scheme, _)) = url.expose().split_once(':') else {
+        return Err(OpenError::NoScheme { known: known() });
+    };
+    let scheme = scheme.to_ascii_lowercase();
+    let names = |kind: &&Kind<Build>| kind.build.schemes.contains(&scheme.as_str());
+    KINDS.iter().find(names).ok_or_else(|| {
+        // What stands before the first colon of a malformed URL might be a user name; show it only if it looks like a scheme.
+        let plain = scheme.len() <= 20
+            && scheme
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'+');
+        OpenError::Scheme {
+            scheme: if plain { scheme } else { "…".into() },
+            known: known(),
+        }
+    })
+}
+
+/// Why a source could not be opened. No variant ever holds a password.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Nothing before a colon.
+    #[error("`sessions.source` is no URL; it begins with one of {known}")]
+    NoScheme {
+        /// The schemes there are.
+        known: String,
+    },
+    /// A scheme of no kind.
+    #[error("`sessions.source` begins with `{scheme}:`; known are {known}")]
+    Scheme {
+        /// The word found.
+        scheme: String,
+        /// The schemes there are.
+        known: String,
+    },
+    /// The URL cannot be used.
+    #[error("`sessions.source` cannot be read as the address of a {store} database: {cause}")]
+    Url {
+        /// Which kind of source.
+        store: &'static str,
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// The SQLite file cannot be read.
+    #[error("`sessions.source` names the file {path}: {cause}")]
+    File {
+        /// Where we looked.
+        path: String,
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// The database is there and does not let us in.
+    #[error("`sessions.source`: {store} at {place} refused us: {cause}")]
+    Denied {
+        /// Which kind of source.
+        store: &'static str,
+        /// Host and port, socket or file.
+        place: String,
+        /// The database's own words.
+        cause: String,
+    },
+    /// The tables are not as expected.
+    #[error("`sessions.source`: {store} at {place}: {cause}")]
+    Schema {
+        /// Which kind of source.
+        store: &'static str,
+        /// Host and port, socket or file.
+        place: String,
+        /// What is missing or unclear.
+        #[source]
+        cause: SchemaError,
+    },
+    /// The tables are there, and the lookup does not run on them.
+    #[error("`sessions.source`: {store} at {place} does not run the lookup: {cause}")]
+    Lookup {
+        /// Which kind of source.
+        store: &'static str,
+        /// Host and port, socket or file.
+        place: String,
+        /// The database's own words.
+        cause: String,
+    },
+    /// It answered what we cannot use.
+    #[error("`sessions.source`: {store} at {place} answered what we cannot read: {cause}")]
+    Garbage {
+        /// Which kind of source.
+        store: &'static str,
+        /// Host and port, socket or file.
+        place: String,
+        /// What was wrong, free of secrets and row contents.
+        cause: String,
+    },
+    /// It cannot be reached.
+    #[error("`sessions.source`: {store} at {place} cannot be reached: {cause}")]
+    Unreachable {
+        /// Which kind of source.
+        store: &'static str,
+        /// Host and port, socket or file.
+        place: String,
+        /// The driver's words.
+        cause: String,
+    },
+    /// It did not answer in time.
+    #[error("`sessions.source`: {store} at {place} did not answer in {waited:?}")]
+    Timeout {
+        /// Which kind of source.
+        store: &'static str,
+        /// Host and port, socket or file.
+        place: String,
+        /// How long we waited.
+        waited: Duration,
+    },
+}
+
+impl OpenError {
+    /// The operator's next step.
+    pub const fn advice(&self) -> &'static str {
+        match self {
+            Self::NoScheme { .. } | Self::Scheme { .. } | Self::Url { .. } => {
+                "write `sqlite:PATH`, `postgres://USER:PASSWORD@HOST/DATABASE` or `mysql://USER:PASSWORD@HOST/DATABASE`; \
+                 percent-encode special letters in the password"
+            }
+            Self::File { .. } => {
+                "give the path of the app's own database file, and let the gateway's user read it; a relative path counts from the \
+                 folder the gateway was started in"
+            }
+            Self::Denied { .. } => {
+                "check user, password and database name; the role needs SELECT on the session, user and member tables"
+            }
+            Self::Schema { cause, .. } => cause.advice(),
+            Self::Lookup { .. } => {
+                "compare the tables with those Better Auth's migration makes, and map those that differ under `[sessions.schema]`"
+            }
+            Self::Garbage { .. } => {
+                "check that host and port are those of the database itself, and not of another service"
+            }
+            Self::Unreachable { .. } => {
+                "check that the database runs, and that host, port and firewall let the gateway reach it"
+            }
+            Self::Timeout { .. } => {
+                "check that the database runs and is not overloaded; a firewall that drops packets looks the same"
+            }
+        }
+    }
+
+    /// Whether the configuration is at fault (exit code 2) rather than a dependency that cannot be reached (exit code 3).
+    pub const fn is_configuration(&self) -> bool {
+        match self {
+            Self::NoScheme { .. }
+            | Self::Scheme { .. }
+            | Self::Url { .. }
+            | Self::File { .. }
+            | Self::Denied { .. }
+            | Self::Schema { .. }
+            | Self::Lookup { .. } => true,
+            Self::Garbage { .. } | Self::Unreachable { .. } | Self::Timeout { .. } => false,
+        }
+    }
+}
+
+/// What the live database looks like, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Detected {
+    /// The kind of source (`sqlite`, `postgres`, `mysql`).
+    pub kind: &'static str,
+    /// Host and port, socket or file; never a password.
+    pub place: String,
+    /// The server's own version text.
+    pub version: String,
+    /// Logical table and stored table, the latter with its schema where there is one.
+    pub tables: Vec<(&'static str, String)>,
+    /// What is stored where.
+    pub columns: Vec<DetectedColumn>,
+    /// How dates are written (`milliseconds`, `seconds`, `date text`); nothing while there is no session.
+    pub dates: Option<&'static str>,
+    /// What will work but should not stay so.
+    pub warnings: Vec<String>,
+}
+
+/// One column that is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DetectedColumn {
+    /// The framework's name, as `session.userId`.
+    pub logical: &'static str,
+    /// The stored name.
+    pub stored: String,
+    /// The database's word for its type.
+    pub kind: String,
+}
+
+impl fmt::Display for Detected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{} {} at {}", self.kind, self.version, self.place)?;
+        for (logical, stored) in &self.tables {
+            writeln!(f, "  table {logical}: {stored}")?;
+        }
+        for column in &self.columns {
+            let DetectedColumn {
+                logical,
+                stored,
+                kind,
+            } = column;
+            writeln!(f, "  {logical}: {stored} ({kind})")?;
+        }
+        writeln!(
+            f,
+            "  dates: {}",
+            self.dates.unwrap_or("no session yet to tell from")
+        )?;
+        for warning in &self.warnings {
+            writeln!(f, "  warning: {warning}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind(url: &str) -> Result<&'static str, OpenError> {
+        kind_of(&Secret::new(url)).map(|kind| kind.name)
+    }
+
+    #[test]
+    fn the_scheme_chooses_the_kind() {
+        for (url, name) in [
+            ("sqlite:app.db", "sqlite"),
+            ("file:./dev.db", "sqlite"),
+            ("postgres://h/d", "postgres"),
+            ("PostgreSQL://h/d", "postgres"),
+            ("mysql://h/d", "mysql"),
+            ("mariadb://h/d", "mysql"),
+        ] {
+            assert_eq!(kind(url).unwrap(), name, "{url}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_scheme_lists_the_known_and_shows_no_secret() {
+        let error = kind("mongodb://u:hunter2@h/d").unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.contains("`mongodb:`") && text.contains("`postgres:`"),
+            "{text}"
+        );
+        for url in ["app.db", "hunter2@h:5432/d", "p@ss word:hunter2@h"] {
+            let error = kind(url).unwrap_err();
+            let all = format!("{error} {error:?} {}", error.advice());
+            assert!(!all.contains("hunter2") && !all.contains("p@ss"), "{all}");
+            assert!(error.is_configuration());
+        }
+    }
+
+    #[test]
+    fn kinds_have_names_and_schemes_of_their_own() {
+        let mut seen = std::collections::BTreeSet::new();
+        for kind in KINDS {
+            assert!(seen.insert(kind.name.to_owned() + " (name)"));
+            for scheme in kind.build.schemes {
+                assert!(seen.insert((*scheme).to_owned()), "{scheme}");
+            }
+        }
+    }
 }

@@ -1,5 +1,8 @@
 //! Names, labels and units of metrics and log fields, in one place.
 
+pub mod log;
+pub mod metrics;
+
 /// How logs are written.
 #[derive(Clone, Debug)]
 pub struct Settings {

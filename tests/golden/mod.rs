@@ -1,9 +1,15 @@
 //! Vectors made by the real Better Auth and Next.js, driven through the functions the proxy calls.
 
+mod client_ip;
+mod cookies;
+mod databases;
+
 use std::io::Write as _;
 use std::path::PathBuf;
 
 use serde_json::Value;
+
+mod nextjs_matcher;
 
 /// Where the vectors are: `VESTIBULE_GOLDEN`, or this folder.
 pub fn folder() -> PathBuf {

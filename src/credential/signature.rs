@@ -1,0 +1,144 @@
+//! Better Auth's signed cookies: `token "." base64(HMAC-SHA256(secret, token))`.
+//!
+//! Source: better-call 1.x, `crypto.ts` (`signCookieValue`, `verifySignature`) and `cookies.ts`; golden data in
+//! `tests/golden/signed-cookies.json`.
+
+use std::borrow::Cow;
+
+use base64::Engine as _;
+use base64::alphabet;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+use crate::secret::Secret;
+
+/// Length of a signature as text: 32 bytes in padded base64.
+const SIGNATURE_LETTERS: usize = 44;
+
+/// The alphabet of `atob`: standard, and the unused bits of the last letter may be anything.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
+);
+
+/// What a cookie value splits into: still unproven.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signed<'r> {
+    /// The text before the last dot.
+    pub value: Cow<'r, str>,
+    /// The decoded signature; `None` when it has the right shape but does not decode, so cannot be right.
+    pub signature: Option<[u8; 32]>,
+}
+
+impl<'r> Signed<'r> {
+    /// Splits a decoded cookie value. `None`: not in the form of a signed cookie at all, which the framework treats as absent.
+    pub fn parse(text: Cow<'r, [u8]>) -> Option<Self> {
+        let text = match text {
+            Cow::Borrowed(bytes) => Cow::Borrowed(std::str::from_utf8(bytes).ok()?),
+            Cow::Owned(bytes) => Cow::Owned(String::from_utf8(bytes).ok()?),
+        };
+        let dot = text.rfind('.').filter(|&at| at > 0)?;
+        let letters = text.get(dot + 1..)?;
+        if letters.len() != SIGNATURE_LETTERS || !letters.ends_with('=') {
+            return None;
+        }
+        // `decode_slice` wants room for its estimate, one byte more than a signature takes.
+        let mut room = [0; 33];
+        let signature = match LENIENT.decode_slice(letters, &mut room) {
+            Ok(32) => room.first_chunk::<32>().copied(),
+            _ => None,
+        };
+        let value = match text {
+            Cow::Borrowed(text) => Cow::Borrowed(text.get(..dot)?),
+            Cow::Owned(mut text) => {
+                text.truncate(dot);
+                Cow::Owned(text)
+            }
+        };
+        Some(Self { value, signature })
+    }
+}
+
+/// The keyed digest of a session token under the current secret: its signature, and our key for it in memory. It tells nobody
+/// the token.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Seal([u8; 32]);
+
+impl Seal {
+    /// Sixteen of its letters' worth: enough to spread over tables.
+    pub fn spread(&self) -> u64 {
+        let [a, b, c, d, e, f, g, h, ..] = self.0;
+        u64::from_le_bytes([a, b, c, d, e, f, g, h])
+    }
+
+    /// The digest.
+    pub fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Seal {
+    // With the token in hand the seal is the cookie's other half: do not print it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Seal(..)")
+    }
+}
+
+/// Signs and verifies under one secret. The key schedule is computed once.
+#[derive(Clone)]
+pub struct Signer {
+    mac: Hmac<Sha256>,
+}
+
+impl Signer {
+    /// A signer under `secret`, used as it is: UTF-8, no derivation.
+    #[allow(clippy::missing_panics_doc)]
+    pub fn new(secret: &Secret) -> Self {
+        let mac = <Hmac<Sha256> as KeyInit>::new_from_slice(secret.expose().as_bytes());
+        // Invariant: HMAC takes keys of every length.
+        #[allow(clippy::expect_used)]
+        Self {
+            mac: mac.expect("HMAC takes a key of any length"),
+        }
+    }
+
+    /// The signature of `value`.
+    pub fn seal(&self, value: &str) -> Seal {
+        let mut mac = self.mac.clone();
+        mac.update(value.as_bytes());
+        Seal(mac.finalize().into_bytes().into())
+    }
+
+    /// The seal of a signed value whose signature is right, compared in constant time.
+    pub fn verify(&self, signed: &Signed<'_>) -> Option<Seal> {
+        use subtle::ConstantTimeEq as _;
+
+        let theirs = signed.signature?;
+        let ours = self.seal(&signed.value);
+        bool::from(ours.0.ct_eq(&theirs)).then_some(ours)
+    }
+
+    /// The cookie value the framework would issue for `value`, percent-encoded.
+    pub fn issue(&self, value: &str) -> String {
+        let signature = STANDARD.encode(self.seal(value).0);
+        encode_component(&format!("{value}.{signature}"))
+    }
+}
+
+/// JavaScript's `encodeURIComponent`.
+pub fn encode_component(text: &str) -> String {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    let mut out = String::with_capacity(text.len() + 8);
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-_.!~*'()".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push('%');
+            // Both indices are four bits wide.
+            out.push(char::from(HEX[usize::from(byte >> 4)]));
+            out.push(char::from(HEX[usize::from(byte & 15)]));
+        }
+    }
+    out
+}

@@ -1,0 +1,124 @@
+//! The signed assertion: the same facts as the headers, in a form an app can check for itself.
+
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hkdf::Hkdf;
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+
+use super::IdentityError;
+use crate::secret::Secret;
+
+/// Separates this key from everything else that is derived from the same secret.
+const LABEL: &[u8] = b"vestibule identity assertion ed25519 v1";
+
+/// What comes before the 32 bytes of seed in the PKCS #8 form of an Ed25519 key (RFC 8410).
+const PKCS8_PREFIX: [u8; 16] = [
+    0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
+];
+
+/// Longest assertion, in bytes: Node refuses request heads of more than 16 KiB.
+const ASSERTION_BYTES_MAX: usize = 4096;
+
+/// One signing key with its public half.
+pub struct Key {
+    signing: EncodingKey,
+    header: Header,
+    /// The public key as a JSON Web Key.
+    pub public: PublicKey,
+}
+
+/// A public key as it stands in the key set (RFC 7517, RFC 8037).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PublicKey {
+    kty: &'static str,
+    crv: &'static str,
+    alg: &'static str,
+    #[serde(rename = "use")]
+    usage: &'static str,
+    kid: String,
+    x: String,
+}
+
+impl Key {
+    /// The key that belongs to `material`. The same material gives the same key, so replicas agree without talking.
+    ///
+    /// # Errors
+    /// When the crypto library refuses the key: a defect, not a setting.
+    pub fn derive(material: &Secret) -> Result<Self, IdentityError> {
+        let mut seed = [0; 32];
+        Hkdf::<Sha256>::new(None, material.expose().as_bytes())
+            .expand(LABEL, &mut seed)
+            .map_err(|_| IdentityError::Key)?;
+        let pair = Ed25519KeyPair::from_seed_unchecked(&seed).map_err(|_| IdentityError::Key)?;
+        let x = URL_SAFE_NO_PAD.encode(pair.public_key().as_ref());
+        // RFC 7638: the members in this order, and nothing else.
+        let kid = URL_SAFE_NO_PAD.encode(Sha256::digest(format!(
+            r#"{{"crv":"Ed25519","kty":"OKP","x":"{x}"}}"#
+        )));
+        let mut der = PKCS8_PREFIX.to_vec();
+        der.extend_from_slice(&seed);
+        let mut header = Header::new(Algorithm::EdDSA);
+        header.kid = Some(kid.clone());
+        Ok(Self {
+            signing: EncodingKey::from_ed_der(&der),
+            header,
+            public: PublicKey {
+                kty: "OKP",
+                crv: "Ed25519",
+                alg: "EdDSA",
+                usage: "sig",
+                kid,
+                x,
+            },
+        })
+    }
+
+    /// Signs `claims`.
+    ///
+    /// # Errors
+    /// When they cannot be signed, or the result would be too long for a header.
+    pub fn sign(&self, claims: &Claims<'_>) -> Result<String, IdentityError> {
+        let token = jsonwebtoken::encode(&self.header, claims, &self.signing)
+            .map_err(|_| IdentityError::Key)?;
+        if token.len() > ASSERTION_BYTES_MAX {
+            return Err(IdentityError::TooLong);
+        }
+        Ok(token)
+    }
+}
+
+/// What an assertion says.
+#[derive(Serialize)]
+pub struct Claims<'a> {
+    /// Who says it: `identity.issuer`.
+    pub iss: &'a str,
+    /// To whom: `identity.audience`.
+    pub aud: &'a str,
+    /// The user's id.
+    pub sub: &'a str,
+    /// The session's id.
+    pub sid: &'a str,
+    /// Since when, in seconds.
+    pub iat: i64,
+    /// Until when, in seconds.
+    pub exp: i64,
+    /// How the caller proved who they are.
+    pub method: &'static str,
+    /// The user's e-mail address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub email: Option<&'a str>,
+    /// Whether it is verified.
+    pub email_verified: bool,
+    /// The user's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<&'a str>,
+    /// The user's roles, a comma list.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<&'a str>,
+    /// The active organization.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub org: Option<&'a str>,
+}

@@ -1,0 +1,934 @@
+//! All routes, and which of them a request asks for.
+
+use http::Method;
+
+use crate::request::RequestView;
+use crate::route::condition::Conditions;
+use crate::route::expression::Expression;
+use crate::route::index::{Index, Rank, Walk};
+use crate::route::reading::{self, ANY_FORM, Contest, Filter, Judge, Reader, Spelled};
+use crate::route::target::{Ambiguity, Target};
+use crate::route::{NextJs, Problem, Route, RouteId, Settings};
+
+/// All routes of one configuration, indexed.
+#[derive(Clone, Debug)]
+pub struct RouteTable {
+    pub(super) routes: Vec<Route>,
+    pub(super) default: RouteId,
+    /// By rank.
+    pub(super) entries: Vec<Entry>,
+    pub(super) index: Index,
+    /// Sources with expressions of their own, in file order.
+    pub(super) customs: Vec<Custom>,
+    pub(super) nextjs: NextJs,
+    pub(super) warnings: Vec<Problem>,
+}
+
+/// One source of one route.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    pub(super) route: RouteId,
+    pub(super) methods: Vec<Method>,
+    pub(super) hosts: Vec<String>,
+    pub(super) conditions: Conditions,
+    /// Which forms of a path it is matched against.
+    pub(super) forms: u8,
+    /// Whether its rule keeps somebody out: then doubt counts as a match.
+    pub(super) protects: bool,
+    pub(super) fixed_head: bool,
+    pub(super) fixed_tail: bool,
+    pub(super) spelled: Spelled,
+}
+
+/// A source that runs as an expression.
+#[derive(Clone, Debug)]
+pub(super) struct Custom {
+    pub(super) rank: Rank,
+    pub(super) expression: Expression,
+}
+
+/// What a request asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Matches {
+    /// By the reading closest to what was received. Its upstream serves the request.
+    pub primary: RouteId,
+    /// By all other readings. The strictest verdict among all of them counts.
+    pub others: Vec<RouteId>,
+}
+
+impl Matches {
+    /// All of them, the primary one first.
+    pub fn all(&self) -> impl Iterator<Item = RouteId> + '_ {
+        std::iter::once(self.primary).chain(self.others.iter().copied())
+    }
+}
+
+impl RouteTable {
+    /// Builds the table, and looks for everything in it that is wrong or leaves nobody a way to sign in.
+    ///
+    /// # Errors
+    /// Every problem at once, warnings among them, when at least one is an error.
+    pub fn build(settings: &Settings) -> Result<Self, Vec<Problem>> {
+        super::build::build(settings)
+    }
+
+    /// Problems that did not stop the table from being built.
+    pub fn warnings(&self) -> &[Problem] {
+        &self.warnings
+    }
+
+    /// One route of this table.
+    ///
+    /// # Panics
+    /// When the id comes from another table.
+    pub fn route(&self, id: RouteId) -> &Route {
+        // Ids are made by `build` alone, one per route, and routes are never removed.
+        &self.routes[id.0 as usize]
+    }
+
+    /// All routes: those of the configuration in file order, the built-in ones, and the default last.
+    pub fn routes(&self) -> impl Iterator<Item = (RouteId, &Route)> {
+        (0..).map(RouteId).zip(&self.routes)
+    }
+
+    /// The routes a request asks for, by every reading of its target.
+    ///
+    /// # Errors
+    /// An encoded slash or backslash is refused where it would make a difference.
+    pub fn find(&self, request: &RequestView<'_>) -> Result<Matches, Ambiguity> {
+        let path = request.target.path();
+        let spelling = request.target.spelling();
+        let one_reading = !spelling.escapes
+            && !spelling.parameters
+            && self.nextjs.locales.is_empty()
+            && !reading::has_transport(path, &self.nextjs.base_path);
+        if one_reading {
+            let admits = &mut |rank| self.admits(rank, ANY_FORM, Filter::Any, request);
+            let found = self.index.best(Walk::of(path), admits).or_else(|| {
+                self.customs
+                    .iter()
+                    .find(|custom| self.custom_matches(custom, path) && admits(custom.rank))
+                    .map(|custom| custom.rank)
+            });
+            return Ok(Matches {
+                primary: self.route_of(found),
+                others: Vec::new(),
+            });
+        }
+        let mut search = Search {
+            table: self,
+            request,
+            found: Vec::new(),
+        };
+        self.reader(&mut search).read(request.target)?;
+        let found = search.found;
+        let primary = found.first().copied().unwrap_or(self.default);
+        if spelling.encoded_separator && !found.iter().all(|id| self.same_outcome(primary, *id)) {
+            return Err(Ambiguity::EncodedSeparator);
+        }
+        Ok(Matches {
+            primary,
+            others: found.into_iter().skip(1).collect(),
+        })
+    }
+
+    /// Every reading of a target with its name, for people. One that a literal source makes moot is listed all the same.
+    ///
+    /// # Errors
+    /// When there are too many of them.
+    pub fn readings(&self, target: Target<'_>) -> Result<Vec<(&'static str, String)>, Ambiguity> {
+        let mut listing = Listing(Vec::new());
+        self.reader(&mut listing).read(target)?;
+        Ok(listing.0)
+    }
+
+    fn reader<'j>(&self, judge: &'j mut dyn Judge) -> Reader<'_, 'j> {
+        Reader {
+            nextjs: &self.nextjs,
+            judge,
+            contests: 0,
+        }
+    }
+
+    fn route_of(&self, rank: Option<Rank>) -> RouteId {
+        rank.and_then(|rank| self.entries.get(rank as usize))
+            .map_or(self.default, |entry| entry.route)
+    }
+
+    fn admits(&self, rank: Rank, form: u8, filter: Filter, request: &RequestView<'_>) -> bool {
+        let Some(entry) = self.entries.get(rank as usize) else {
+            return false;
+        };
+        let fits = match filter {
+            Filter::Any => true,
+            Filter::FixedHead => entry.fixed_head,
+            Filter::FixedTail => entry.fixed_tail,
+        };
+        fits && entry.forms & form != 0
+            && (entry.methods.is_empty() || entry.methods.contains(request.method))
+            && (entry.hosts.is_empty() || entry.hosts.iter().any(|host| host == request.host))
+            && (entry.conditions.is_empty() || entry.conditions.hold(request).or(entry.protects))
+    }
+
+    fn custom_matches(&self, custom: &Custom, path: &str) -> bool {
+        let protects = self
+            .entries
+            .get(custom.rank as usize)
+            .is_none_or(|entry| entry.protects);
+        custom.expression.matches(path).or(protects)
+    }
+
+    fn same_outcome(&self, one: RouteId, other: RouteId) -> bool {
+        let (one, other) = (self.route(one), self.route(other));
+        one.rule == other.rule
+            && one.upstream == other.upstream
+            && one.app_caches == other.app_caches
+    }
+
+    fn winner(&self, contest: &Contest<'_>, request: &RequestView<'_>) -> Option<Rank> {
+        let indexed = contest.spellings.iter().filter_map(|(path, form)| {
+            let mut walk = Walk::of(path);
+            walk.odd = path.contains(['#', '?']);
+            self.index.best(walk, &mut |rank| {
+                self.admits(rank, *form, contest.filter, request)
+            })
+        });
+        indexed.min().or_else(|| {
+            self.customs
+                .iter()
+                .find(|custom| {
+                    contest.spellings.iter().any(|(path, form)| {
+                        self.admits(custom.rank, *form, contest.filter, request)
+                            && self.custom_matches(custom, path)
+                    })
+                })
+                .map(|custom| custom.rank)
+        })
+    }
+}
+
+/// Collects the distinct routes of all readings.
+struct Search<'t, 'r> {
+    table: &'t RouteTable,
+    request: &'t RequestView<'r>,
+    found: Vec<RouteId>,
+}
+
+impl Search<'_, '_> {
+    fn push(&mut self, route: RouteId) {
+        if !self.found.contains(&route) {
+            self.found.push(route);
+        }
+    }
+}
+
+impl Judge for Search<'_, '_> {
+    fn contest(&mut self, contest: &Contest<'_>) -> Option<Spelled> {
+        let entry = self
+            .table
+            .entries
+            .get(self.table.winner(contest, self.request)? as usize)?;
+        self.push(entry.route);
+        Some(entry.spelled)
+    }
+
+    fn unclaimed(&mut self) {
+        self.push(self.table.default);
+    }
+}
+
+struct Listing(Vec<(&'static str, String)>);
+
+impl Judge for Listing {
+    fn contest(&mut self, contest: &Contest<'_>) -> Option<Spelled> {
+        for (path, _) in &contest.spellings {
+            if !self.0.iter().any(|(_, known)| known == path) {
+                self.0.push((contest.name, path.clone().into_owned()));
+            }
+        }
+        None
+    }
+
+    fn unclaimed(&mut self) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderMap;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::policy::{Conditions, Need, Rule};
+    use crate::route::{ConditionOn, ConditionSpec, RouteSpec, Severity, SourceSpec};
+    use crate::session::Freshness;
+
+    const PUBLIC: Need = Need::Public;
+    const DENY: Need = Need::Deny;
+
+    fn signed_in() -> Need {
+        Need::SignedIn(Conditions::default())
+    }
+
+    fn rule(need: Need) -> Rule {
+        Rule {
+            need,
+            freshness: Freshness::default(),
+        }
+    }
+
+    fn route(source: &str, need: Need) -> RouteSpec {
+        RouteSpec {
+            sources: vec![SourceSpec {
+                source: source.to_owned(),
+                line: None,
+                has: Vec::new(),
+                missing: Vec::new(),
+                locale: true,
+            }],
+            methods: Vec::new(),
+            hosts: Vec::new(),
+            upstream: 0,
+            rule: rule(need),
+            app_caches: false,
+            line: None,
+        }
+    }
+
+    fn settings(routes: &[(&str, Need)], default: Need) -> Settings {
+        let routes = routes
+            .iter()
+            .enumerate()
+            .map(|(at, (source, need))| RouteSpec {
+                line: Some(10 * (at + 1)),
+                ..route(source, need.clone())
+            });
+        Settings {
+            nextjs: NextJs::default(),
+            routes: routes.collect(),
+            default: rule(default),
+            default_upstream: 0,
+            auth_base_path: "/api/auth".to_owned(),
+            auth_upstream: 0,
+            sign_in_path: Some("/sign-in".to_owned()),
+            dev: false,
+        }
+    }
+
+    fn built(settings: &Settings) -> RouteTable {
+        RouteTable::build(settings).unwrap_or_else(|problems| panic!("{problems:?}"))
+    }
+
+    fn table(routes: &[(&str, Need)], default: Need) -> RouteTable {
+        built(&settings(routes, default))
+    }
+
+    fn find(
+        table: &RouteTable,
+        method: &str,
+        host: &str,
+        target: &str,
+        headers: &HeaderMap,
+    ) -> Result<Matches, Ambiguity> {
+        table.find(&RequestView {
+            method: &method.parse().unwrap(),
+            target: Target::parse(target.as_bytes())?,
+            host,
+            headers,
+        })
+    }
+
+    fn patterns(table: &RouteTable, target: &str) -> Vec<String> {
+        let matches = find(table, "GET", "app", target, &HeaderMap::new()).unwrap();
+        matches
+            .all()
+            .map(|id| table.route(id).pattern.clone())
+            .collect()
+    }
+
+    /// Whether a stranger gets through: every reading must let them.
+    fn is_open(table: &RouteTable, target: &str) -> bool {
+        find(table, "GET", "app", target, &HeaderMap::new()).is_ok_and(|matches| {
+            matches
+                .all()
+                .all(|id| !matches!(table.route(id).rule.need, Need::SignedIn(_) | Need::Deny))
+        })
+    }
+
+    fn errors(settings: &Settings) -> Vec<Problem> {
+        let problems = RouteTable::build(settings).expect_err("a configuration with an error");
+        problems
+            .into_iter()
+            .filter(|p| p.severity == Severity::Error)
+            .collect()
+    }
+
+    #[test]
+    fn the_more_specific_source_wins_segment_by_segment() {
+        let table = table(
+            &[
+                ("/((?!z).*)", PUBLIC),
+                ("/:path*", PUBLIC),
+                ("/a/:path*", PUBLIC),
+                ("/a/:x?", PUBLIC),
+                ("/a/:x", PUBLIC),
+                ("/a/b", PUBLIC),
+                ("/:x/b", PUBLIC),
+                ("/a/:rest*/end", PUBLIC),
+                ("/:l(en|fr)/c", PUBLIC),
+            ],
+            signed_in(),
+        );
+        for (target, expected) in [
+            ("/a/b", "/a/b"),
+            ("/a/b/", "/a/b"),
+            ("/a/c", "/a/:x"),
+            ("/a", "/a/:x?"),
+            ("/a/c/d", "/a/:path*"),
+            ("/a/c/end", "/a/:rest*/end"),
+            ("/q/b", "/:x/b"),
+            ("/en/c", "/:l(en|fr)/c"),
+            ("/q/c", "/:path*"),
+            ("/", "/:path*"),
+        ] {
+            assert_eq!(patterns(&table, target), [expected], "{target}");
+        }
+    }
+
+    #[test]
+    fn sources_with_expressions_come_last_in_file_order() {
+        let table = table(
+            &[
+                ("/((?!api).*)", DENY),
+                ("/:a-:b", PUBLIC),
+                ("/x-y/:p*", PUBLIC),
+            ],
+            signed_in(),
+        );
+        assert_eq!(patterns(&table, "/x-y"), ["/x-y/:p*"]);
+        assert_eq!(patterns(&table, "/p-q"), ["/((?!api).*)"]);
+        assert_eq!(patterns(&table, "/api-q"), ["/:a-:b"]);
+        assert_eq!(patterns(&table, "/api"), ["(everything else)"]);
+    }
+
+    #[test]
+    fn a_source_that_a_catch_all_swallows_is_pointed_out() {
+        let warned = |routes: &[(&str, Need)]| -> Vec<Vec<usize>> {
+            let table = table(routes, signed_in());
+            table.warnings().iter().map(|p| p.lines.clone()).collect()
+        };
+        assert_eq!(
+            warned(&[("/((?!api).*)", DENY), ("/:path*", PUBLIC)]),
+            [[20, 10]]
+        );
+        assert_eq!(
+            warned(&[("/feeds/:path*", PUBLIC), ("/feeds/:id.json", DENY)]),
+            [[10, 20]]
+        );
+        assert!(
+            warned(&[
+                ("/feeds/:path*", PUBLIC),
+                ("/feed-:id", DENY),
+                ("/((?!api).*)", DENY)
+            ])
+            .is_empty()
+        );
+    }
+
+    #[test]
+    fn methods_and_hosts_narrow_and_are_compared_exactly() {
+        let mut settings = settings(&[("/items", PUBLIC), ("/items", DENY)], signed_in());
+        settings.routes[0].methods = vec![Method::GET];
+        settings.routes[1].methods = vec![Method::DELETE];
+        settings.routes[0].hosts = vec!["app".to_owned()];
+        let table = built(&settings);
+        let need = |method, host| {
+            let id = find(&table, method, host, "/items", &HeaderMap::new())
+                .unwrap()
+                .primary;
+            table.route(id).rule.need.clone()
+        };
+        assert_eq!(need("GET", "app"), PUBLIC);
+        assert_eq!(need("get", "app"), signed_in());
+        assert_eq!(need("HEAD", "app"), signed_in());
+        assert_eq!(need("GET", "other"), signed_in());
+        assert_eq!(need("DELETE", "other"), DENY);
+    }
+
+    #[test]
+    fn two_equally_specific_sources_are_a_tie_that_names_both_lines() {
+        let tied = errors(&settings(
+            &[("/a/:x", PUBLIC), ("/b", PUBLIC), ("/a/:y", DENY)],
+            signed_in(),
+        ));
+        assert_eq!(tied.len(), 1);
+        assert_eq!(tied[0].lines, [10, 30]);
+        // The twins: told apart by literal, by method, by condition.
+        table(&[("/a/:x", PUBLIC), ("/b/:y", DENY)], signed_in());
+        let mut by_method = settings(&[("/a", PUBLIC), ("/a", DENY)], signed_in());
+        by_method.routes[0].methods = vec![Method::GET];
+        by_method.routes[1].methods = vec![Method::POST];
+        built(&by_method);
+    }
+
+    #[test]
+    fn a_condition_ranks_first_and_falls_through_when_it_does_not_hold() {
+        let mut settings = settings(&[("/a", signed_in()), ("/a", PUBLIC)], DENY);
+        settings.routes[1].sources[0].has = vec![ConditionSpec {
+            on: ConditionOn::Header("x-open".to_owned()),
+            value: None,
+        }];
+        let table = built(&settings);
+        assert!(
+            table
+                .warnings()
+                .iter()
+                .any(|p| p.severity == Severity::Warning && p.lines == [20])
+        );
+        let mut headers = HeaderMap::new();
+        let need = |headers: &HeaderMap| {
+            let id = find(&table, "GET", "app", "/a", headers).unwrap().primary;
+            table.route(id).rule.need.clone()
+        };
+        assert_eq!(need(&headers), signed_in());
+        headers.insert("x-open", "1".parse().unwrap());
+        assert_eq!(need(&headers), PUBLIC);
+    }
+
+    #[test]
+    fn an_invalid_source_is_reported_with_its_reason_and_line() {
+        let found = errors(&settings(&[("/a", PUBLIC), ("/x*", PUBLIC)], signed_in()));
+        assert_eq!(found.len(), 1);
+        assert!(
+            found[0].message.contains("Unexpected MODIFIER at 2"),
+            "{}",
+            found[0].message
+        );
+        assert_eq!(
+            (found[0].lines.as_slice(), found[0].key.as_str()),
+            ([20].as_slice(), "route[1].path[0]")
+        );
+    }
+
+    #[test]
+    fn what_signing_in_needs_is_always_reachable_and_may_be_tightened() {
+        let table = table(
+            &[
+                ("/:path*", signed_in()),
+                ("/robots.txt", DENY),
+                ("/_next/:path*", DENY),
+            ],
+            DENY,
+        );
+        for open in [
+            "/api/auth/sign-in/email",
+            "/api/auth",
+            "/sign-in",
+            "/sign-in?callbackURL=%2Faccount",
+            "/_next/static/chunks/main.js",
+            "/favicon.ico",
+            "/manifest.json",
+            "/manifest.webmanifest",
+            "/.well-known/x",
+        ] {
+            assert!(is_open(&table, open), "{open}");
+        }
+        for shut in [
+            "/robots.txt",
+            "/sign-in/x",
+            "/api/authx",
+            "/_next/image",
+            "/account",
+            "/__nextjs_font/x",
+            "/_next/webpack-hmr",
+        ] {
+            assert!(!is_open(&table, shut), "{shut}");
+        }
+        let mut dev = settings(&[("/:path*", signed_in())], DENY);
+        dev.dev = true;
+        let dev = built(&dev);
+        for open in [
+            "/__nextjs_font/x",
+            "/_next/webpack-hmr",
+            "/__nextjs_original-stack-frames",
+        ] {
+            assert!(is_open(&dev, open), "{open}");
+        }
+        let id = find(&dev, "GET", "app", "/favicon.ico", &HeaderMap::new())
+            .unwrap()
+            .primary;
+        assert_eq!(dev.route(id).built_in, Some("favicon"));
+    }
+
+    #[test]
+    fn a_configuration_in_which_nobody_could_sign_in_is_refused() {
+        for (source, need) in [
+            ("/sign-in", DENY),
+            ("/sign-in", signed_in()),
+            ("/api/auth/:path*", DENY),
+            ("/api/auth/:path+", signed_in()),
+            ("/api/auth/sign-in/:kind", signed_in()),
+        ] {
+            let found = errors(&settings(&[(source, need)], PUBLIC));
+            assert_eq!(found.len(), 1, "{source}: {found:?}");
+            assert_eq!(found[0].lines, [10]);
+        }
+        table(
+            &[
+                ("/sign-in", Need::Guest),
+                ("/api/auth/:path*", Need::Optional),
+                ("/api/auth/admin/:path*", DENY),
+            ],
+            DENY,
+        );
+    }
+
+    #[test]
+    fn no_other_reading_opens_what_is_protected() {
+        let guarded = [
+            ("/account/:path*", signed_in()),
+            ("/_next/:path*", PUBLIC),
+            ("/assets/:path*", PUBLIC),
+        ];
+        let table = table(&guarded, PUBLIC);
+        for target in [
+            "/account",
+            "/account/",
+            "/account/x",
+            "/%61ccount",
+            "/account%2fx",
+            "/account.json",
+            "/account.rsc",
+            "/account.json/",
+            "/account.segments/_tree.segment.rsc",
+            "/account.segments/a/b.segment.rsc",
+            "/account/x.segments/y.segment.rsc",
+            "/_next/data/B/account.json",
+            "/_next/data/B/account.json/",
+            "/_next/data/B/account/%37.json",
+            "/_next/data/B/account",
+            "/_next/data/B/account.rsc",
+            "/%5fnext/data/B/account.json",
+            "/_next%2fdata%2fB%2faccount.json",
+            "/_next/data/B/index/account.json",
+            "/account;x=1",
+            "/account;x=1/y",
+            "/account%3bx",
+            "/account%23x",
+            "/account%3fx",
+            "/account%5cx",
+        ] {
+            assert!(!is_open(&table, target), "{target}");
+        }
+        for target in [
+            "/",
+            "/accounts",
+            "/ACCOUNT",
+            "/x?y=/account",
+            "/_next/static/x.js",
+            "/_next/data/B/index.json",
+            "/_next/data/B/pricing.json",
+            "/assets/account.json",
+            "/assets/a%20b.png",
+            "/assets/a%2Fb.png",
+        ] {
+            assert!(is_open(&table, target), "{target}");
+        }
+    }
+
+    #[test]
+    fn plain_set_ups_stay_free_of_false_alarms() {
+        let open = [
+            ("/", PUBLIC),
+            ("/pricing", PUBLIC),
+            ("/café", PUBLIC),
+            ("/a b", PUBLIC),
+            ("/openapi.json", PUBLIC),
+            ("/feeds/:id.json", PUBLIC),
+            ("/blog/:slug", PUBLIC),
+            ("/docs/:path*", PUBLIC),
+            ("/img;v=1", PUBLIC),
+        ];
+        for default in [signed_in(), DENY] {
+            let mut with_catch_all = open.to_vec();
+            // It needs an expression, and a catch-all comes before those.
+            with_catch_all.retain(|(source, _)| *source != "/feeds/:id.json");
+            with_catch_all.push(("/:path*", signed_in()));
+            for routes in [open.to_vec(), with_catch_all] {
+                let table = table(&routes, default.clone());
+                for target in [
+                    "/",
+                    "/pricing",
+                    "/pricing/",
+                    "/pricing?x=%zz",
+                    "/caf%C3%A9",
+                    "/caf%c3%a9",
+                    "/a%20b",
+                    "/openapi.json",
+                    "/blog/hello.json",
+                    "/docs/x/y.rsc",
+                    "/docs/a;b",
+                    "/img;v=1",
+                    "/_next/data/B/pricing.json",
+                    "/_next/data/B/index.json",
+                    "/_next/data/B/blog/a%20b.json",
+                    "/_next/static/chunks/app/%5Bid%5D/page-1.js",
+                    "/_next/static/chunks/app/(group)/@slot/page.js",
+                    "/_next/static/B/_buildManifest.js",
+                    "/_next/static/x.json",
+                    "/_next/static/x.segments/_tree.segment.rsc",
+                    "/_next/static/media/a%2Bb.woff2",
+                    "/.well-known/x.json",
+                    "/manifest.json",
+                    "/favicon.ico",
+                ] {
+                    assert!(
+                        is_open(&table, target),
+                        "{target} in {} routes",
+                        routes.len()
+                    );
+                }
+                let whole = routes.iter().all(|(source, _)| *source != "/:path*");
+                assert_eq!(is_open(&table, "/feeds/7.json"), whole);
+                for target in [
+                    "/account",
+                    "/openapi",
+                    "/pricing.json",
+                    "/pricing.rsc",
+                    "/%70ricing",
+                    "/_next/data/B/account.json",
+                    "/pricing;x",
+                ] {
+                    assert!(!is_open(&table, target), "{target}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_encoded_slash_passes_only_when_it_makes_no_difference() {
+        let table = table(
+            &[("/files/:path*", PUBLIC), ("/private/:path*", signed_in())],
+            PUBLIC,
+        );
+        let ask = |target| find(&table, "GET", "app", target, &HeaderMap::new());
+        assert!(ask("/files/a%2Fb.pdf").is_ok());
+        assert!(ask("/private/a%2Fb.pdf").is_ok());
+        assert!(ask("/docs%2fmanual.pdf").is_ok());
+        assert_eq!(
+            ask("/private%2freport.txt"),
+            Err(Ambiguity::EncodedSeparator)
+        );
+        assert_eq!(
+            ask("/private%5creport.txt"),
+            Err(Ambiguity::EncodedSeparator)
+        );
+        assert_eq!(ask("/files/..%2fprivate/x"), Err(Ambiguity::DotSegment));
+    }
+
+    #[test]
+    fn a_base_path_stands_before_every_source() {
+        let mut settings = settings(
+            &[("/dashboard/:path*", DENY), ("/", Need::Optional)],
+            PUBLIC,
+        );
+        settings.nextjs.base_path = "/app".to_owned();
+        let table = built(&settings);
+        for target in [
+            "/app/dashboard",
+            "/app/dashboard/x",
+            "/app/_next/data/B/dashboard.json",
+            "/%61pp/dashboard",
+            "/app/dashboard.rsc",
+        ] {
+            assert!(!is_open(&table, target), "{target}");
+        }
+        for target in [
+            "/dashboard",
+            "/appx/dashboard",
+            "/app/app/dashboard",
+            "/app/_next/static/x.js",
+            "/app/sign-in",
+            "/app/api/auth/ok",
+        ] {
+            assert!(is_open(&table, target), "{target}");
+        }
+        for target in ["/app", "/app/", "/app/_next/data/B/index.json"] {
+            assert_eq!(patterns(&table, target), ["/"], "{target}");
+        }
+    }
+
+    #[test]
+    fn locales_are_stripped_in_any_case_and_literal_on_request() {
+        let mut settings = settings(
+            &[
+                ("/dashboard/:path*", signed_in()),
+                ("/en/legal", DENY),
+                ("/", PUBLIC),
+                ("/about", PUBLIC),
+            ],
+            PUBLIC,
+        );
+        settings.nextjs.locales = vec!["en".to_owned(), "nl-NL".to_owned()];
+        settings.routes[1].sources[0].locale = false;
+        let table = built(&settings);
+        for target in [
+            "/dashboard",
+            "/en/dashboard",
+            "/EN/dashboard",
+            "/nl-nl/dashboard/x",
+            "/%65n/dashboard",
+            "/_next/data/B/en/dashboard.json",
+            "/_next/data/B/dashboard.json",
+            "/legal",
+            "/en/legal",
+            "/EN/legal",
+        ] {
+            assert!(!is_open(&table, target), "{target}");
+        }
+        for target in [
+            "/",
+            "/nl-NL",
+            "/nl-NL/legal",
+            "/fr/dashboard",
+            "/en/en/dashboard",
+            "/_next/data/B/en/about.json",
+            "/nl-nl/sign-in",
+        ] {
+            assert!(is_open(&table, target), "{target}");
+        }
+        assert_eq!(patterns(&table, "/nl-nl/about"), ["/about"]);
+        assert_eq!(patterns(&table, "/_next/data/B/nl-NL.json"), ["/"]);
+        // A source that begins with a locale is a slip unless it says `locale = false`.
+        settings.routes[1].sources[0].locale = true;
+        assert!(built(&settings).warnings().iter().any(|p| p.lines == [20]));
+    }
+
+    #[test]
+    fn doubt_closes_doors_and_opens_none() {
+        let runaway = "/:p((?=a)(?:(?:a|aa)+(?!x))+b)";
+        let target = format!("/{}", "a".repeat(3_000));
+        let started = std::time::Instant::now();
+        assert!(!is_open(&table(&[(runaway, signed_in())], PUBLIC), &target));
+        assert!(!is_open(&table(&[(runaway, PUBLIC)], signed_in()), &target));
+        // The twins: without doubt the expression decides.
+        assert!(is_open(&table(&[(runaway, signed_in())], PUBLIC), "/c"));
+        assert!(is_open(&table(&[(runaway, PUBLIC)], signed_in()), "/aab"));
+        assert!(started.elapsed().as_secs() < 20, "{:?}", started.elapsed());
+    }
+
+    #[test]
+    fn a_target_with_endless_readings_is_refused() {
+        let table = table(&[], PUBLIC);
+        let many = format!("/a{}x.segment.rsc", ".segments/b".repeat(500));
+        assert_eq!(
+            find(&table, "GET", "app", &many, &HeaderMap::new()),
+            Err(Ambiguity::TooManyReadings)
+        );
+        assert!(is_open(&table, "/a.segments/b.segments/c.segment.rsc"));
+    }
+
+    #[test]
+    fn the_asterisk_is_no_path_and_gets_the_default() {
+        let table = table(
+            &[
+                ("/:path*", PUBLIC),
+                ("/(.*)", PUBLIC),
+                ("/((?!x).*)", PUBLIC),
+            ],
+            DENY,
+        );
+        let request = RequestView {
+            method: &Method::OPTIONS,
+            target: Target::asterisk(),
+            host: "app",
+            headers: &HeaderMap::new(),
+        };
+        let matches = table.find(&request).unwrap();
+        assert_eq!(table.route(matches.primary).built_in, Some("default"));
+        assert!(matches.others.is_empty());
+    }
+
+    #[test]
+    fn readings_are_named_for_people() {
+        let table = table(&[], PUBLIC);
+        let target = Target::parse(b"/_next/data/B/%61ccount.json").unwrap();
+        let readings = table.readings(target).unwrap();
+        assert!(
+            readings.contains(&("page of the data", "/account".to_owned())),
+            "{readings:?}"
+        );
+    }
+
+    /// What Node's URL parser and Next's router make of an address: one of the spellings of a protected page.
+    fn disguised() -> impl Strategy<Value = (bool, bool, String)> {
+        let letter = prop_oneof![Just(0_u8), Just(1), Just(2)];
+        (
+            any::<bool>(),
+            any::<bool>(),
+            "[a-z0-9]{1,6}",
+            proptest::collection::vec(letter, 32),
+            prop_oneof![
+                Just(""),
+                Just("/"),
+                Just(".json"),
+                Just(".rsc"),
+                Just(".segments/_tree.segment.rsc")
+            ],
+            prop_oneof![Just(""), Just("/fr"), Just("/FR"), Just("/fR")],
+            0..4_u8,
+        )
+            .prop_map(|(based, localized, slug, spelled, suffix, locale, wrap)| {
+                let mut at = 0;
+                let mut encode = |text: &str| -> String {
+                    text.bytes()
+                        .map(|byte| {
+                            at += 1;
+                            match (byte, spelled.get(at % spelled.len())) {
+                                (b'/', _) | (_, Some(0) | None) => char::from(byte).to_string(),
+                                (_, Some(1)) => format!("%{byte:02x}"),
+                                (_, Some(_)) => format!("%{byte:02X}"),
+                            }
+                        })
+                        .collect()
+                };
+                let locale = if localized { locale } else { "" };
+                let base = if based { "/app" } else { "" };
+                let page = encode(&format!("{locale}/vault/{slug}"));
+                let target = match wrap {
+                    0 => format!("{base}{}/B{page}.json", encode("/_next/data")),
+                    1 => format!("{base}{page}{suffix}?x=/open"),
+                    2 => format!("{base}{page};v=1{suffix}"),
+                    _ => format!("{}{page}{suffix}", encode(base)),
+                };
+                (based, localized, target)
+            })
+    }
+
+    proptest! {
+        #[test]
+        fn no_spelling_of_a_protected_page_is_open((based, localized, target) in disguised()) {
+            for (source, need) in [("/:path*", PUBLIC), ("/((?!vault).*)", PUBLIC), ("/_next/:path*", PUBLIC), ("/:a/:b?", Need::Optional)] {
+                let mut settings = settings(&[("/vault/:id", signed_in()), (source, need)], PUBLIC);
+                if based {
+                    settings.nextjs.base_path = "/app".to_owned();
+                }
+                if localized {
+                    settings.nextjs.locales = vec!["en".to_owned(), "fr".to_owned()];
+                }
+                prop_assert!(!is_open(&built(&settings), &target), "{} beside {}", target, source);
+            }
+        }
+
+        #[test]
+        fn a_plain_path_is_found_alike_with_and_without_the_short_cut(path in "(/[ab]){0,4}/?") {
+            let path = if path.is_empty() { "/".to_owned() } else { path };
+            let table = table(&[("/a/:x", PUBLIC), ("/:x/b/:p*", DENY), ("/((?!a).*)", PUBLIC), ("/a/a/:p+", DENY)], signed_in());
+            let headers = HeaderMap::new();
+            let request = RequestView { method: &Method::GET, target: Target::parse(path.as_bytes()).unwrap(), host: "app", headers: &headers };
+            let short = table.find(&request).unwrap();
+            let mut search = Search { table: &table, request: &request, found: Vec::new() };
+            table.reader(&mut search).read(request.target).unwrap();
+            prop_assert_eq!(search.found, short.all().collect::<Vec<_>>());
+        }
+    }
+}

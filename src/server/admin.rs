@@ -1,0 +1,229 @@
+//! The admin listener: health, metrics, and forgetting sessions. On a port of its own, with threads of its own.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, WWW_AUTHENTICATE};
+use http::{HeaderMap, Method, Response, StatusCode};
+use pingora::apps::http_app::ServeHttp;
+use pingora::protocols::http::ServerSession;
+use serde::Deserialize;
+use subtle::ConstantTimeEq as _;
+
+use super::proxy::Gateway;
+use crate::secret::Secret;
+
+/// Longest body read, in bytes: it holds one id.
+const BODY_BYTES_MAX: usize = 16 * 1024;
+
+/// Answers on the admin listener.
+pub struct Admin {
+    /// The gateway it speaks of.
+    pub gateway: Arc<Gateway>,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// What `Authorization: Bearer` must carry.
+    pub token: Option<Secret>,
+    /// Whether the gateway was asked to stop.
+    pub stopping: Arc<AtomicBool>,
+}
+
+/// What `POST /sessions/evict` takes: exactly one of these.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Evict {
+    token: Option<String>,
+    user_id: Option<String>,
+    #[serde(default)]
+    all: bool,
+}
+
+#[async_trait]
+impl ServeHttp for Admin {
+    async fn response(&self, exchange: &mut ServerSession) -> Response<Vec<u8>> {
+        let head = exchange.req_header();
+        let (method, path) = (head.method.clone(), head.uri.path().to_owned());
+        let verbose = head.uri.query() == Some("verbose");
+        let headers = head.headers.clone();
+        if !host_is_ours(&headers) {
+            return plain(
+                StatusCode::MISDIRECTED_REQUEST,
+                "this listener answers to IP addresses and localhost only\n",
+            );
+        }
+        let read = method == Method::GET || method == Method::HEAD;
+        match path.as_str() {
+            "/livez" if read => return plain(StatusCode::OK, "ok\n"),
+            "/readyz" if read => return self.ready(verbose).await,
+            "/metrics" if read => return self.metrics(),
+            _ => {}
+        }
+        // State-changing calls always need the token; off loopback, everything else does too.
+        if (!read || !self.address.ip().is_loopback()) && !self.is_authorized(&headers) {
+            let mut answer = plain(
+                StatusCode::UNAUTHORIZED,
+                "send `Authorization: Bearer <admin_token>`\n",
+            );
+            answer
+                .headers_mut()
+                .insert(WWW_AUTHENTICATE, http::HeaderValue::from_static("Bearer"));
+            return answer;
+        }
+        match (method, path.as_str()) {
+            (Method::POST, "/sessions/evict") => self.evict(exchange).await,
+            (Method::GET | Method::HEAD, "/") => plain(
+                StatusCode::OK,
+                "vestibule\n\n/livez\n/readyz?verbose\n/metrics\nPOST /sessions/evict\n",
+            ),
+            _ => plain(StatusCode::NOT_FOUND, "not found\n"),
+        }
+    }
+}
+
+impl Admin {
+    async fn ready(&self, verbose: bool) -> Response<Vec<u8>> {
+        let stopping = self.stopping.load(Ordering::SeqCst);
+        let source = self.gateway.gate.sessions.source();
+        let source_ok = source.ping().await.is_ok();
+        // A store that is down does not take the gateway out of service: public pages and remembered sessions go on.
+        let ready = !stopping;
+        let status = if ready {
+            StatusCode::OK
+        } else {
+            StatusCode::SERVICE_UNAVAILABLE
+        };
+        if !verbose {
+            return plain(status, if ready { "ok\n" } else { "stopping\n" });
+        }
+        let word = |ok: bool| if ok { "ok" } else { "failing" };
+        let report = format!(
+            "[{}] accepting\n[{}] sessions ({})\nsessions remembered: {}\n",
+            word(!stopping),
+            word(source_ok),
+            source.name(),
+            self.gateway.gate.sessions.cache().len(),
+        );
+        answer(status, "text/plain; charset=utf-8", report.into_bytes())
+    }
+
+    fn metrics(&self) -> Response<Vec<u8>> {
+        let cache = self.gateway.gate.sessions.cache();
+        self.gateway.metrics.cache_size(cache.len(), cache.weight());
+        answer(
+            StatusCode::OK,
+            "text/plain; version=0.0.4; charset=utf-8",
+            self.gateway.metrics.render().into_bytes(),
+        )
+    }
+
+    fn is_authorized(&self, headers: &HeaderMap) -> bool {
+        let Some(token) = &self.token else {
+            return false;
+        };
+        let said = headers
+            .get(AUTHORIZATION)
+            .map(http::HeaderValue::as_bytes)
+            .unwrap_or_default();
+        let said = match said.split_at_checked(7) {
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case(b"bearer ") => rest,
+            _ => return false,
+        };
+        bool::from(said.ct_eq(token.expose().as_bytes()))
+    }
+
+    async fn evict(&self, exchange: &mut ServerSession) -> Response<Vec<u8>> {
+        let mut body = Vec::new();
+        loop {
+            match exchange.read_request_body().await {
+                Ok(Some(piece)) if body.len() + piece.len() <= BODY_BYTES_MAX => {
+                    body.extend_from_slice(&piece)
+                }
+                Ok(Some(_)) => {
+                    return plain(StatusCode::PAYLOAD_TOO_LARGE, "the body holds one id\n");
+                }
+                Ok(None) => break,
+                Err(_) => return plain(StatusCode::BAD_REQUEST, "the body could not be read\n"),
+            }
+        }
+        let sessions = &self.gateway.gate.sessions;
+        match serde_json::from_slice::<Evict>(&body) {
+            Ok(Evict {
+                token: Some(token),
+                user_id: None,
+                all: false,
+            }) => {
+                sessions
+                    .cache()
+                    .forget_token(&sessions.signer().seal(&token));
+            }
+            Ok(Evict {
+                token: None,
+                user_id: Some(user_id),
+                all: false,
+            }) => sessions.cache().forget_user(&user_id),
+            Ok(Evict {
+                token: None,
+                user_id: None,
+                all: true,
+            }) => sessions.cache().forget_all(),
+            _ => {
+                let help = "send {\"token\": \"…\"}, {\"user_id\": \"…\"} or {\"all\": true}\n";
+                return plain(StatusCode::BAD_REQUEST, help);
+            }
+        }
+        self.gateway.metrics.evicted("admin");
+        answer(
+            StatusCode::NO_CONTENT,
+            "text/plain; charset=utf-8",
+            Vec::new(),
+        )
+    }
+}
+
+/// Whether `Host` is an IP address or `localhost`: a name that somebody points at this machine later is neither.
+fn host_is_ours(headers: &HeaderMap) -> bool {
+    let Some(said) = headers.get(HOST).and_then(|value| value.to_str().ok()) else {
+        return false;
+    };
+    let host = match said.rsplit_once(':') {
+        Some((host, port))
+            if port.bytes().all(|byte| byte.is_ascii_digit()) && !host.is_empty() =>
+        {
+            host
+        }
+        _ => said,
+    };
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok()
+}
+
+fn plain(status: StatusCode, body: &str) -> Response<Vec<u8>> {
+    answer(
+        status,
+        "text/plain; charset=utf-8",
+        body.as_bytes().to_vec(),
+    )
+}
+
+fn answer(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Response<Vec<u8>> {
+    let length = body.len();
+    let mut answer = Response::new(body);
+    *answer.status_mut() = status;
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, http::HeaderValue::from_static(content_type));
+    headers.insert(
+        http::header::CONTENT_LENGTH,
+        http::HeaderValue::from(length),
+    );
+    headers.insert(
+        http::header::CACHE_CONTROL,
+        http::HeaderValue::from_static("no-store"),
+    );
+    headers.insert(
+        "x-content-type-options",
+        http::HeaderValue::from_static("nosniff"),
+    );
+    answer
+}

@@ -1,0 +1,265 @@
+//! What passes by on the auth endpoints and ends sessions: seen here, it is forgotten before the answer goes out.
+//!
+//! Source of the table: better-auth 1.4 to 1.7 and its plugins, the endpoints that create, change or revoke sessions.
+
+use http::header::SET_COOKIE;
+use http::{HeaderMap, Method, StatusCode};
+
+use super::respond::SessionCookies;
+use crate::credential::signature::{Seal, Signed};
+use crate::credential::{Presented, cookies, session_cookie};
+use crate::request::RequestView;
+use crate::session::resolve::Sessions;
+use crate::session::{Freshness, Resolution, Who};
+use crate::time::UnixMs;
+
+/// Longest body read along for the id in it, in bytes. These bodies hold one id; longer ones are treated as unreadable.
+const BODY_BYTES_MAX: usize = 16 * 1024;
+
+/// What an endpoint ends or changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Effect {
+    /// The session of the request.
+    Current,
+    /// Every session of its user.
+    User,
+    /// The session whose token stands in the body.
+    TokenInBody(&'static str),
+    /// Every session of the user whose id stands in the body. Only admins get through here.
+    UserInBody(&'static str),
+}
+
+/// The endpoints, below the base path.
+const ENDPOINTS: &[(&str, Effect)] = &[
+    ("/sign-out", Effect::Current),
+    ("/revoke-session", Effect::TokenInBody("token")),
+    ("/revoke-sessions", Effect::User),
+    ("/revoke-other-sessions", Effect::User),
+    ("/change-password", Effect::User),
+    ("/set-password", Effect::User),
+    ("/update-user", Effect::User),
+    ("/update-session", Effect::Current),
+    ("/change-email", Effect::User),
+    ("/verify-email", Effect::User),
+    ("/delete-user", Effect::User),
+    ("/delete-user/callback", Effect::User),
+    ("/delete-anonymous-user", Effect::User),
+    ("/two-factor/enable", Effect::User),
+    ("/two-factor/disable", Effect::User),
+    ("/two-factor/verify-totp", Effect::User),
+    ("/two-factor/verify-otp", Effect::User),
+    ("/two-factor/verify-backup-code", Effect::User),
+    ("/phone-number/verify", Effect::User),
+    ("/multi-session/set-active", Effect::Current),
+    ("/multi-session/revoke", Effect::TokenInBody("sessionToken")),
+    ("/organization/set-active", Effect::Current),
+    ("/organization/set-active-team", Effect::Current),
+    ("/organization/create", Effect::Current),
+    ("/organization/delete", Effect::Current),
+    ("/organization/leave", Effect::Current),
+    ("/organization/remove-member", Effect::Current),
+    ("/organization/update-member-role", Effect::Current),
+    ("/organization/accept-invitation", Effect::Current),
+    ("/admin/ban-user", Effect::UserInBody("userId")),
+    ("/admin/unban-user", Effect::UserInBody("userId")),
+    ("/admin/set-role", Effect::UserInBody("userId")),
+    ("/admin/set-user-password", Effect::UserInBody("userId")),
+    ("/admin/update-user", Effect::UserInBody("userId")),
+    ("/admin/remove-user", Effect::UserInBody("userId")),
+    ("/admin/revoke-user-sessions", Effect::UserInBody("userId")),
+    (
+        "/admin/revoke-user-session",
+        Effect::TokenInBody("sessionToken"),
+    ),
+    ("/admin/impersonate-user", Effect::Current),
+    ("/admin/stop-impersonating", Effect::Current),
+];
+
+/// A request on its way to an endpoint of the table.
+#[derive(Debug)]
+pub struct Watch {
+    effect: Effect,
+    current: Option<Seal>,
+    user_id: Option<Box<str>>,
+    body: Vec<u8>,
+    overflown: bool,
+}
+
+impl Watch {
+    /// Watches a request, if its endpoint is in the table. Who it comes from is found out now: afterwards the session may be gone.
+    pub async fn begin(
+        request: &RequestView<'_>,
+        base_path: &str,
+        sessions: &Sessions,
+        names: &SessionCookies,
+        now: UnixMs,
+    ) -> Option<Self> {
+        if request.method != Method::POST && request.method != Method::GET {
+            return None;
+        }
+        let effect = effect_of(request.target.path(), base_path)?;
+        let presented = session_cookie::read(request.headers, names.token_name());
+        let current = seal_of(&presented, sessions);
+        let user_id = match (effect, current) {
+            (Effect::User | Effect::TokenInBody(_), Some(_)) => {
+                match sessions.resolve(&presented, Freshness::Cached, now).await.0 {
+                    Resolution::Verified(Who::Known(entry)) => {
+                        Some(entry.principal.record.user_id.clone())
+                    }
+                    Resolution::Anonymous
+                    | Resolution::Verified(Who::SignatureOnly)
+                    | Resolution::Rejected(_)
+                    | Resolution::Unavailable => None,
+                }
+            }
+            _ => None,
+        };
+        Some(Self {
+            effect,
+            current,
+            user_id,
+            body: Vec::new(),
+            overflown: false,
+        })
+    }
+
+    /// Reads a piece of the request's body along.
+    pub fn read(&mut self, piece: &[u8]) {
+        if !matches!(self.effect, Effect::TokenInBody(_) | Effect::UserInBody(_)) || self.overflown
+        {
+            return;
+        }
+        if self.body.len() + piece.len() > BODY_BYTES_MAX {
+            self.overflown = true;
+            self.body = Vec::new();
+        } else {
+            self.body.extend_from_slice(piece);
+        }
+    }
+
+    /// The app has answered: forgets what that ended. Says what was forgotten, for the metric.
+    pub fn finish(&self, status: StatusCode, sessions: &Sessions) -> Option<&'static str> {
+        if !status.is_success() && !status.is_redirection() {
+            return None;
+        }
+        let cache = sessions.cache();
+        if let Some(current) = &self.current {
+            cache.forget_token(current);
+        }
+        match self.effect {
+            Effect::Current => Some("session"),
+            Effect::User => Some(self.forget_user(sessions)),
+            Effect::TokenInBody(key) => match self.in_body(key) {
+                Some(token) => {
+                    cache.forget_token(&sessions.signer().seal(&token));
+                    Some("session")
+                }
+                None => Some(self.forget_user(sessions)),
+            },
+            Effect::UserInBody(key) => {
+                if let Some(user_id) = self.in_body(key) {
+                    cache.forget_user(&user_id);
+                    Some("user")
+                } else {
+                    // An admin did something to somebody, and we cannot tell to whom.
+                    cache.forget_all();
+                    Some("all")
+                }
+            }
+        }
+    }
+
+    fn forget_user(&self, sessions: &Sessions) -> &'static str {
+        match &self.user_id {
+            Some(user_id) => {
+                sessions.cache().forget_user(user_id);
+                "user"
+            }
+            // A session whose user we could not find out ended others: none of them may live on in memory.
+            None if self.current.is_some() => {
+                sessions.cache().forget_all();
+                "all"
+            }
+            None => "nothing",
+        }
+    }
+
+    fn in_body(&self, key: &str) -> Option<String> {
+        let body: serde_json::Value = serde_json::from_slice(&self.body).ok()?;
+        match body.get(key)? {
+            serde_json::Value::String(text) => Some(text.clone()),
+            // Serial ids may be sent as numbers.
+            serde_json::Value::Number(number) => Some(number.to_string()),
+            _ => None,
+        }
+    }
+}
+
+/// Learns from the session cookies an answer sets, on whatever path: new tokens are expected to be missing from replicas for a
+/// while, replaced and removed ones are forgotten.
+pub fn learn(
+    response: &HeaderMap,
+    request: &HeaderMap,
+    names: &SessionCookies,
+    sessions: &Sessions,
+) {
+    for line in response.get_all(SET_COOKIE) {
+        let Some(cookie) = line
+            .to_str()
+            .ok()
+            .and_then(|text| cookie::Cookie::parse(text).ok())
+        else {
+            continue;
+        };
+        if cookie.name() != names.token_name() {
+            continue;
+        }
+        let current = seal_of(&session_cookie::read(request, names.token_name()), sessions);
+        let issued = Signed::parse(cookies::decode(cookie.value().as_bytes()))
+            .and_then(|signed| sessions.signer().verify(&signed));
+        let removed =
+            cookie.value().is_empty() || cookie.max_age().is_some_and(|age| age.is_zero());
+        if let Some(seal) = issued.filter(|_| !removed) {
+            sessions.cache().issued(seal);
+        }
+        if let Some(current) =
+            current.filter(|current| removed || issued.is_some_and(|issued| issued != *current))
+        {
+            sessions.cache().forget_token(&current);
+        }
+    }
+}
+
+fn seal_of(presented: &Presented<'_>, sessions: &Sessions) -> Option<Seal> {
+    match presented {
+        Presented::Found(credential) => sessions.signer().verify(&credential.signed),
+        Presented::Absent | Presented::Malformed => None,
+    }
+}
+
+fn effect_of(path: &str, base_path: &str) -> Option<Effect> {
+    // The framework may match what is decoded: so do we. Forgetting too much costs one lookup.
+    let path = cookies::percent_decode(path.as_bytes())?;
+    let path = std::str::from_utf8(&path).ok()?;
+    let endpoint = path.strip_prefix(base_path)?;
+    let endpoint = endpoint.strip_suffix('/').unwrap_or(endpoint);
+    ENDPOINTS
+        .iter()
+        .find(|(known, _)| *known == endpoint)
+        .map(|(_, effect)| *effect)
+}
+
+/// The path as it may stand in a log: below the auth endpoints paths carry tokens (`/reset-password/<token>`), so only the first
+/// word there is kept.
+pub fn loggable_path<'p>(path: &'p str, base_path: &str) -> std::borrow::Cow<'p, str> {
+    let Some(endpoint) = path
+        .strip_prefix(base_path)
+        .and_then(|rest| rest.strip_prefix('/'))
+    else {
+        return path.into();
+    };
+    match endpoint.split_once('/') {
+        Some((first, _)) => format!("{base_path}/{first}/…").into(),
+        None => path.into(),
+    }
+}

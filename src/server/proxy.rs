@@ -1,0 +1,645 @@
+//! Pingora's phases: a view is made, the gate judges it, and the verdict is carried out. No permit, no upstream.
+
+use std::borrow::Cow;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, EXPIRES, HOST, TRANSFER_ENCODING, UPGRADE};
+use http::{HeaderName, HeaderValue, Method, StatusCode, Version};
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::modules::http::HttpModules;
+use pingora::proxy::{FailToProxy, ProxyHttp, Session as Exchange};
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, ErrorSource, ErrorType, Result};
+
+use super::forward::{self, Client, Trace};
+use super::intercept::{self, Watch};
+use super::respond::{self, Answer, PRIVATE, Responder};
+use super::settings::Settings;
+use super::upstream::{ATTEMPTS_MAX, App};
+use crate::client_ip;
+use crate::gate::{Decision, Gate};
+use crate::identity::Identity;
+use crate::policy::{Permit, Verdict};
+use crate::request::{Form, RequestView};
+use crate::route::RouteId;
+use crate::route::target::Target;
+use crate::telemetry::metrics::Metrics;
+
+/// Where the public keys of the assertion are.
+const KEY_SET_PATH: &str = "/.well-known/vestibule/jwks.json";
+
+/// Everything below is the gateway's own; nothing of it reaches the app.
+const OWN_PREFIX: &str = "/_vestibule/";
+
+/// Headers by which an app tells shared caches what to keep. On private answers they go.
+const SHARED_CACHE_HEADERS: [HeaderName; 4] = [
+    EXPIRES,
+    HeaderName::from_static("surrogate-control"),
+    HeaderName::from_static("cdn-cache-control"),
+    HeaderName::from_static("vercel-cdn-cache-control"),
+];
+
+/// The gateway, built whole from one configuration.
+pub struct Gateway {
+    /// Listeners, limits and timeouts.
+    pub settings: Settings,
+    /// Judges.
+    pub gate: Gate,
+    /// Tells the app.
+    pub identity: Identity,
+    /// Answers.
+    pub responder: Responder,
+    /// The apps, in the order of the settings.
+    pub apps: Vec<App>,
+    /// Better Auth's base path, where revocations pass by.
+    pub auth_base_path: String,
+    /// Whose forwarded headers count.
+    pub believed: client_ip::Settings,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// One log line per request.
+    pub access_log: bool,
+    /// Where random numbers begin: ids of requests, nothing that guards anything.
+    pub seed: u64,
+    /// How many were drawn.
+    pub drawn: AtomicU64,
+}
+
+/// What is known of one request between the phases.
+pub struct Ctx {
+    started: Instant,
+    trace: Trace,
+    client: Option<Client>,
+    permit: Option<Permit>,
+    decided: Option<Decided>,
+    app: usize,
+    lasting: bool,
+    attempts: usize,
+    private: bool,
+    watch: Option<Watch>,
+    body_seen: u64,
+    refused: Option<&'static str>,
+    _in_flight: InFlight,
+}
+
+/// The part of a decision that is logged and counted.
+struct Decided {
+    verdict: &'static str,
+    reason: &'static str,
+    form: Form,
+    route: RouteId,
+    took: Duration,
+}
+
+/// Counts a request as being answered for as long as its context lives.
+struct InFlight(Arc<Metrics>);
+
+impl InFlight {
+    fn begin(metrics: &Arc<Metrics>) -> Self {
+        metrics.began();
+        Self(Arc::clone(metrics))
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.ended();
+    }
+}
+
+/// Why a request is refused before anybody asks who sent it.
+struct Malformed {
+    status: StatusCode,
+    reason: &'static str,
+}
+
+impl Malformed {
+    const fn bad(reason: &'static str) -> Self {
+        Self {
+            status: StatusCode::BAD_REQUEST,
+            reason,
+        }
+    }
+}
+
+/// The gateway as Pingora's application, shared with the admin listener.
+pub struct Shared(pub Arc<Gateway>);
+
+impl std::ops::Deref for Shared {
+    type Target = Gateway;
+
+    fn deref(&self) -> &Gateway {
+        &self.0
+    }
+}
+
+#[async_trait]
+impl ProxyHttp for Shared {
+    type CTX = Ctx;
+
+    fn new_ctx(&self) -> Ctx {
+        Ctx {
+            started: Instant::now(),
+            trace: Trace {
+                request_id: String::new(),
+                new_parent: None,
+            },
+            client: None,
+            permit: None,
+            decided: None,
+            app: 0,
+            lasting: false,
+            attempts: 0,
+            private: true,
+            watch: None,
+            body_seen: 0,
+            refused: None,
+            _in_flight: InFlight::begin(&self.metrics),
+        }
+    }
+
+    // Pingora's default is a compression module, switched off. We never touch bodies, so it need not be there.
+    fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
+
+    async fn early_request_filter(&self, exchange: &mut Exchange, ctx: &mut Ctx) -> Result<()> {
+        let timeouts = &self.settings.timeouts;
+        let headers = &exchange.req_header().headers;
+        let upgrade = headers.contains_key(UPGRADE);
+        ctx.lasting = upgrade || accepts_events(exchange.req_header());
+        ctx.trace = Trace::read(headers, || self.random());
+        exchange.set_keepalive(Some(timeouts.idle.as_secs().max(1)));
+        exchange.set_read_timeout(Some(if upgrade {
+            timeouts.tunnel_idle
+        } else {
+            timeouts.body_read
+        }));
+        exchange.set_write_timeout(Some(timeouts.response_write));
+        exchange.set_total_drain_timeout(Some(timeouts.body_read));
+        Ok(())
+    }
+
+    async fn request_filter(&self, exchange: &mut Exchange, ctx: &mut Ctx) -> Result<bool> {
+        let peer = exchange
+            .client_addr()
+            .and_then(|addr| addr.as_inet())
+            .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |addr| addr.ip());
+        let head = exchange.req_header();
+        let client = Client::read(&self.settings, &self.believed, peer, &head.headers);
+        ctx.client = Some(client);
+        let answer = match self.consider(head, ctx).await {
+            Ok(None) => return Ok(false),
+            Ok(Some(answer)) => answer,
+            Err(malformed) => {
+                ctx.refused = Some(malformed.reason);
+                self.metrics.refused(malformed.reason);
+                // Whoever frames a request badly may have sent the next one along.
+                exchange.set_keepalive(None);
+                respond::problem(
+                    malformed.status,
+                    title(malformed.status),
+                    malformed.reason,
+                    &ctx.trace.request_id,
+                )
+            }
+        };
+        write(exchange, answer, &ctx.trace.request_id).await?;
+        Ok(true)
+    }
+
+    async fn upstream_peer(
+        &self,
+        _exchange: &mut Exchange,
+        ctx: &mut Ctx,
+    ) -> Result<Box<HttpPeer>> {
+        if ctx.permit.is_none() {
+            return Error::e_explain(ErrorType::InternalError, "no permit");
+        }
+        ctx.attempts += 1;
+        let app = self
+            .apps
+            .get(ctx.app)
+            .ok_or_else(|| Error::explain(ErrorType::InternalError, "no such upstream"))?;
+        let peer = app.peer(ctx.lasting).ok_or_else(|| {
+            Error::explain(
+                ErrorType::ConnectError,
+                "the upstream's name does not resolve",
+            )
+        })?;
+        Ok(Box::new(peer))
+    }
+
+    fn fail_to_connect(
+        &self,
+        _exchange: &mut Exchange,
+        _peer: &HttpPeer,
+        ctx: &mut Ctx,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
+        // Nothing was sent yet: asking another address is safe, whatever the method.
+        error.set_retry(ctx.attempts < ATTEMPTS_MAX);
+        error
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        _exchange: &mut Exchange,
+        outgoing: &mut RequestHeader,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
+        let (Some(permit), Some(client)) = (&ctx.permit, ctx.client) else {
+            return Error::e_explain(ErrorType::InternalError, "no permit");
+        };
+        let principal = permit.principal().map(|entry| &**entry);
+        forward::stamp(
+            outgoing,
+            &self.identity,
+            principal,
+            client,
+            self.gate.clock.now(),
+            &ctx.trace,
+        )
+    }
+
+    async fn request_body_filter(
+        &self,
+        _exchange: &mut Exchange,
+        body: &mut Option<Bytes>,
+        _end: bool,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
+        let Some(piece) = body else { return Ok(()) };
+        ctx.body_seen = ctx.body_seen.saturating_add(piece.len() as u64);
+        let limit = self.settings.limits.body_bytes;
+        if limit > 0 && ctx.body_seen > limit && !ctx.lasting {
+            ctx.refused = Some("body_too_large");
+            self.metrics.refused("body_too_large");
+            return Error::e_explain(
+                ErrorType::HTTPStatus(413),
+                "request body over `limits.body_bytes`",
+            );
+        }
+        if let Some(watch) = &mut ctx.watch {
+            watch.read(piece);
+        }
+        Ok(())
+    }
+
+    async fn response_filter(
+        &self,
+        exchange: &mut Exchange,
+        response: &mut ResponseHeader,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
+        if response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS
+        {
+            return Ok(());
+        }
+        if let Some(watch) = &ctx.watch
+            && let Some(what) = watch.finish(response.status, &self.gate.sessions)
+        {
+            self.metrics.evicted(what);
+        }
+        let request = &exchange.req_header().headers;
+        intercept::learn(
+            &response.headers,
+            request,
+            &self.responder.session_cookies,
+            &self.gate.sessions,
+        );
+        if ctx.private {
+            keep_private(response)?;
+        }
+        let leaked: Vec<HeaderName> = response
+            .headers
+            .keys()
+            .filter(|name| self.identity.owned().is_identity(name.as_str()))
+            .cloned()
+            .collect();
+        for name in &leaked {
+            response.remove_header(name);
+        }
+        response.insert_header("X-Request-Id", ctx.trace.request_id.as_str())?;
+        Ok(())
+    }
+
+    async fn fail_to_proxy(
+        &self,
+        exchange: &mut Exchange,
+        error: &Error,
+        ctx: &mut Ctx,
+    ) -> FailToProxy {
+        let status = status_of(error);
+        if *error.esource() == ErrorSource::Upstream {
+            self.metrics.upstream_failed();
+        }
+        if status != 0 && exchange.response_written().is_none() {
+            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
+            exchange.set_keepalive(None);
+            let form = ctx
+                .decided
+                .as_ref()
+                .map_or(Form::Program, |decided| decided.form);
+            let id = &ctx.trace.request_id;
+            let answer = match form {
+                Form::Document | Form::DocumentPost => {
+                    respond::page(status, title(status), "The app did not answer.", id)
+                }
+                Form::ServerAction => respond::text(status, "The app did not answer.\n"),
+                Form::Program | Form::Preflight => {
+                    respond::problem(status, title(status), "upstream", id)
+                }
+            };
+            // The client may be gone: then there is nobody left to tell.
+            let _ = write(exchange, answer, id).await;
+        }
+        FailToProxy {
+            error_code: status,
+            can_reuse_downstream: false,
+        }
+    }
+
+    fn request_summary(&self, exchange: &Exchange, _ctx: &Ctx) -> String {
+        // Queries carry reset tokens and OAuth codes: never in a log.
+        let head = exchange.req_header();
+        format!(
+            "{} {}",
+            head.method,
+            intercept::loggable_path(head.uri.path(), &self.auth_base_path)
+        )
+    }
+
+    async fn logging(&self, exchange: &mut Exchange, error: Option<&Error>, ctx: &mut Ctx) {
+        let status = exchange
+            .response_written()
+            .map_or(0, |response| response.status.as_u16());
+        self.metrics.answered(status);
+        if !self.access_log {
+            return;
+        }
+        let head = exchange.req_header();
+        let (verdict, reason, route, form, validation_us) = match &ctx.decided {
+            Some(decided) => (
+                decided.verdict,
+                decided.reason,
+                self.gate.routes.route(decided.route).pattern.as_str(),
+                decided.form.as_str(),
+                u64::try_from(decided.took.as_micros()).unwrap_or(u64::MAX),
+            ),
+            None => ("refused", ctx.refused.unwrap_or("own"), "", "", 0),
+        };
+        tracing::info!(
+            target: "vestibule::access",
+            method = %head.method,
+            path = %intercept::loggable_path(head.uri.path(), &self.auth_base_path),
+            status,
+            verdict,
+            reason = ctx.refused.unwrap_or(reason),
+            route,
+            kind = form,
+            client = ctx.client.map(|client| tracing::field::display(client.address)),
+            duration_us = u64::try_from(ctx.started.elapsed().as_micros()).unwrap_or(u64::MAX),
+            validation_us,
+            request_id = %ctx.trace.request_id,
+            error = error.map(|error| tracing::field::display(error.etype().as_str())),
+        );
+    }
+}
+
+impl Gateway {
+    /// Looks at a request until it is clear what happens to it: an answer of ours, or (`None`) the app's.
+    async fn consider(
+        &self,
+        head: &RequestHeader,
+        ctx: &mut Ctx,
+    ) -> std::result::Result<Option<Answer>, Malformed> {
+        self.check_framing(head)?;
+        let host = forward::host_of(head).ok_or(Malformed::bad("host"))?;
+        if !forward::answers_for(&self.settings.hosts, &host) {
+            return Err(Malformed {
+                status: StatusCode::MISDIRECTED_REQUEST,
+                reason: "host_not_served",
+            });
+        }
+        let target = Target::parse(target_bytes(head))
+            .map_err(|ambiguity| Malformed::bad(ambiguity.as_str()))?;
+        if forward::has_internal_query(&target) {
+            return Err(Malformed::bad("internal_query"));
+        }
+        if let Some(answer) = self.own_endpoint(&head.method, target.path(), &ctx.trace.request_id)
+        {
+            return Ok(Some(answer));
+        }
+
+        let request = RequestView {
+            method: &head.method,
+            target,
+            host: &host,
+            headers: &head.headers,
+        };
+        let began = Instant::now();
+        let decision = self
+            .gate
+            .judge(&request)
+            .await
+            .map_err(|ambiguity| Malformed::bad(ambiguity.as_str()))?;
+        let took = began.elapsed();
+        self.note(&decision, took, ctx);
+        if let Some(answer) = self
+            .responder
+            .refuse(&request, &decision, &ctx.trace.request_id)
+        {
+            return Ok(Some(answer));
+        }
+        let destination = self.gate.routes.route(decision.destination);
+        ctx.app = destination.upstream;
+        ctx.watch = Watch::begin(
+            &request,
+            &self.auth_base_path,
+            &self.gate.sessions,
+            &self.responder.session_cookies,
+            self.gate.clock.now(),
+        )
+        .await;
+        if let Verdict::Allow(permit) = decision.verdict {
+            ctx.private =
+                (decision.protected || permit.principal().is_some()) && !destination.app_caches;
+            ctx.permit = Some(permit);
+        }
+        Ok(None)
+    }
+
+    /// What the HTTP library lets through and an app might read differently.
+    fn check_framing(&self, head: &RequestHeader) -> std::result::Result<(), Malformed> {
+        let limits = &self.settings.limits;
+        let headers = &head.headers;
+        if target_bytes(head).len() > limits.target_bytes {
+            return Err(Malformed {
+                status: StatusCode::URI_TOO_LONG,
+                reason: "target_too_long",
+            });
+        }
+        let bytes: usize = headers
+            .iter()
+            .map(|(name, value)| name.as_str().len() + value.len() + 4)
+            .sum();
+        if bytes > limits.header_bytes {
+            return Err(Malformed {
+                status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                reason: "headers_too_large",
+            });
+        }
+        if head.version < Version::HTTP_2 {
+            let lengths = headers.get_all(CONTENT_LENGTH).iter().count();
+            let encodings = headers.get_all(TRANSFER_ENCODING).iter().count();
+            if lengths > 1 || encodings > 1 || (lengths > 0 && encodings > 0) {
+                return Err(Malformed::bad("framing"));
+            }
+        }
+        if headers.get_all(HOST).iter().count() > 1 {
+            return Err(Malformed::bad("host"));
+        }
+        if !forward::connection_is_honest(headers) {
+            return Err(Malformed::bad("connection_nomination"));
+        }
+        let declared = headers
+            .get(CONTENT_LENGTH)
+            .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        if limits.body_bytes > 0 && declared.is_some_and(|bytes| bytes > limits.body_bytes) {
+            return Err(Malformed {
+                status: StatusCode::PAYLOAD_TOO_LARGE,
+                reason: "body_too_large",
+            });
+        }
+        Ok(())
+    }
+
+    fn own_endpoint(&self, method: &Method, path: &str, request_id: &str) -> Option<Answer> {
+        let read = method == Method::GET || method == Method::HEAD;
+        if path == KEY_SET_PATH && read {
+            let mut answer = respond::json(StatusCode::OK, &self.identity.key_set());
+            // Keys are public, and change with the secret: five minutes bridge a rollover.
+            answer.headers.retain(|(name, _)| *name != CACHE_CONTROL);
+            answer.push(CACHE_CONTROL, "public, max-age=300");
+            return Some(answer);
+        }
+        let own = path.starts_with(OWN_PREFIX) || path == OWN_PREFIX.trim_end_matches('/');
+        own.then(|| respond::problem(StatusCode::NOT_FOUND, "Not Found", "not_found", request_id))
+    }
+
+    fn note(&self, decision: &Decision, took: Duration, ctx: &mut Ctx) {
+        let (verdict, reason) = (decision.verdict.as_str(), decision.reason.as_str());
+        self.metrics.decided(verdict, reason);
+        self.metrics.validated(decision.tier, took);
+        ctx.decided = Some(Decided {
+            verdict,
+            reason,
+            form: decision.form,
+            route: decision.route,
+            took,
+        });
+    }
+
+    /// A number nobody needs to be unable to guess (SplitMix64).
+    fn random(&self) -> u64 {
+        let drawn = self.drawn.fetch_add(1, Ordering::Relaxed);
+        let mut mixed = self
+            .seed
+            .wrapping_add(drawn.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+}
+
+/// The target as it came. HTTP/2 carries it in pieces, of which the path is one.
+fn target_bytes(head: &RequestHeader) -> &[u8] {
+    head.raw_path()
+}
+
+fn accepts_events(head: &RequestHeader) -> bool {
+    head.headers
+        .get(http::header::ACCEPT)
+        .and_then(|accept| accept.to_str().ok())
+        .is_some_and(|accept| accept.contains("text/event-stream"))
+}
+
+/// No shared cache may keep this answer, whatever the app said. `no-transform` stays: it keeps streams unbuffered.
+fn keep_private(response: &mut ResponseHeader) -> Result<()> {
+    let no_transform = response.headers.get_all(CACHE_CONTROL).iter().any(|value| {
+        value
+            .to_str()
+            .is_ok_and(|value| value.contains("no-transform"))
+    });
+    for name in &SHARED_CACHE_HEADERS {
+        response.remove_header(name);
+    }
+    let value: Cow<'static, str> = if no_transform {
+        format!("{PRIVATE}, no-transform").into()
+    } else {
+        PRIVATE.into()
+    };
+    response.insert_header(
+        CACHE_CONTROL,
+        HeaderValue::from_str(&value).unwrap_or(HeaderValue::from_static(PRIVATE)),
+    )?;
+    Ok(())
+}
+
+async fn write(exchange: &mut Exchange, answer: Answer, request_id: &str) -> Result<()> {
+    let mut header = ResponseHeader::build(answer.status, Some(answer.headers.len() + 2))?;
+    for (name, value) in answer.headers {
+        header.append_header(name, value)?;
+    }
+    header.insert_header(CONTENT_LENGTH, answer.body.len().to_string())?;
+    if !request_id.is_empty() {
+        header.insert_header("X-Request-Id", request_id)?;
+    }
+    let no_body = answer.body.is_empty() || exchange.req_header().method == Method::HEAD;
+    exchange
+        .write_response_header(Box::new(header), no_body)
+        .await?;
+    if !no_body {
+        exchange
+            .write_response_body(Some(answer.body), true)
+            .await?;
+    }
+    Ok(())
+}
+
+/// The status a failed exchange is answered with; 0 when there is nobody left to answer.
+fn status_of(error: &Error) -> u16 {
+    match error.etype() {
+        ErrorType::HTTPStatus(status) => *status,
+        ErrorType::ReadTimedout | ErrorType::ConnectTimedout
+            if *error.esource() == ErrorSource::Upstream =>
+        {
+            504
+        }
+        ErrorType::ConnectTimedout => 504,
+        ErrorType::WriteError | ErrorType::ReadError | ErrorType::ConnectionClosed
+            if *error.esource() == ErrorSource::Downstream =>
+        {
+            0
+        }
+        ErrorType::ReadTimedout if *error.esource() == ErrorSource::Downstream => 408,
+        _ => match error.esource() {
+            ErrorSource::Upstream => 502,
+            ErrorSource::Downstream => 400,
+            ErrorSource::Internal | ErrorSource::Unset => match error.etype() {
+                ErrorType::ConnectError | ErrorType::ConnectRefused | ErrorType::ConnectNoRoute => {
+                    502
+                }
+                _ => 500,
+            },
+        },
+    }
+}
+
+fn title(status: StatusCode) -> &'static str {
+    status.canonical_reason().unwrap_or("Error")
+}

@@ -1,0 +1,425 @@
+//! Start, run, stop.
+
+use std::hash::{BuildHasher, RandomState};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use pingora::apps::HttpServerOptions;
+use pingora::listeners::tls::TlsSettings;
+use pingora::proxy::http_proxy;
+use pingora::server::configuration::ServerConf;
+use pingora::server::{ExecutionPhase, RunArgs, Server, ShutdownSignal, ShutdownSignalWatch};
+use pingora::services::background::background_service;
+use pingora::services::listening::Service;
+use tokio::sync::watch;
+
+use super::admin::Admin;
+use super::clock::SystemClock;
+use super::proxy::{Gateway, Shared};
+use super::respond::{Responder, SessionCookies};
+use super::settings::Settings;
+use super::upstream::App;
+use crate::credential::{self, names, signature::Signer};
+use crate::gate::Gate;
+use crate::identity::{self, Identity, IdentityError};
+use crate::policy::redirect;
+use crate::route::RouteTable;
+use crate::secret::Secret;
+use crate::session::{Source, resolve};
+use crate::telemetry::metrics::Metrics;
+use crate::time::Clock;
+use crate::{client_ip, telemetry};
+
+/// How long nothing must be in flight before a stop ends: a request may be between two phases.
+const QUIET: Duration = Duration::from_millis(100);
+
+/// How often a stop looks whether everything has ended.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// What a gateway is made of.
+pub struct Parts {
+    /// Listeners, upstreams, limits, timeouts.
+    pub server: Settings,
+    /// Which route a request asks for.
+    pub routes: RouteTable,
+    /// Better Auth's base path.
+    pub auth_base_path: String,
+    /// What the cookies are called.
+    pub cookies: names::Settings,
+    /// The secret that signs.
+    pub secret: Secret,
+    /// Secrets that signed before.
+    pub older_secrets: Vec<Secret>,
+    /// What sessions may cost.
+    pub sessions: resolve::Settings,
+    /// Where sessions are kept.
+    pub source: Arc<dyn Source>,
+    /// Where people are sent.
+    pub pages: redirect::Settings,
+    /// How the app is told.
+    pub identity: identity::Settings,
+    /// What is logged.
+    pub telemetry: telemetry::Settings,
+}
+
+/// Why a gateway does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Somebody else listens there, or the address is not ours.
+    #[error("`{key}`: cannot listen on {address}: {cause}")]
+    Listen {
+        /// The key in the configuration.
+        key: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// The system's words.
+        cause: std::io::Error,
+    },
+    /// Certificate or key are no good.
+    #[error("`tls`: {cause}")]
+    Tls {
+        /// What is wrong.
+        cause: String,
+    },
+    /// The app cannot be told who is calling.
+    #[error("`identity`: {0}")]
+    Identity(#[from] IdentityError),
+    /// A defect.
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl StartError {
+    /// The operator's next step.
+    pub fn advice(&self) -> &'static str {
+        match self {
+            Self::Listen { cause, .. } if cause.kind() == std::io::ErrorKind::AddrInUse => {
+                "stop what listens there, or choose another port"
+            }
+            Self::Listen { cause, .. } if cause.kind() == std::io::ErrorKind::PermissionDenied => {
+                "choose a port from 1024 on, or grant the right to listen on low ports"
+            }
+            Self::Listen { .. } => "choose an address of this machine",
+            Self::Tls { .. } => "point `tls.cert` and `tls.key` at a PEM chain and its PEM key",
+            Self::Identity(error) => error.advice(),
+            Self::Internal(_) => "this is a defect of Vestibule: please report it",
+        }
+    }
+
+    /// Whether something outside is missing (exit 3) rather than the configuration wrong (exit 2).
+    pub const fn is_dependency(&self) -> bool {
+        matches!(self, Self::Listen { .. })
+    }
+}
+
+/// Builds the gateway, without listening.
+///
+/// # Errors
+/// When the identity key does not work, or by a defect.
+pub fn assemble(parts: Parts, clock: Arc<dyn Clock>) -> Result<Gateway, StartError> {
+    let metrics =
+        Arc::new(Metrics::new().map_err(|error| StartError::Internal(error.to_string()))?);
+    let counted = Arc::clone(&metrics);
+    let told = LastTold::default();
+    let sessions = resolve::Sessions::new(
+        &parts.sessions,
+        Signer::new(&parts.secret),
+        parts.source,
+        Arc::clone(&clock),
+        Box::new(move |error| {
+            counted.source_failed(error.as_str());
+            told.tell(error);
+        }),
+    );
+    let kinds = credential::Settings {
+        cookies: parts.cookies.clone(),
+    };
+    Ok(Gateway {
+        identity: Identity::new(&parts.identity, &parts.secret, &parts.older_secrets)?,
+        gate: Gate {
+            routes: parts.routes,
+            credentials: credential::KINDS
+                .iter()
+                .map(|kind| (kind.build)(&kinds))
+                .collect(),
+            sessions: Arc::new(sessions),
+            clock,
+        },
+        responder: Responder {
+            pages: parts.pages,
+            session_cookies: SessionCookies::new(&parts.cookies),
+            cors_origins: parts.server.cors_origins.clone(),
+        },
+        apps: parts
+            .server
+            .upstreams
+            .iter()
+            .map(|upstream| App::new(upstream, &parts.server.timeouts))
+            .collect(),
+        auth_base_path: parts.auth_base_path,
+        believed: client_ip::Settings {
+            trusted: parts.server.trusted_proxies.clone(),
+            ipv6_bits: 128,
+            ..client_ip::Settings::default()
+        },
+        settings: parts.server,
+        metrics,
+        access_log: parts.telemetry.access,
+        seed: RandomState::new().hash_one("seed"),
+        drawn: AtomicU64::new(0),
+    })
+}
+
+/// A gateway that runs.
+pub struct Running {
+    /// The gateway.
+    pub gateway: Arc<Gateway>,
+    stopping: Arc<AtomicBool>,
+    stop: watch::Sender<Stop>,
+    stop_within: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stop {
+    No,
+    Gently,
+    Now,
+}
+
+/// Starts listening. Returns once connections are accepted.
+///
+/// # Errors
+/// When an address cannot be listened on, or the certificate is no good.
+pub fn start(gateway: Gateway) -> Result<Running, StartError> {
+    let settings = gateway.settings.clone();
+    for address in &settings.listen {
+        try_listening("listen", *address)?;
+    }
+    if let Some(address) = settings.admin {
+        try_listening("admin", address)?;
+    }
+
+    let gateway = Arc::new(gateway);
+    let stopping = Arc::new(AtomicBool::new(false));
+    let (stop, stopped) = watch::channel(Stop::No);
+    let threads = settings
+        .threads
+        .unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
+    let conf = ServerConf {
+        threads,
+        // Our own wait ends as soon as nothing is in flight; this is only the longest it can take.
+        grace_period_seconds: Some(settings.timeouts.stop.as_secs()),
+        graceful_shutdown_timeout_seconds: Some(1),
+        upstream_keepalive_pool_size: settings.limits.connections_idle,
+        max_retries: super::upstream::ATTEMPTS_MAX,
+        ..ServerConf::default()
+    };
+    let mut server = Server::new_with_opt_and_conf(None, conf);
+    server.bootstrap();
+
+    let mut proxy = http_proxy(&server.configuration, Shared(Arc::clone(&gateway)));
+    let mut options = HttpServerOptions::default();
+    options.h2_idle_timeout = Some(settings.timeouts.idle);
+    proxy.server_options = Some(options);
+    let mut service = Service::new("proxy".into(), proxy);
+    for address in &settings.listen {
+        match &settings.tls {
+            None => service.add_tcp(&address.to_string()),
+            Some(files) => {
+                let text = |path: &std::path::Path| path.to_string_lossy().into_owned();
+                let mut tls = TlsSettings::intermediate(&text(&files.cert), &text(&files.key))
+                    .map_err(|error| StartError::Tls {
+                        cause: error.to_string(),
+                    })?;
+                tls.enable_h2();
+                service.add_tls_with_settings(&address.to_string(), None, tls);
+            }
+        }
+    }
+    for app in &gateway.apps {
+        let name = format!("upstream {}", app.name());
+        server.add_service(background_service(&name, Balancing(app.balancer())));
+    }
+    server.add_service(service);
+    if let Some(address) = settings.admin {
+        let admin = Admin {
+            gateway: Arc::clone(&gateway),
+            address,
+            token: settings.admin_token.clone(),
+            stopping: Arc::clone(&stopping),
+        };
+        let mut service = Service::new("admin".into(), admin);
+        service.add_tcp(&address.to_string());
+        server.add_service(service);
+    }
+
+    let mut phases = server.watch_execution_phase();
+    let (running, is_running) = mpsc::channel();
+    thread::spawn(move || {
+        while let Ok(phase) = phases.blocking_recv() {
+            if matches!(phase, ExecutionPhase::Running) {
+                // The other end is gone only if starting was given up.
+                let _ = running.send(());
+                break;
+            }
+        }
+    });
+    let signal = Signal { stop: stopped };
+    thread::spawn(move || {
+        server.run(RunArgs {
+            shutdown_signal: Box::new(signal),
+        })
+    });
+    is_running
+        .recv()
+        .map_err(|_| StartError::Internal("the server ended while it started".into()))?;
+    for address in settings.listen.iter().chain(&settings.admin) {
+        await_accepting(*address)?;
+    }
+    Ok(Running {
+        gateway,
+        stopping,
+        stop,
+        stop_within: settings.timeouts.stop,
+    })
+}
+
+impl Running {
+    /// Stops: no new connections, and what is in flight may end, for as long as configured. Returns as soon as nothing is left.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        self.stop.send_replace(Stop::Gently);
+        let began = Instant::now();
+        let mut quiet_since = None;
+        while began.elapsed() < self.stop_within {
+            if self.gateway.metrics.in_flight() > 0 {
+                quiet_since = None;
+            } else if quiet_since.get_or_insert_with(Instant::now).elapsed() >= QUIET {
+                break;
+            }
+            thread::sleep(LOOK_EVERY);
+        }
+    }
+
+    /// Waits for SIGTERM or SIGINT, then stops; a second signal ends it at once.
+    pub fn stop_on_signal(&self) {
+        let Ok(runtime) = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+        else {
+            return;
+        };
+        runtime.block_on(any_signal());
+        let stop = self.stop.clone();
+        thread::spawn(move || {
+            if let Ok(runtime) = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+            {
+                runtime.block_on(any_signal());
+                stop.send_replace(Stop::Now);
+                std::process::exit(130);
+            }
+        });
+        tracing::info!("stopping: waiting for requests in flight");
+        self.stop();
+    }
+}
+
+async fn any_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    let (Ok(mut term), Ok(mut int)) = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    ) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+}
+
+/// Tells Pingora to stop when we say so, and not on signals of its own.
+struct Signal {
+    stop: watch::Receiver<Stop>,
+}
+
+#[async_trait]
+impl ShutdownSignalWatch for Signal {
+    async fn recv(&self) -> ShutdownSignal {
+        let mut stop = self.stop.clone();
+        let said = stop
+            .wait_for(|stop| *stop != Stop::No)
+            .await
+            .map(|stop| *stop);
+        match said {
+            Ok(Stop::Gently) => ShutdownSignal::GracefulTerminate,
+            // The handle was dropped: nobody is left who could want it to run.
+            Ok(Stop::Now | Stop::No) | Err(_) => ShutdownSignal::FastShutdown,
+        }
+    }
+}
+
+/// Resolves an upstream's names and checks its addresses, for as long as the server runs.
+struct Balancing(
+    Arc<pingora_load_balancing::LoadBalancer<pingora_load_balancing::selection::RoundRobin>>,
+);
+
+#[async_trait]
+impl pingora::services::background::BackgroundService for Balancing {
+    async fn start(&self, shutdown: pingora::server::ShutdownWatch) {
+        self.0.start(shutdown).await;
+    }
+}
+
+/// Says a failure of the store at most once a second: an outage meets every request.
+#[derive(Default)]
+struct LastTold(AtomicU64);
+
+impl LastTold {
+    fn tell(&self, error: &crate::session::SourceError) {
+        let second = u64::try_from(SystemClock.now().0).unwrap_or(0) / 1000;
+        if self.0.swap(second, Ordering::Relaxed) != second {
+            tracing::warn!(
+                cause = error.as_str(),
+                advice = error.advice(),
+                "sessions cannot be looked up: {error}"
+            );
+        }
+    }
+}
+
+fn try_listening(key: &'static str, address: SocketAddr) -> Result<(), StartError> {
+    TcpListener::bind(address)
+        .map(drop)
+        .map_err(|cause| StartError::Listen {
+            key,
+            address,
+            cause,
+        })
+}
+
+/// Connects to ourselves until somebody accepts: the listeners open a moment after the server says that it runs.
+fn await_accepting(mut address: SocketAddr) -> Result<(), StartError> {
+    if address.ip().is_unspecified() {
+        address.set_ip(if address.is_ipv4() {
+            [127, 0, 0, 1].into()
+        } else {
+            std::net::Ipv6Addr::LOCALHOST.into()
+        });
+    }
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(5) {
+        if std::net::TcpStream::connect_timeout(&address, Duration::from_millis(200)).is_ok() {
+            return Ok(());
+        }
+        thread::sleep(LOOK_EVERY);
+    }
+    Err(StartError::Internal(format!("nobody accepts on {address}")))
+}

@@ -1,0 +1,189 @@
+//! The apps behind the gateway: their addresses, which of them are well, and how they are spoken to.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use http::Extensions;
+use pingora::protocols::l4::socket::SocketAddr;
+use pingora::upstreams::peer::{HttpPeer, PeerOptions};
+use pingora_load_balancing::discovery::ServiceDiscovery;
+use pingora_load_balancing::health_check::{HealthCheck, HttpHealthCheck, TcpHealthCheck};
+use pingora_load_balancing::selection::RoundRobin;
+use pingora_load_balancing::{Backend, Backends, LoadBalancer};
+
+use super::settings::{Timeouts, Upstream, UpstreamAddress};
+
+/// How often names are resolved again. Containers move; a connection that fails is retried meanwhile.
+const RESOLVE_EVERY: Duration = Duration::from_secs(10);
+
+/// How often a request is tried while no connection stands. A name may stand for several addresses, of which some are dead.
+pub const ATTEMPTS_MAX: usize = 3;
+
+/// An upstream ready to be asked.
+pub struct App {
+    settings: Upstream,
+    balancer: Arc<LoadBalancer<RoundRobin>>,
+    plain: PeerOptions,
+    lasting: PeerOptions,
+    asked: AtomicUsize,
+}
+
+impl App {
+    /// Prepares an upstream. Nothing is resolved or connected yet.
+    pub fn new(settings: &Upstream, timeouts: &Timeouts) -> Self {
+        let discovery = Names {
+            addresses: settings.addresses.clone(),
+        };
+        let mut balancer =
+            LoadBalancer::<RoundRobin>::from_backends(Backends::new(Box::new(discovery)));
+        balancer.update_frequency = Some(RESOLVE_EVERY);
+        if settings.addresses.len() > 1 {
+            balancer.set_health_check(health_check(settings));
+            balancer.health_check_frequency = Some(settings.health_interval);
+            balancer.parallel_health_check = true;
+        }
+        let plain = options(settings, settings.first_byte_timeout);
+        let lasting = options(settings, timeouts.tunnel_idle);
+        Self {
+            settings: settings.clone(),
+            balancer: Arc::new(balancer),
+            plain,
+            lasting,
+            asked: AtomicUsize::new(0),
+        }
+    }
+
+    /// Its name in the configuration.
+    pub fn name(&self) -> &str {
+        &self.settings.name
+    }
+
+    /// The balancer, which resolves and checks in the background.
+    pub fn balancer(&self) -> Arc<LoadBalancer<RoundRobin>> {
+        Arc::clone(&self.balancer)
+    }
+
+    /// The next address to ask: one that is well, else any. `lasting`: for a WebSocket or event stream, which may be silent long.
+    pub fn peer(&self, lasting: bool) -> Option<HttpPeer> {
+        let chosen = self.balancer.select(b"", 16).or_else(|| {
+            // None is known to be well. Asking one all the same is how an app that just started is found.
+            let all = self.balancer.backends().get_backend();
+            let turn = self.asked.fetch_add(1, Ordering::Relaxed);
+            let at = turn.checked_rem(all.len())?;
+            all.iter().nth(at).cloned()
+        })?;
+        let SocketAddr::Inet(address) = chosen.addr else {
+            return None;
+        };
+        let origin = chosen.ext.get::<Origin>();
+        let (tls, name) = origin.map_or((false, String::new()), |origin| {
+            (origin.tls, origin.name.clone())
+        });
+        let mut peer = HttpPeer::new(address, tls, name);
+        peer.options = if lasting {
+            self.lasting.clone()
+        } else {
+            self.plain.clone()
+        };
+        Some(peer)
+    }
+}
+
+fn options(settings: &Upstream, read: Duration) -> PeerOptions {
+    let mut options = PeerOptions::new();
+    options.connection_timeout = Some(settings.connect_timeout);
+    options.total_connection_timeout = Some(settings.connect_timeout);
+    options.read_timeout = Some(read);
+    options.write_timeout = Some(settings.write_timeout);
+    options.idle_timeout = Some(settings.idle_timeout);
+    options
+}
+
+fn health_check(settings: &Upstream) -> Box<dyn HealthCheck + Send + Sync> {
+    let tls = settings
+        .addresses
+        .first()
+        .is_some_and(|address| address.tls);
+    let host = settings
+        .addresses
+        .first()
+        .map_or("", |address| address.host.as_str());
+    match &settings.health_path {
+        Some(path) => {
+            let mut check = HttpHealthCheck::new(host, tls);
+            if let Ok(uri) = path.parse() {
+                check.req.set_uri(uri);
+            }
+            check.peer_template.options.connection_timeout = Some(settings.connect_timeout);
+            check.peer_template.options.read_timeout = Some(settings.connect_timeout);
+            check.validator = Some(Box::new(|answer| {
+                let status = answer.status;
+                if status.is_success() || status.is_redirection() {
+                    Ok(())
+                } else {
+                    pingora::Error::e_explain(
+                        pingora::ErrorType::HTTPStatus(status.as_u16()),
+                        "health check",
+                    )
+                }
+            }));
+            Box::new(check)
+        }
+        None => {
+            let mut check = TcpHealthCheck::new();
+            check.peer_template.options.connection_timeout = Some(settings.connect_timeout);
+            check
+        }
+    }
+}
+
+/// Carried with an address: what it was resolved from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Origin {
+    tls: bool,
+    name: String,
+}
+
+/// The configured names, resolved again and again.
+struct Names {
+    addresses: Vec<UpstreamAddress>,
+}
+
+#[async_trait]
+impl ServiceDiscovery for Names {
+    async fn discover(&self) -> pingora::Result<(BTreeSet<Backend>, HashMap<u64, bool>)> {
+        let mut found = BTreeSet::new();
+        let mut failed = None;
+        for address in &self.addresses {
+            match tokio::net::lookup_host((address.host.as_str(), address.port)).await {
+                Ok(resolved) => found.extend(resolved.map(|addr| backend(addr, address))),
+                Err(error) => failed = Some(error),
+            }
+        }
+        match failed {
+            // Nothing resolves: the addresses known so far stay.
+            Some(error) if found.is_empty() => Err(pingora::Error::because(
+                pingora::ErrorType::ConnectError,
+                "resolving an upstream",
+                error,
+            )),
+            _ => Ok((found, HashMap::new())),
+        }
+    }
+}
+
+fn backend(addr: std::net::SocketAddr, from: &UpstreamAddress) -> Backend {
+    let mut ext = Extensions::new();
+    ext.insert(Origin {
+        tls: from.tls,
+        name: from.host.clone(),
+    });
+    Backend {
+        addr: SocketAddr::Inet(addr),
+        weight: 1,
+        ext,
+    }
+}

@@ -1,0 +1,815 @@
+//! What the databases share: connections, deadlines, bounds, recovery, and the lookup itself.
+//!
+//! The connections are kept here and not in `sqlx`'s pool, because a request waits for them: that pool retries a refused
+//! connection until its deadline (an outage would look like slowness, and cost every request the whole wait), and it pings before
+//! every use (a round trip per lookup). Here a refusal is told at once, and a kept connection that turns out to be dead is replaced
+//! within the same lookup.
+
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
+
+use super::record::{self, Row};
+use super::schema::{self, Column, Dialect, Layout, Table};
+use super::{Detected, DetectedColumn, OpenError, Opened, SchemaError, Settings};
+use crate::secret::Secret;
+use crate::session::{BoxFuture, Record, Source, SourceError};
+
+/// Opening may take longer than a lookup: it resolves names, connects, negotiates TLS and reads the catalog, once.
+const OPEN_WAIT_MIN: Duration = Duration::from_secs(5);
+
+/// A connection is not kept longer than this after its last use. Common firewalls and load balancers forget idle connections after
+/// about four minutes.
+const IDLE_MAX: Duration = Duration::from_secs(180);
+
+/// A connection is replaced at this age, so that a failover by DNS or a changed password takes hold.
+const AGE_MAX: Duration = Duration::from_secs(1800);
+
+/// A connection that has rested this long may have been cut without a word, so it gets only half of the time that is left.
+const SUSPECT_AFTER: Duration = Duration::from_secs(10);
+
+/// How old the known layout may be before a lookup has it read again, behind the answer. The app may be migrated while we run: a new
+/// `banned` or `role` column must not stay unseen. One catalog query a minute costs the database nothing.
+const LAYOUT_AGE_MAX: Duration = Duration::from_secs(60);
+
+/// How soon after one attempt the layout may be read again when a lookup fails for want of a table or column.
+const LAYOUT_RETRY: Duration = Duration::from_secs(5);
+
+/// Most letters of a driver's message that reach a log.
+const CAUSE_LETTERS_MAX: usize = 240;
+
+/// What one kind of database does its own way. All values come and go as text.
+pub(super) trait Backend: Send + Sync + Sized + 'static {
+    /// A connection.
+    type Link: Send + 'static;
+    const NAME: &'static str;
+    const DIALECT: Dialect;
+    /// Whether tables live in named schemas.
+    const HAS_SCHEMAS: bool = false;
+    /// The server's version, and text to warn with, if any.
+    const VERSION: &'static str;
+
+    /// Host and port, socket or file; for people.
+    fn place(&self) -> String;
+    fn connect(&self) -> impl Future<Output = Result<Self::Link, sqlx::Error>> + Send;
+    /// Runs one statement and gives every row as text.
+    fn rows(
+        &self,
+        link: &mut Self::Link,
+        sql: &Arc<str>,
+        parameter: Option<&Secret>,
+    ) -> impl Future<Output = Result<Vec<Row>, sqlx::Error>> + Send;
+    /// Whether a kept connection still leads to what the URL names.
+    fn still_leads_there(&self, _link: &mut Self::Link) -> bool {
+        true
+    }
+    /// Selects table, column, type, "some index begins with it" (1 or 0) and schema, for the tables in `wanted`.
+    fn catalog(&self, wanted: &str, schema: Option<&str>) -> String;
+    /// Whose fault a database's own error is.
+    fn fault(error: &dyn sqlx::error::DatabaseError) -> Fault;
+    /// What else an operator should hear, from the [`Self::VERSION`] row.
+    fn warnings(&self, _version: &[Option<String>], _layout: &Layout) -> Vec<String> {
+        Vec::new()
+    }
+    /// Offset of stored date texts from UTC.
+    fn zone_offset_seconds(&self) -> i32 {
+        0
+    }
+}
+
+/// What an error of the driver means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// It took too long, or waited for a lock.
+    Slow,
+    /// No connection, or it broke.
+    Unreachable,
+    /// The server knows us and says no.
+    Denied,
+    /// A table or column is not there.
+    Schema,
+    /// The connection lost its prepared statement or its plan no longer fits; a new one will do.
+    Stale,
+    /// Anything else.
+    Unreadable,
+}
+
+impl Fault {
+    /// Whether the connection can answer the next question.
+    const fn keeps_link(self) -> bool {
+        match self {
+            Self::Slow | Self::Denied | Self::Schema => true,
+            Self::Unreachable | Self::Stale | Self::Unreadable => false,
+        }
+    }
+
+    /// Whether a fresh connection may fare better than a kept one.
+    const fn fresh_may_help(self) -> bool {
+        match self {
+            Self::Unreachable | Self::Stale | Self::Unreadable => true,
+            Self::Slow | Self::Denied | Self::Schema => false,
+        }
+    }
+}
+
+/// A failed attempt.
+#[derive(Clone, Debug)]
+struct Failure {
+    fault: Fault,
+    cause: String,
+}
+
+fn diagnose<B: Backend>(error: &sqlx::Error) -> Failure {
+    let (fault, words) = match error {
+        sqlx::Error::Database(error) => (B::fault(&**error), error.message().to_owned()),
+        sqlx::Error::Io(error) => (Fault::Unreachable, error.to_string()),
+        sqlx::Error::Tls(error) => (Fault::Unreachable, format!("TLS: {error}")),
+        sqlx::Error::WorkerCrashed | sqlx::Error::PoolClosed => {
+            (Fault::Unreachable, error.to_string())
+        }
+        sqlx::Error::PoolTimedOut => (Fault::Slow, error.to_string()),
+        other => (Fault::Unreadable, other.to_string()),
+    };
+    // A stranger on the other end may send anything: one short line of it, for the log.
+    let cause = words.chars().filter(|c| !c.is_control());
+    let cause = cause.take(CAUSE_LETTERS_MAX).collect();
+    Failure { fault, cause }
+}
+
+/// Why there is no connection. Whoever speaks another language at this address, or hangs up instead of greeting, is not the
+/// database: that is an address to check, and no answer to read.
+fn not_connected<B: Backend>(error: &sqlx::Error) -> Failure {
+    let mut failure = diagnose::<B>(error);
+    if failure.fault == Fault::Unreadable {
+        failure.fault = Fault::Unreachable;
+    }
+    failure
+}
+
+/// A connection at rest.
+struct Resting<L> {
+    link: L,
+    born: Instant,
+    since: Instant,
+}
+
+/// What lookups run: the statement, and where it came from.
+struct Plan {
+    lookup: Arc<str>,
+    layout: Layout,
+    read_at: Instant,
+}
+
+struct Core<B: Backend> {
+    backend: B,
+    settings: Settings,
+    slots: Semaphore,
+    resting: Mutex<Vec<Resting<B::Link>>>,
+    plan: RwLock<Option<Arc<Plan>>>,
+    /// Held by whoever reads the layout again.
+    reading_layout: tokio::sync::Mutex<()>,
+}
+
+/// A session source over one database.
+pub(super) struct Database<B: Backend> {
+    core: Arc<Core<B>>,
+    home: Handle,
+    admitted: Arc<Semaphore>,
+}
+
+/// Opens the database: connects, reads the layout, and proves that the lookup runs.
+pub(super) async fn open<B: Backend>(backend: B, settings: Settings) -> Result<Opened, OpenError> {
+    let place = backend.place();
+    let schema_error = |cause| OpenError::Schema {
+        store: B::NAME,
+        place: place.clone(),
+        cause,
+    };
+    schema::check(&settings.schema, B::HAS_SCHEMAS, B::NAME).map_err(schema_error)?;
+    let connections = settings.connections.max(1) as usize;
+    let admitted = connections.saturating_add(settings.waiting_max);
+    let core = Arc::new(Core {
+        backend,
+        slots: Semaphore::new(connections.min(Semaphore::MAX_PERMITS)),
+        resting: Mutex::new(Vec::new()),
+        plan: RwLock::new(None),
+        reading_layout: tokio::sync::Mutex::new(()),
+        settings,
+    });
+    let wait = core.settings.timeout.max(OPEN_WAIT_MIN);
+    let began = Instant::now();
+    let deadline = began + wait;
+    let failed = |failure: Failure| {
+        let (store, place, cause) = (B::NAME, place.clone(), failure.cause);
+        match failure.fault {
+            Fault::Slow => OpenError::Timeout {
+                store,
+                place,
+                waited: began.elapsed(),
+            },
+            Fault::Unreachable => OpenError::Unreachable {
+                store,
+                place,
+                cause,
+            },
+            Fault::Denied => OpenError::Denied {
+                store,
+                place,
+                cause,
+            },
+            Fault::Schema => OpenError::Lookup {
+                store,
+                place,
+                cause,
+            },
+            Fault::Stale | Fault::Unreadable => OpenError::Garbage {
+                store,
+                place,
+                cause,
+            },
+        }
+    };
+    let ask = |sql: String, parameter: Option<Secret>| {
+        let core = Arc::clone(&core);
+        async move { core.ask(&sql.into(), parameter.as_ref(), deadline).await }
+    };
+
+    let version = ask(B::VERSION.to_owned(), None).await.map_err(failed)?;
+    let version = version.into_iter().next().unwrap_or_default();
+    let layout = core.read_layout(deadline).await.map_err(failed)?;
+    let layout = layout.map_err(schema_error)?;
+    // The very statement that lookups run, with a token nobody has: finds missing rights and types that do not compare.
+    let probe = Secret::new("vestibule-probe");
+    let lookup = B::DIALECT.lookup(&layout);
+    ask(lookup, Some(probe)).await.map_err(failed)?;
+    let mut dates = None;
+    if let Some(sql) = B::DIALECT.sample(&layout) {
+        let rows = ask(sql, None).await.map_err(failed)?;
+        let cell = rows.into_iter().flatten().next().flatten();
+        dates = cell.map(|text| record::encoding(&text));
+    }
+    let detected = describe(&core.backend, &layout, &version, dates);
+    core.adopt(layout);
+    let source = Database {
+        core,
+        home: Handle::current(),
+        admitted: Arc::new(Semaphore::new(admitted.min(Semaphore::MAX_PERMITS))),
+    };
+    Ok((Arc::new(source), detected))
+}
+
+fn describe<B: Backend>(
+    backend: &B,
+    layout: &Layout,
+    version: &[Option<String>],
+    dates: Option<&'static str>,
+) -> Detected {
+    let stored = |table: &Table| match &table.schema {
+        Some(schema) => format!("{schema}.{}", table.name),
+        None => table.name.clone(),
+    };
+    let mut tables = vec![
+        ("session", stored(&layout.session)),
+        ("user", stored(&layout.user)),
+    ];
+    tables.extend(layout.member.iter().map(|table| ("member", stored(table))));
+    let columns = layout
+        .columns
+        .iter()
+        .map(|(logical, column)| DetectedColumn {
+            logical,
+            stored: column.name.clone(),
+            kind: column.kind.clone(),
+        });
+    let mut warnings = backend.warnings(version, layout);
+    for (logical, table) in [
+        ("session.token", &layout.session),
+        ("user.id", &layout.user),
+    ] {
+        if let Some(column) = layout.column(logical).filter(|column| !column.indexed) {
+            warnings.push(format!(
+                "no index begins with column `{}` of table `{}`, so every lookup reads the whole table: create a unique index on it",
+                column.name, table.name
+            ));
+        }
+    }
+    Detected {
+        kind: B::NAME,
+        place: backend.place(),
+        version: version.iter().flatten().next().cloned().unwrap_or_default(),
+        tables,
+        columns: columns.collect(),
+        dates,
+        warnings,
+    }
+}
+
+impl<B: Backend> Core<B> {
+    /// Asks one question on a kept or new connection, and answers by `deadline` in any case.
+    async fn ask(
+        &self,
+        sql: &Arc<str>,
+        parameter: Option<&Secret>,
+        deadline: Instant,
+    ) -> Result<Vec<Row>, Failure> {
+        let slow = || Failure {
+            fault: Fault::Slow,
+            cause: "the deadline passed".to_owned(),
+        };
+        // A closed semaphore cannot be: nothing closes it. It would read as slowness.
+        let Ok(Ok(_slot)) = timeout_at(deadline, self.slots.acquire()).await else {
+            return Err(slow());
+        };
+        let mut kept = self.wake();
+        let mut earlier = None;
+        loop {
+            let now = Instant::now();
+            let (mut link, born, rested) = match kept.take() {
+                Some(rest) => (rest.link, rest.born, Some(now - rest.since)),
+                None => match timeout_at(deadline, self.backend.connect()).await {
+                    Ok(Ok(link)) => (link, now, None),
+                    Ok(Err(error)) => {
+                        return Err(earlier.unwrap_or_else(|| not_connected::<B>(&error)));
+                    }
+                    Err(_) => return Err(slow()),
+                },
+            };
+            let suspect = rested.is_some_and(|rested| rested >= SUSPECT_AFTER);
+            let until = if suspect {
+                now + deadline.saturating_duration_since(now) / 2
+            } else {
+                deadline
+            };
+            // An abandoned connection is dropped, never kept: an answer may still be on its way.
+            match timeout_at(until, self.backend.rows(&mut link, sql, parameter)).await {
+                Ok(Ok(rows)) => {
+                    self.rest(link, born);
+                    return Ok(rows);
+                }
+                Ok(Err(error)) => {
+                    let failure = diagnose::<B>(&error);
+                    if failure.fault.keeps_link() {
+                        self.rest(link, born);
+                    }
+                    if rested.is_none() || !failure.fault.fresh_may_help() {
+                        return Err(failure);
+                    }
+                    earlier = Some(failure);
+                }
+                Err(_) if !suspect => return Err(slow()),
+                Err(_) => {}
+            }
+            // A kept connection was dead. Those that rested beside it are too, most likely: begin anew, once.
+            self.resting_links().clear();
+        }
+    }
+
+    fn resting_links(&self) -> std::sync::MutexGuard<'_, Vec<Resting<B::Link>>> {
+        // Holders only push and pop, so a poisoned list is still a good list.
+        self.resting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The connection used last, unless it is too old.
+    fn wake(&self) -> Option<Resting<B::Link>> {
+        let mut resting = self.resting_links();
+        let now = Instant::now();
+        resting.retain(|rest| now - rest.since < IDLE_MAX && now - rest.born < AGE_MAX);
+        let mut last = resting.pop()?;
+        if self.backend.still_leads_there(&mut last.link) {
+            return Some(last);
+        }
+        resting.clear();
+        None
+    }
+
+    fn rest(&self, link: B::Link, born: Instant) {
+        // Never more than there are slots, because only the holder of a slot has a connection to put back.
+        self.resting_links().push(Resting {
+            link,
+            born,
+            since: Instant::now(),
+        });
+    }
+
+    async fn read_layout(&self, deadline: Instant) -> Result<Result<Layout, SchemaError>, Failure> {
+        let overrides = &self.settings.schema;
+        let wanted = schema::wanted_tables(overrides);
+        let sql = self.backend.catalog(&wanted, overrides.schema.as_deref());
+        let rows = self.ask(&sql.into(), None, deadline).await?;
+        Ok(schema::detect(&tables(rows), overrides))
+    }
+
+    fn adopt(&self, layout: Layout) -> Arc<Plan> {
+        let plan = Arc::new(Plan {
+            lookup: B::DIALECT.lookup(&layout).into(),
+            layout,
+            read_at: Instant::now(),
+        });
+        let mut current = self.plan.write().unwrap_or_else(PoisonError::into_inner);
+        *current = Some(Arc::clone(&plan));
+        plan
+    }
+
+    fn plan(&self) -> Option<Arc<Plan>> {
+        let plan = self.plan.read().unwrap_or_else(PoisonError::into_inner);
+        plan.clone()
+    }
+
+    /// Reads the layout again, if nobody else is doing so. Gives a plan only when it differs from `old`.
+    async fn refresh(&self, old: &Plan, deadline: Instant) -> Option<Arc<Plan>> {
+        let Ok(_mine) = self.reading_layout.try_lock() else {
+            return None;
+        };
+        let read = self.read_layout(deadline).await;
+        match read {
+            Ok(Ok(layout)) => {
+                let differs = layout != old.layout;
+                let plan = self.adopt(layout);
+                differs.then_some(plan)
+            }
+            // Half a migration, or a bad moment: keep what is known, and try again after the usual time.
+            Ok(Err(_)) | Err(_) => {
+                self.adopt(old.layout.clone());
+                None
+            }
+        }
+    }
+
+    async fn find(self: Arc<Self>, token: Secret) -> Result<Option<Record>, SourceError> {
+        let began = Instant::now();
+        let deadline = began + self.settings.timeout;
+        let told = |failure| source_error::<B>(failure, began);
+        let Some(mut plan) = self.plan() else {
+            // `open` sets the plan before anyone can ask.
+            return Err(garbage::<B>("no layout is known"));
+        };
+        let mut answer = self.ask(&plan.lookup, Some(&token), deadline).await;
+        let age = began.saturating_duration_since(plan.read_at);
+        if let Err(failure) = &answer
+            && failure.fault == Fault::Schema
+            && age >= LAYOUT_RETRY
+            && let Some(new) = self.refresh(&plan, deadline).await
+        {
+            plan = new;
+            answer = self.ask(&plan.lookup, Some(&token), deadline).await;
+        } else if answer.is_ok() && age >= LAYOUT_AGE_MAX {
+            let core = Arc::clone(&self);
+            tokio::spawn(async move {
+                let wait = core.settings.timeout.max(OPEN_WAIT_MIN);
+                core.refresh(&plan, Instant::now() + wait).await;
+            });
+        }
+        let rows = answer.map_err(told)?;
+        exact(rows, &token, self.backend.zone_offset_seconds())
+            .map_err(|unreadable| garbage::<B>(unreadable))
+    }
+
+    async fn ping(self: Arc<Self>) -> Result<(), SourceError> {
+        let began = Instant::now();
+        let deadline = began + self.settings.timeout;
+        let answer = self.ask(&"SELECT '1'".into(), None, deadline).await;
+        answer
+            .map(drop)
+            .map_err(|failure| source_error::<B>(failure, began))
+    }
+}
+
+/// Of the rows a database holds to match, the one whose token is the same byte for byte.
+fn exact(
+    rows: Vec<Row>,
+    token: &Secret,
+    zone_offset_seconds: i32,
+) -> Result<Option<Record>, record::Unreadable> {
+    let same = |row: &Row| row.get(1).and_then(Option::as_deref) == Some(token.expose());
+    rows.into_iter()
+        .find(same)
+        .map(|mut row| record::decode(&mut row, zone_offset_seconds))
+        .transpose()
+}
+
+fn garbage<B: Backend>(cause: impl std::fmt::Display) -> SourceError {
+    SourceError::Garbage {
+        source_name: B::NAME,
+        cause: cause.to_string(),
+    }
+}
+
+fn source_error<B: Backend>(failure: Failure, began: Instant) -> SourceError {
+    let (source_name, cause) = (B::NAME, failure.cause);
+    match failure.fault {
+        Fault::Slow => SourceError::Timeout {
+            source_name,
+            waited: began.elapsed(),
+        },
+        Fault::Unreachable | Fault::Denied => SourceError::Unreachable { source_name, cause },
+        Fault::Schema | Fault::Stale | Fault::Unreadable => {
+            SourceError::Garbage { source_name, cause }
+        }
+    }
+}
+
+/// Gathers catalog rows, ordered by table, into tables.
+fn tables(rows: Vec<Row>) -> Vec<Table> {
+    let mut tables: Vec<Table> = Vec::new();
+    for row in rows {
+        let mut cells = row.into_iter();
+        let mut next = || cells.next().flatten();
+        let (Some(name), Some(column)) = (next(), next()) else {
+            continue;
+        };
+        let column = Column {
+            name: column,
+            kind: next().unwrap_or_default().to_ascii_lowercase(),
+            indexed: next().as_deref() == Some("1"),
+        };
+        let schema = next();
+        match tables.last_mut() {
+            Some(table) if table.name == name && table.schema == schema => {
+                table.columns.push(column);
+            }
+            _ => tables.push(Table {
+                schema,
+                name,
+                columns: vec![column],
+            }),
+        }
+    }
+    tables
+}
+
+impl<B: Backend> Database<B> {
+    /// Runs `work` where the connections live. It runs to its own deadline even when the caller goes away, so that a client which
+    /// hangs up cannot leave a connection half read.
+    async fn at_home<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, SourceError>> + Send + 'static,
+    ) -> Result<T, SourceError> {
+        let Ok(admitted) = Arc::clone(&self.admitted).try_acquire_owned() else {
+            return Err(SourceError::Busy {
+                source_name: B::NAME,
+                waiting: self.core.settings.waiting_max,
+            });
+        };
+        let task = self.home.spawn(async move {
+            let _admitted = admitted;
+            work.await
+        });
+        task.await.unwrap_or_else(|join| {
+            Err(if join.is_panic() {
+                garbage::<B>("the driver gave up on the answer")
+            } else {
+                SourceError::Unreachable {
+                    source_name: B::NAME,
+                    cause: "we are shutting down".to_owned(),
+                }
+            })
+        })
+    }
+}
+
+impl<B: Backend> Source for Database<B> {
+    fn name(&self) -> &'static str {
+        B::NAME
+    }
+
+    fn find<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<Option<Record>, SourceError>> {
+        Box::pin(async move {
+            // PostgreSQL calls NUL in text an error. No text column can hold it, so the answer is known.
+            if token.contains('\0') {
+                return Ok(None);
+            }
+            let work = Arc::clone(&self.core).find(Secret::new(token));
+            self.at_home(work).await
+        })
+    }
+
+    fn ping(&self) -> BoxFuture<'_, Result<(), SourceError>> {
+        Box::pin(self.at_home(Arc::clone(&self.core).ping()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// A database made of answers: connections are numbered, and what each question gets is set by the test.
+    struct Fake {
+        connected: AtomicUsize,
+        role_column: Mutex<&'static str>,
+        dead_below: AtomicUsize,
+        stalled_below: AtomicUsize,
+    }
+
+    #[derive(Debug)]
+    struct NoColumn;
+
+    impl std::fmt::Display for NoColumn {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("no such column")
+        }
+    }
+
+    impl std::error::Error for NoColumn {}
+
+    impl sqlx::error::DatabaseError for NoColumn {
+        fn message(&self) -> &str {
+            "no such column"
+        }
+
+        fn as_error(&self) -> &(dyn std::error::Error + Send + Sync + 'static) {
+            self
+        }
+
+        fn as_error_mut(&mut self) -> &mut (dyn std::error::Error + Send + Sync + 'static) {
+            self
+        }
+
+        fn into_error(self: Box<Self>) -> Box<dyn std::error::Error + Send + Sync + 'static> {
+            self
+        }
+
+        fn kind(&self) -> sqlx::error::ErrorKind {
+            sqlx::error::ErrorKind::Other
+        }
+    }
+
+    impl Backend for Fake {
+        type Link = usize;
+        const NAME: &'static str = "fake";
+        const VERSION: &'static str = "version";
+        const DIALECT: Dialect = Dialect {
+            quote: '"',
+            parameter: "?",
+            text: |expression, _| expression.to_owned(),
+            comparable: |_, _| true,
+        };
+
+        fn place(&self) -> String {
+            "here".to_owned()
+        }
+
+        async fn connect(&self) -> Result<usize, sqlx::Error> {
+            Ok(self.connected.fetch_add(1, Ordering::SeqCst))
+        }
+
+        async fn rows(
+            &self,
+            link: &mut usize,
+            sql: &Arc<str>,
+            _parameter: Option<&Secret>,
+        ) -> Result<Vec<Row>, sqlx::Error> {
+            if *link < self.stalled_below.load(Ordering::SeqCst) {
+                std::future::pending::<()>().await;
+            }
+            if *link < self.dead_below.load(Ordering::SeqCst) {
+                return Err(sqlx::Error::Io(std::io::ErrorKind::BrokenPipe.into()));
+            }
+            let role = *self.role_column.lock().unwrap();
+            if &**sql == "catalog" {
+                let of = |table: &str, columns: &[&str]| {
+                    let row = |column: &&str| {
+                        [table, column, "text", "1"]
+                            .map(|cell| Some(cell.to_owned()))
+                            .to_vec()
+                    };
+                    columns.iter().map(row).collect::<Vec<Row>>()
+                };
+                let mut rows = of("session", &["id", "token", "userId", "expiresAt"]);
+                rows.extend(of("user", &["id", role]));
+                return Ok(rows);
+            }
+            if sql.contains("u.\"role\"") && role != "role" {
+                return Err(sqlx::Error::Database(Box::new(NoColumn)));
+            }
+            let mut row: Row = vec![None; schema::FIELDS.len()];
+            for (cell, text) in row.iter_mut().zip(["s", "tok", "u", "1795229535028"]) {
+                *cell = Some(text.to_owned());
+            }
+            if sql.contains("u.\"role\"")
+                && let Some(cell) = row.get_mut(11)
+            {
+                *cell = Some("admin".to_owned());
+            }
+            Ok(vec![row])
+        }
+
+        fn catalog(&self, _wanted: &str, _schema: Option<&str>) -> String {
+            "catalog".to_owned()
+        }
+
+        fn fault(_error: &dyn sqlx::error::DatabaseError) -> Fault {
+            Fault::Schema
+        }
+    }
+
+    async fn core(role_column: &'static str) -> Arc<Core<Fake>> {
+        let core = Arc::new(Core {
+            backend: Fake {
+                connected: AtomicUsize::new(0),
+                role_column: Mutex::new(role_column),
+                dead_below: AtomicUsize::new(0),
+                stalled_below: AtomicUsize::new(0),
+            },
+            settings: Settings {
+                url: Secret::new("fake:"),
+                timeout: Duration::from_millis(200),
+                connections: 2,
+                waiting_max: 0,
+                schema: crate::store::SchemaOverrides::default(),
+                zone_offset_seconds: 0,
+            },
+            slots: Semaphore::new(2),
+            resting: Mutex::new(Vec::new()),
+            plan: RwLock::new(None),
+            reading_layout: tokio::sync::Mutex::new(()),
+        });
+        let deadline = Instant::now() + Duration::from_secs(5);
+        let layout = core.read_layout(deadline).await.unwrap().unwrap();
+        core.adopt(layout);
+        core
+    }
+
+    fn grow_old(core: &Core<Fake>, by: Duration) {
+        let old = core.plan().unwrap();
+        let plan = Plan {
+            lookup: Arc::clone(&old.lookup),
+            layout: old.layout.clone(),
+            read_at: old.read_at.checked_sub(by).unwrap(),
+        };
+        *core.plan.write().unwrap() = Some(Arc::new(plan));
+        for rest in core.resting_links().iter_mut() {
+            rest.since = rest.since.checked_sub(by).unwrap();
+        }
+    }
+
+    async fn role(core: &Arc<Core<Fake>>) -> Result<Option<Box<str>>, SourceError> {
+        let record = Arc::clone(core).find(Secret::new("tok")).await?;
+        Ok(record.unwrap().role)
+    }
+
+    #[tokio::test]
+    async fn a_column_that_went_away_is_followed_after_a_while_and_not_at_every_lookup() {
+        let core = core("role").await;
+        assert_eq!(role(&core).await.unwrap().as_deref(), Some("admin"));
+        *core.backend.role_column.lock().unwrap() = "other";
+        assert!(matches!(
+            role(&core).await,
+            Err(SourceError::Garbage { .. })
+        ));
+        grow_old(&core, LAYOUT_RETRY);
+        assert_eq!(role(&core).await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn a_column_that_came_later_is_seen_within_a_minute() {
+        let core = core("other").await;
+        assert_eq!(role(&core).await.unwrap(), None);
+        *core.backend.role_column.lock().unwrap() = "role";
+        assert_eq!(role(&core).await.unwrap(), None, "not before its time");
+        grow_old(&core, LAYOUT_AGE_MAX);
+        // This one still answers by the old layout; the new one is read behind it.
+        assert_eq!(role(&core).await.unwrap(), None);
+        while role(&core).await.unwrap().is_none() {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn dead_connections_are_replaced_within_the_lookup() {
+        let core = core("role").await;
+        assert_eq!(core.backend.connected.load(Ordering::SeqCst), 1);
+        core.backend.dead_below.store(1, Ordering::SeqCst);
+        assert!(role(&core).await.is_ok());
+        assert_eq!(core.backend.connected.load(Ordering::SeqCst), 2);
+        core.backend.dead_below.store(9, Ordering::SeqCst);
+        assert!(matches!(
+            role(&core).await,
+            Err(SourceError::Unreachable { .. })
+        ));
+        assert_eq!(
+            core.backend.connected.load(Ordering::SeqCst),
+            3,
+            "one more try, not many"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_long_rested_connection_that_was_cut_without_a_word_costs_half_the_wait() {
+        let core = core("role").await;
+        core.backend.stalled_below.store(1, Ordering::SeqCst);
+        grow_old(&core, SUSPECT_AFTER);
+        assert!(role(&core).await.is_ok());
+        // A connection just used that stalls is a slow database: nothing is gained by asking it twice.
+        core.backend.stalled_below.store(2, Ordering::SeqCst);
+        assert!(matches!(
+            role(&core).await,
+            Err(SourceError::Timeout { .. })
+        ));
+        assert_eq!(core.backend.connected.load(Ordering::SeqCst), 2);
+    }
+}

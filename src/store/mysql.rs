@@ -1,0 +1,177 @@
+//! Sessions in MySQL or MariaDB.
+
+use std::sync::Arc;
+
+use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlDatabaseError};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
+use url::Url;
+
+use super::database::{self, Backend, Fault};
+use super::record::Row;
+use super::schema::{Dialect, Layout};
+use super::{Build, OpenError, Opened, Settings};
+use crate::kind::Kind;
+use crate::secret::Secret;
+
+/// `mysql://USER:PASSWORD@HOST/DATABASE`.
+pub(super) const KIND: Kind<Build> = Kind {
+    name: "mysql",
+    about: "MySQL or MariaDB: mysql://USER:PASSWORD@HOST/DATABASE[?ssl-mode=…]",
+    build: Build {
+        schemes: &["mysql", "mariadb"],
+        open: |settings| Box::pin(open(settings)),
+    },
+};
+
+struct MySql {
+    options: MySqlConnectOptions,
+    place: String,
+    /// Makes the server give up when we do; otherwise lookups that meet a locked table would pile up in the server.
+    give_up: [String; 2],
+    zone_offset_seconds: i32,
+}
+
+async fn open(settings: Settings) -> Result<Opened, OpenError> {
+    let backend = MySql::new(&settings)?;
+    database::open(backend, settings).await
+}
+
+impl MySql {
+    fn new(settings: &Settings) -> Result<Self, OpenError> {
+        let unusable = |cause: String| OpenError::Url {
+            store: "mysql",
+            cause,
+        };
+        let url = Url::parse(settings.url.expose()).map_err(|error| unusable(error.to_string()))?;
+        let options = MySqlConnectOptions::from_url(&url)
+            .map_err(|error| unusable(error.to_string()))?
+            // `TIMESTAMP` is turned into this zone on its way out.
+            .timezone(Some("+00:00".to_owned()))
+            .charset("utf8mb4")
+            .disable_statement_logging();
+        if options.get_database().is_none() {
+            return Err(unusable("it names no database".to_owned()));
+        }
+        let place = match options.get_socket() {
+            Some(socket) => socket.display().to_string(),
+            None => format!("{}:{}", options.get_host(), options.get_port()),
+        };
+        let wait_ms = settings.timeout.as_millis().max(1);
+        Ok(Self {
+            options,
+            place,
+            // MariaDB counts in seconds and takes fractions; MySQL counts in milliseconds.
+            give_up: [
+                format!(
+                    "SET SESSION max_statement_time = {}.{:03}",
+                    wait_ms / 1000,
+                    wait_ms % 1000
+                ),
+                format!("SET SESSION max_execution_time = {wait_ms}"),
+            ],
+            zone_offset_seconds: settings.zone_offset_seconds,
+        })
+    }
+}
+
+impl Backend for MySql {
+    type Link = MySqlConnection;
+    const NAME: &'static str = "mysql";
+    const VERSION: &'static str = "SELECT CAST(VERSION() AS CHAR), CAST(@@GLOBAL.time_zone AS CHAR), CAST(@@system_time_zone AS CHAR)";
+    const DIALECT: Dialect = Dialect {
+        quote: '`',
+        parameter: "?",
+        text: |expression, _| format!("CAST({expression} AS CHAR)"),
+        // It compares anything with anything.
+        comparable: |_, _| true,
+    };
+
+    fn place(&self) -> String {
+        self.place.clone()
+    }
+
+    async fn connect(&self) -> Result<MySqlConnection, sqlx::Error> {
+        let mut connection = self.options.connect().await?;
+        for statement in &self.give_up {
+            let set = sqlx::raw_sql(AssertSqlSafe(statement.as_str()));
+            match set.execute(&mut connection).await {
+                Ok(_) => break,
+                // The other family's variable, or a proxy that allows neither: our own deadline still holds.
+                Err(sqlx::Error::Database(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(connection)
+    }
+
+    async fn rows(
+        &self,
+        link: &mut MySqlConnection,
+        sql: &Arc<str>,
+        parameter: Option<&Secret>,
+    ) -> Result<Vec<Row>, sqlx::Error> {
+        let mut query = sqlx::query(AssertSqlSafe(Arc::clone(sql)));
+        if let Some(text) = parameter {
+            query = query.bind(text.expose().to_owned());
+        }
+        let rows = query.fetch_all(link).await?;
+        let cells = |row: &sqlx::mysql::MySqlRow| {
+            // Unchecked: text of a binary collation is announced as bytes, and is text all the same.
+            (0..row.len()).map(|at| row.try_get_unchecked(at)).collect()
+        };
+        rows.iter().map(cells).collect()
+    }
+
+    fn catalog(&self, wanted: &str, _schema: Option<&str>) -> String {
+        format!(
+            "SELECT CAST(c.TABLE_NAME AS CHAR), CAST(c.COLUMN_NAME AS CHAR), CAST(c.COLUMN_TYPE AS CHAR), \
+             CAST(EXISTS (SELECT 1 FROM information_schema.STATISTICS i WHERE i.TABLE_SCHEMA = c.TABLE_SCHEMA \
+             AND i.TABLE_NAME = c.TABLE_NAME AND i.COLUMN_NAME = c.COLUMN_NAME AND i.SEQ_IN_INDEX = 1) AS CHAR), NULL \
+             FROM information_schema.COLUMNS c \
+             WHERE c.TABLE_SCHEMA = DATABASE() AND REPLACE(LOWER(c.TABLE_NAME), '_', '') IN ({wanted}) \
+             ORDER BY c.TABLE_NAME, c.ORDINAL_POSITION"
+        )
+    }
+
+    fn fault(error: &dyn sqlx::error::DatabaseError) -> Fault {
+        let number = error
+            .try_downcast_ref::<MySqlDatabaseError>()
+            .map_or(0, MySqlDatabaseError::number);
+        // Source: MySQL 8.4 server error reference; MariaDB error codes (1698, 1926 to 1969).
+        match number {
+            // Lock wait, deadlock, interrupted query, statement time.
+            1205 | 1213 | 1317 | 1969 | 3024 => Fault::Slow,
+            // No such column, table or object.
+            1054 | 1146 | 1051 => Fault::Schema,
+            // User, password, database or table not ours to read.
+            1044 | 1045 | 1049 | 1142 | 1143 | 1227 | 1356 | 1698 | 1130 => Fault::Denied,
+            // The prepared statement is gone or must be prepared again.
+            1243 | 1615 => Fault::Stale,
+            // Too many connections, shutdown, killed, blocked host, starting up.
+            1040 | 1053 | 1129 | 1203 | 1226 | 1927 | 3169 => Fault::Unreachable,
+            _ => Fault::Unreadable,
+        }
+    }
+
+    fn warnings(&self, version: &[Option<String>], layout: &Layout) -> Vec<String> {
+        let cell = |at: usize| version.get(at).and_then(Option::as_deref).unwrap_or("");
+        let zone = match cell(1) {
+            "SYSTEM" => cell(2),
+            other => other,
+        };
+        let is_timestamp = layout
+            .column("session.expiresAt")
+            .is_some_and(|column| column.kind.starts_with("timestamp"));
+        if !is_timestamp || matches!(zone, "UTC" | "GMT" | "+00:00" | "") {
+            return Vec::new();
+        }
+        vec![format!(
+            "the server's own time zone is {zone}: if the app's connections do not set theirs to UTC, TIMESTAMP columns are shifted, \
+             and the offset must be told in the configuration"
+        )]
+    }
+
+    fn zone_offset_seconds(&self) -> i32 {
+        self.zone_offset_seconds
+    }
+}

@@ -1,0 +1,222 @@
+//! Sessions in PostgreSQL.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
+use url::Url;
+
+use super::database::{self, Backend, Fault};
+use super::record::Row;
+use super::schema::Dialect;
+use super::{Build, OpenError, Opened, Settings};
+use crate::kind::Kind;
+use crate::secret::Secret;
+
+/// `postgres://USER:PASSWORD@HOST/DATABASE`.
+pub(super) const KIND: Kind<Build> = Kind {
+    name: "postgres",
+    about: "PostgreSQL: postgres://USER:PASSWORD@HOST/DATABASE[?sslmode=…]",
+    build: Build {
+        schemes: &["postgres", "postgresql"],
+        open: |settings| Box::pin(open(settings)),
+    },
+};
+
+/// URL parameters the driver knows. Others come from the app's own tools (`connection_limit`, `pool_timeout`); the driver would log
+/// them with their values, so they are left out.
+const PARAMETERS: &[&str] = &[
+    "sslmode",
+    "ssl-mode",
+    "sslrootcert",
+    "ssl-root-cert",
+    "ssl-ca",
+    "sslcert",
+    "ssl-cert",
+    "sslkey",
+    "ssl-key",
+    "statement-cache-capacity",
+    "host",
+    "hostaddr",
+    "port",
+    "dbname",
+    "user",
+    "password",
+    "application_name",
+    "options",
+];
+
+struct Postgres {
+    direct: PgConnectOptions,
+    /// Without start-up options and prepared statements, which poolers that share connections between clients do not pass.
+    pooled: PgConnectOptions,
+    behind_pooler: AtomicBool,
+    place: String,
+}
+
+async fn open(mut settings: Settings) -> Result<Opened, OpenError> {
+    let backend = Postgres::new(&mut settings)?;
+    database::open(backend, settings).await
+}
+
+impl Postgres {
+    /// Takes Prisma's `?schema=` for the schema, and `?pgbouncer=true` or `?statement-cache-capacity=0` for a pooler in between.
+    fn new(settings: &mut Settings) -> Result<Self, OpenError> {
+        let unusable = |cause: String| OpenError::Url {
+            store: "postgres",
+            cause,
+        };
+        let mut url =
+            Url::parse(settings.url.expose()).map_err(|error| unusable(error.to_string()))?;
+        let parameters: Vec<(String, String)> = url.query_pairs().into_owned().collect();
+        let mut behind_pooler = false;
+        url.set_query(None);
+        for (key, value) in &parameters {
+            match key.as_str() {
+                "schema" if settings.schema.schema.is_none() => {
+                    settings.schema.schema = Some(value.clone());
+                }
+                "pgbouncer" => behind_pooler = value == "true",
+                key if PARAMETERS.contains(&key) || key.starts_with("options[") => {
+                    behind_pooler |= key == "statement-cache-capacity" && value == "0";
+                    url.query_pairs_mut().append_pair(key, value);
+                }
+                _ => {}
+            }
+        }
+        let options = PgConnectOptions::from_url(&url)
+            .map_err(|error| unusable(error.to_string()))?
+            .disable_statement_logging();
+        let options = match options.get_application_name() {
+            Some(_) => options,
+            None => options.application_name("vestibule"),
+        };
+        let place = match options.get_socket() {
+            Some(socket) => socket.display().to_string(),
+            None => format!("{}:{}", options.get_host(), options.get_port()),
+        };
+        // The server gives up when we do. Otherwise every lookup that meets a locked table would leave a server process waiting
+        // behind, until the server has no connections left.
+        let wait_ms = settings.timeout.as_millis().max(1).to_string();
+        Ok(Self {
+            pooled: options
+                .clone()
+                .statement_cache_capacity(0)
+                .extra_float_digits(None),
+            direct: options.options([("statement_timeout", wait_ms)]),
+            behind_pooler: AtomicBool::new(behind_pooler),
+            place,
+        })
+    }
+}
+
+/// Text of a type that compares with other texts.
+fn is_text(kind: &str) -> bool {
+    matches!(
+        kind,
+        "text" | "character varying" | "character" | "citext" | "name"
+    )
+}
+
+/// Integers compare with each other.
+fn is_integer(kind: &str) -> bool {
+    matches!(kind, "smallint" | "integer" | "bigint")
+}
+
+impl Backend for Postgres {
+    type Link = PgConnection;
+    const NAME: &'static str = "postgres";
+    const HAS_SCHEMAS: bool = true;
+    const VERSION: &'static str = "SELECT current_setting('server_version')";
+    const DIALECT: Dialect = Dialect {
+        quote: '"',
+        parameter: "$1",
+        text: |expression, kind| match kind {
+            // As UTC wall-clock text, whatever the session's zone. `timestamp` without a zone is such text already.
+            "timestamp with time zone" => format!("({expression} AT TIME ZONE 'UTC')::text"),
+            _ => format!("{expression}::text"),
+        },
+        comparable: |a, b| a == b || (is_text(a) && is_text(b)) || (is_integer(a) && is_integer(b)),
+    };
+
+    fn place(&self) -> String {
+        self.place.clone()
+    }
+
+    async fn connect(&self) -> Result<PgConnection, sqlx::Error> {
+        if self.behind_pooler.load(Ordering::Relaxed) {
+            return self.pooled.connect().await;
+        }
+        match self.direct.connect().await {
+            // 08P01: a pooler that knows no start-up options.
+            Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("08P01") => {
+                let connection = self.pooled.connect().await?;
+                self.behind_pooler.store(true, Ordering::Relaxed);
+                Ok(connection)
+            }
+            other => other,
+        }
+    }
+
+    async fn rows(
+        &self,
+        link: &mut PgConnection,
+        sql: &Arc<str>,
+        parameter: Option<&Secret>,
+    ) -> Result<Vec<Row>, sqlx::Error> {
+        let pooled = self.behind_pooler.load(Ordering::Relaxed);
+        let mut query = sqlx::query(AssertSqlSafe(Arc::clone(sql))).persistent(!pooled);
+        if let Some(text) = parameter {
+            query = query.bind(text.expose().to_owned());
+        }
+        let rows = if pooled {
+            // Preparing and running are two messages; a transaction keeps both on one server connection.
+            let mut transaction = link.begin().await?;
+            let rows = query.fetch_all(&mut *transaction).await?;
+            transaction.commit().await?;
+            rows
+        } else {
+            query.fetch_all(link).await?
+        };
+        let cells = |row: &sqlx::postgres::PgRow| {
+            (0..row.len()).map(|at| row.try_get_unchecked(at)).collect()
+        };
+        rows.iter().map(cells).collect()
+    }
+
+    fn catalog(&self, wanted: &str, schema: Option<&str>) -> String {
+        let visible = match schema {
+            Some(schema) => format!("n.nspname = '{schema}'"),
+            None => "pg_catalog.pg_table_is_visible(c.oid) AND n.nspname NOT IN ('pg_catalog', 'information_schema')".to_owned(),
+        };
+        format!(
+            "SELECT c.relname::text, a.attname::text, pg_catalog.format_type(a.atttypid, NULL)::text, \
+             (EXISTS (SELECT 1 FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND i.indkey[0] = a.attnum \
+             AND i.indpred IS NULL AND i.indisvalid))::int::text, n.nspname::text \
+             FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+             JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid \
+             WHERE c.relkind IN ('r', 'v', 'm', 'p', 'f') AND a.attnum > 0 AND NOT a.attisdropped \
+             AND replace(lower(c.relname), '_', '') IN ({wanted}) AND {visible} ORDER BY n.nspname, c.relname, a.attnum"
+        )
+    }
+
+    fn fault(error: &dyn sqlx::error::DatabaseError) -> Fault {
+        let code = error.code().unwrap_or(Cow::Borrowed(""));
+        // Source: PostgreSQL 17 manual, appendix A, error codes.
+        match (code.get(..2).unwrap_or(""), &*code) {
+            // query_canceled (statement_timeout), lock_not_available.
+            (_, "57014" | "55P03") => Fault::Slow,
+            // insufficient_privilege; invalid_catalog_name (no such database).
+            (_, "42501" | "3D000") | ("28", _) => Fault::Denied,
+            // "cached plan must not change result type"; a prepared statement that a pooler lost or knows twice.
+            (_, "0A000" | "26000" | "42P05") => Fault::Stale,
+            // syntax_error_or_access_rule_violation: no such table or column, types that do not compare; invalid_schema_name.
+            ("42", _) | (_, "3F000") => Fault::Schema,
+            // connection_exception, insufficient_resources (too many connections), operator_intervention (shutdown), system_error.
+            ("08" | "53" | "57" | "58", _) => Fault::Unreachable,
+            _ => Fault::Unreadable,
+        }
+    }
+}

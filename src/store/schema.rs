@@ -1,0 +1,786 @@
+//! Which tables and columns hold the sessions: read from the live database, overridden name by name, never guessed between two.
+//!
+//! Source of the logical names: better-auth 1.4 to 1.7, core tables `user` and `session`, admin and organization plugins.
+
+use std::fmt::Write as _;
+
+use super::SchemaOverrides;
+
+/// One logical column a lookup reads.
+pub(super) struct Field {
+    /// `table.column` in the framework's own names.
+    pub(super) logical: &'static str,
+    /// Without it nothing can be looked up.
+    required: bool,
+}
+
+const fn required(logical: &'static str) -> Field {
+    Field {
+        logical,
+        required: true,
+    }
+}
+
+const fn optional(logical: &'static str) -> Field {
+    Field {
+        logical,
+        required: false,
+    }
+}
+
+/// What a lookup selects, in order; [`super::record::decode`] reads the same order. An absent optional column is selected as NULL.
+pub(super) const FIELDS: &[Field] = &[
+    required("session.id"),
+    required("session.token"),
+    required("session.userId"),
+    required("session.expiresAt"),
+    optional("session.createdAt"),
+    optional("session.updatedAt"),
+    optional("session.impersonatedBy"),
+    optional("session.activeOrganizationId"),
+    optional("user.email"),
+    optional("user.emailVerified"),
+    optional("user.name"),
+    optional("user.role"),
+    optional("user.banned"),
+    optional("user.banExpires"),
+    optional("member.role"),
+];
+
+/// Columns that only join tables.
+const JOINED: &[Field] = &[
+    required("user.id"),
+    optional("member.organizationId"),
+    optional("member.userId"),
+];
+
+/// Columns the framework always makes, which tell its table from another of the same name in the other number: `users` may be the
+/// app's own, or another library's, beside the framework's `user`.
+const ALWAYS: &[(&str, &[&str])] = &[
+    ("session", &["createdat", "updatedat"]),
+    (
+        "user",
+        &["name", "email", "emailverified", "createdat", "updatedat"],
+    ),
+    ("member", &["createdat"]),
+];
+
+const TABLES: &[&str] = &["session", "user", "member"];
+
+/// Rows one token may match before the bytes are compared: collations that fold case or pad with spaces can match neighbours.
+/// Eight is far above what a token column holds by accident and keeps the answer small.
+const MATCHES_MAX: usize = 8;
+
+/// Longest table or column name accepted, in bytes; the databases themselves stop at 64 (MySQL) and 63 (PostgreSQL).
+const NAME_BYTES_MAX: usize = 128;
+
+/// A column of the live database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Column {
+    pub(super) name: String,
+    /// The database's word for its type, in lower case.
+    pub(super) kind: String,
+    /// Some index begins with it.
+    pub(super) indexed: bool,
+}
+
+/// A table of the live database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Table {
+    /// The PostgreSQL schema it lives in.
+    pub(super) schema: Option<String>,
+    pub(super) name: String,
+    pub(super) columns: Vec<Column>,
+}
+
+/// What the live database and the overrides do not settle.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SchemaError {
+    /// No such table.
+    #[error("found no table for `{logical}`: looked for {looked_for}")]
+    NoTable {
+        /// The framework's name.
+        logical: &'static str,
+        /// The stored names tried.
+        looked_for: String,
+    },
+    /// No such column.
+    #[error("table `{table}` has no column for `{logical}`: looked for {looked_for}")]
+    NoColumn {
+        /// The stored table.
+        table: String,
+        /// The framework's name, with its table.
+        logical: &'static str,
+        /// The stored names tried.
+        looked_for: String,
+    },
+    /// More than one table could be it.
+    #[error("both {candidates} could be the `{logical}` table")]
+    WhichTable {
+        /// The framework's name.
+        logical: &'static str,
+        /// The stored names that fit.
+        candidates: String,
+    },
+    /// More than one column could be it.
+    #[error("table `{table}` has {candidates}, and each could be `{logical}`")]
+    WhichColumn {
+        /// The stored table.
+        table: String,
+        /// The framework's name, with its table.
+        logical: &'static str,
+        /// The stored names that fit.
+        candidates: String,
+    },
+    /// An override for something we do not read.
+    #[error("`sessions.schema` maps `{key}`, which is not a name we read; known are {known}")]
+    UnknownKey {
+        /// The key in the configuration.
+        key: String,
+        /// What may be mapped.
+        known: String,
+    },
+    /// A name that we do not put into SQL.
+    #[error("the name `{name}` holds characters we do not accept (letters, digits, `_`, `$`, `-`)")]
+    BadName {
+        /// The name, made printable.
+        name: String,
+    },
+    /// A schema name was given for a database that has none.
+    #[error("`sessions.schema.schema` is for PostgreSQL; {store} has no schemas")]
+    NoSchemas {
+        /// Which database.
+        store: &'static str,
+    },
+}
+
+impl SchemaError {
+    /// The operator's next step.
+    pub const fn advice(&self) -> &'static str {
+        match self {
+            Self::NoTable { .. } => {
+                "run Better Auth's migration on this database, or name the table under `[sessions.schema.tables]`; on PostgreSQL also \
+                 check `sessions.schema.schema` and the search path"
+            }
+            Self::NoColumn { .. } => {
+                "run Better Auth's migration, or name the column under `[sessions.schema.columns]`"
+            }
+            Self::WhichTable { .. } => "say which one under `[sessions.schema.tables]`",
+            Self::WhichColumn { .. } => "say which one under `[sessions.schema.columns]`",
+            Self::UnknownKey { .. } => "remove the key, or correct its spelling",
+            Self::BadName { .. } => "rename it, or map another under `[sessions.schema]`",
+            Self::NoSchemas { .. } => "remove the key",
+        }
+    }
+}
+
+/// Where everything is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Layout {
+    pub(super) session: Table,
+    pub(super) user: Table,
+    /// Only with the organization plugin.
+    pub(super) member: Option<Table>,
+    /// Logical to stored, in the order of [`FIELDS`] and then the joining columns.
+    pub(super) columns: Vec<(&'static str, Column)>,
+}
+
+impl Layout {
+    pub(super) fn column(&self, logical: &str) -> Option<&Column> {
+        self.columns
+            .iter()
+            .find(|(name, _)| *name == logical)
+            .map(|(_, column)| column)
+    }
+}
+
+/// How two spellings of one name are told to be the same: `userId`, `user_id` and `UserID` all fold to `userid`.
+fn fold(name: &str) -> String {
+    name.chars()
+        .filter(|c| *c != '_')
+        .map(|c| c.to_ascii_lowercase())
+        .collect()
+}
+
+/// Whether a name may be put, quoted, into SQL.
+fn sane(name: &str) -> Result<&str, SchemaError> {
+    let fits = (1..=NAME_BYTES_MAX).contains(&name.len())
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'$' | b'-'));
+    if fits {
+        Ok(name)
+    } else {
+        let name = name.chars().take(40).flat_map(char::escape_default);
+        Err(SchemaError::BadName {
+            name: name.collect(),
+        })
+    }
+}
+
+/// Refuses overrides that name nothing we read, or hold characters we do not quote.
+pub(super) fn check(
+    overrides: &SchemaOverrides,
+    has_schemas: bool,
+    store: &'static str,
+) -> Result<(), SchemaError> {
+    if let Some(schema) = &overrides.schema {
+        if !has_schemas {
+            return Err(SchemaError::NoSchemas { store });
+        }
+        sane(schema)?;
+    }
+    let unknown = |key: &str, known: String| SchemaError::UnknownKey {
+        key: key.chars().take(80).collect(),
+        known,
+    };
+    for (key, name) in &overrides.tables {
+        if !TABLES.contains(&key.as_str()) {
+            return Err(unknown(key, TABLES.join(", ")));
+        }
+        sane(name)?;
+    }
+    for (key, name) in &overrides.columns {
+        if !fields().any(|field| field.logical == key) {
+            let known: Vec<&str> = fields().map(|field| field.logical).collect();
+            return Err(unknown(key, known.join(", ")));
+        }
+        sane(name)?;
+    }
+    Ok(())
+}
+
+fn fields() -> impl Iterator<Item = &'static Field> {
+    FIELDS.iter().chain(JOINED)
+}
+
+/// The folded names of tables worth reading from the catalog, as an SQL list. Only names that [`check`] accepted get here.
+pub(super) fn wanted_tables(overrides: &SchemaOverrides) -> String {
+    let detected = TABLES
+        .iter()
+        .flat_map(|t| [fold(t), format!("{}s", fold(t))]);
+    let named = overrides.tables.values().map(|name| fold(name));
+    let quoted: Vec<String> = detected
+        .chain(named)
+        .map(|name| format!("'{name}'"))
+        .collect();
+    quoted.join(",")
+}
+
+/// Finds the tables and columns, or says what is missing or unclear.
+pub(super) fn detect(
+    catalog: &[Table],
+    overrides: &SchemaOverrides,
+) -> Result<Layout, SchemaError> {
+    let (session, mut columns) = table(catalog, overrides, "session")?;
+    let (user, of_user) = table(catalog, overrides, "user")?;
+    columns.extend(of_user);
+    let organization = columns
+        .iter()
+        .any(|(logical, _)| *logical == "session.activeOrganizationId");
+    let mut member = None;
+    if organization {
+        match table(catalog, overrides, "member") {
+            Ok((found, of_member)) => {
+                let joins = ["member.organizationId", "member.userId", "member.role"];
+                let whole = joins
+                    .iter()
+                    .all(|join| of_member.iter().any(|(logical, _)| logical == join));
+                if whole {
+                    columns.extend(of_member);
+                    member = Some(found);
+                }
+            }
+            // Sessions can do without it; a name the operator gave must exist, and an unclear one must be settled.
+            Err(SchemaError::NoTable { .. }) if !overrides.tables.contains_key("member") => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Layout {
+        session,
+        user,
+        member,
+        columns,
+    })
+}
+
+type Found = (Table, Vec<(&'static str, Column)>);
+
+fn table(
+    catalog: &[Table],
+    overrides: &SchemaOverrides,
+    logical: &'static str,
+) -> Result<Found, SchemaError> {
+    let named = overrides.tables.get(logical);
+    let candidates: Vec<&Table> = match named {
+        Some(name) => exactly(catalog, name, |table| &table.name),
+        None => {
+            let plural = format!("{logical}s");
+            let fits = |name: &str| name == logical || name == plural;
+            catalog.iter().filter(|t| fits(&fold(&t.name))).collect()
+        }
+    };
+    let mut fitting = Vec::new();
+    let mut wrong = None;
+    for candidate in candidates {
+        match columns(candidate, overrides, logical) {
+            Ok(columns) => fitting.push((candidate.clone(), columns)),
+            Err(error) => wrong = wrong.or(Some(error)),
+        }
+    }
+    if fitting.len() > 1 {
+        let whole: Vec<Found> = fitting
+            .iter()
+            .filter(|(table, _)| is_whole(table, logical))
+            .cloned()
+            .collect();
+        if whole.len() == 1 {
+            fitting = whole;
+        }
+    }
+    match (fitting.len(), wrong) {
+        // An unclear column in the only candidate, or a missing one, is the news; with another candidate that fits it is not.
+        (0, Some(error)) => Err(error),
+        (0, None) => Err(SchemaError::NoTable {
+            logical,
+            looked_for: match named {
+                Some(name) => format!("`{name}`"),
+                None => format!("`{logical}`, `{logical}s`"),
+            },
+        }),
+        (1, _) => fitting.pop().ok_or(SchemaError::NoTable {
+            logical,
+            looked_for: String::new(),
+        }),
+        _ => Err(SchemaError::WhichTable {
+            logical,
+            candidates: list(fitting.iter().map(|(table, _)| table.name.as_str())),
+        }),
+    }
+}
+
+/// Whether a table has every column the framework always makes.
+fn is_whole(table: &Table, logical: &str) -> bool {
+    let always = ALWAYS.iter().find(|(of, _)| *of == logical);
+    always.is_some_and(|(_, columns)| {
+        columns.iter().all(|wanted| {
+            table
+                .columns
+                .iter()
+                .any(|column| fold(&column.name) == *wanted)
+        })
+    })
+}
+
+/// Tables or columns of this very name; if none, of this name in other capitals, which SQLite and MySQL hold to be the same.
+fn exactly<'c, T>(items: &'c [T], name: &str, of: fn(&T) -> &String) -> Vec<&'c T> {
+    let same: Vec<&T> = items.iter().filter(|item| of(item) == name).collect();
+    if same.is_empty() {
+        let alike = items
+            .iter()
+            .filter(|item| of(item).eq_ignore_ascii_case(name));
+        return alike.collect();
+    }
+    same
+}
+
+fn columns(
+    table: &Table,
+    overrides: &SchemaOverrides,
+    logical_table: &str,
+) -> Result<Vec<(&'static str, Column)>, SchemaError> {
+    sane(&table.name)?;
+    table.schema.as_deref().map_or(Ok(""), sane)?;
+    let mut found = Vec::new();
+    for field in fields() {
+        let Some((of, logical)) = field.logical.split_once('.') else {
+            continue;
+        };
+        if of != logical_table {
+            continue;
+        }
+        let named = overrides.columns.get(field.logical);
+        let candidates: Vec<&Column> = match named {
+            Some(name) => exactly(&table.columns, name, |column| &column.name),
+            None => {
+                let wanted = fold(logical);
+                let fits = |column: &&Column| fold(&column.name) == wanted;
+                table.columns.iter().filter(fits).collect()
+            }
+        };
+        match candidates.as_slice() {
+            [one] => {
+                sane(&one.name)?;
+                found.push((field.logical, (*one).clone()));
+            }
+            [] if field.required || named.is_some() => {
+                return Err(SchemaError::NoColumn {
+                    table: table.name.clone(),
+                    logical: field.logical,
+                    looked_for: match named {
+                        Some(name) => format!("`{name}`"),
+                        None => list([logical, &snake(logical)].into_iter()),
+                    },
+                });
+            }
+            [] => {}
+            several => {
+                return Err(SchemaError::WhichColumn {
+                    table: table.name.clone(),
+                    logical: field.logical,
+                    candidates: list(several.iter().map(|column| column.name.as_str())),
+                });
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Names for a message, each once, in backticks.
+fn list<'n>(names: impl Iterator<Item = &'n str>) -> String {
+    let mut quoted: Vec<String> = names.map(|name| format!("`{name}`")).collect();
+    quoted.dedup();
+    quoted.join(" and ")
+}
+
+fn snake(name: &str) -> String {
+    let mut text = String::with_capacity(name.len() + 4);
+    for letter in name.chars() {
+        if letter.is_ascii_uppercase() {
+            text.push('_');
+        }
+        text.push(letter.to_ascii_lowercase());
+    }
+    text
+}
+
+/// What differs between the databases' SQL.
+pub(super) struct Dialect {
+    /// Around names.
+    pub(super) quote: char,
+    /// The first parameter.
+    pub(super) parameter: &'static str,
+    /// An expression of this column type, as text.
+    pub(super) text: fn(expression: &str, kind: &str) -> String,
+    /// Whether columns of these two types can be compared as they are.
+    pub(super) comparable: fn(left: &str, right: &str) -> bool,
+}
+
+impl Dialect {
+    fn name(&self, name: &str) -> String {
+        let quote = self.quote;
+        format!("{quote}{name}{quote}")
+    }
+
+    fn table(&self, table: &Table) -> String {
+        match &table.schema {
+            Some(schema) => format!("{}.{}", self.name(schema), self.name(&table.name)),
+            None => self.name(&table.name),
+        }
+    }
+
+    /// `left = right`, as text when their types do not compare. The usual, equal types keep their indexes.
+    fn equal(&self, (left, a): (&str, &Column), (right, b): (&str, &Column)) -> String {
+        if (self.comparable)(&a.kind, &b.kind) {
+            return format!("{left} = {right}");
+        }
+        let (left, right) = ((self.text)(left, &a.kind), (self.text)(right, &b.kind));
+        format!("{left} = {right}")
+    }
+
+    /// One query per lookup: the session with its user, and the user's role in the active organization.
+    ///
+    /// A session without a user gives no row. The role is a subquery, so that a user who is a member twice is still one row.
+    pub(super) fn lookup(&self, layout: &Layout) -> String {
+        let at = |alias: &str, logical: &str| {
+            let column = layout.column(logical)?;
+            Some((format!("{alias}.{}", self.name(&column.name)), column))
+        };
+        let mut selected: Vec<String> = Vec::with_capacity(FIELDS.len());
+        for field in FIELDS {
+            let expression = match field.logical.split_once('.') {
+                Some(("session", _)) => at("s", field.logical),
+                Some(("user", _)) => at("u", field.logical),
+                _ => None,
+            };
+            selected.push(match expression {
+                Some((expression, column)) => (self.text)(&expression, &column.kind),
+                None if field.logical == "member.role" => self.member_role(layout, at),
+                None => "NULL".to_owned(),
+            });
+        }
+        let mut sql = format!("SELECT {}", selected.join(", "));
+        let _ = write!(
+            sql,
+            " FROM {} s JOIN {} u",
+            self.table(&layout.session),
+            self.table(&layout.user)
+        );
+        // `detect` found the required columns, so these are always there.
+        if let (Some((of, a)), Some((id, b)), Some((token, _))) = (
+            at("s", "session.userId"),
+            at("u", "user.id"),
+            at("s", "session.token"),
+        ) {
+            let same = self.equal((&of, a), (&id, b));
+            let _ = write!(
+                sql,
+                " ON {same} WHERE {token} = {} LIMIT {MATCHES_MAX}",
+                self.parameter
+            );
+        }
+        sql
+    }
+
+    fn member_role<'l>(
+        &self,
+        layout: &Layout,
+        at: impl Fn(&str, &str) -> Option<(String, &'l Column)>,
+    ) -> String {
+        let role = || {
+            let member = layout.member.as_ref()?;
+            let (role, kind) = at("m", "member.role")?;
+            let (member_of, a) = at("m", "member.organizationId")?;
+            let (active, b) = at("s", "session.activeOrganizationId")?;
+            let (member_user, c) = at("m", "member.userId")?;
+            let (session_user, d) = at("s", "session.userId")?;
+            Some(format!(
+                "(SELECT {} FROM {} m WHERE {} AND {} LIMIT 1)",
+                (self.text)(&role, &kind.kind),
+                self.table(member),
+                self.equal((&member_of, a), (&active, b)),
+                self.equal((&member_user, c), (&session_user, d)),
+            ))
+        };
+        role().unwrap_or_else(|| "NULL".to_owned())
+    }
+
+    /// One stored expiry, to tell how dates are written.
+    pub(super) fn sample(&self, layout: &Layout) -> Option<String> {
+        let expiry = layout.column("session.expiresAt")?;
+        Some(format!(
+            "SELECT {} FROM {} s LIMIT 1",
+            (self.text)(&format!("s.{}", self.name(&expiry.name)), &expiry.kind),
+            self.table(&layout.session)
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DIALECT: Dialect = Dialect {
+        quote: '"',
+        parameter: "?",
+        text: |expression, _| format!("text({expression})"),
+        comparable: |a, b| a == b,
+    };
+
+    fn made(name: &str, columns: &str) -> Table {
+        let columns = columns.split_whitespace().map(|column| {
+            let (name, kind) = column.split_once(':').unwrap_or((column, "text"));
+            Column {
+                name: name.into(),
+                kind: kind.into(),
+                indexed: false,
+            }
+        });
+        Table {
+            schema: None,
+            name: name.into(),
+            columns: columns.collect(),
+        }
+    }
+
+    fn session(name: &str) -> Table {
+        made(name, "id token userId expiresAt")
+    }
+
+    fn user(name: &str) -> Table {
+        made(name, "id email")
+    }
+
+    fn none() -> SchemaOverrides {
+        SchemaOverrides::default()
+    }
+
+    #[test]
+    fn every_mix_of_plural_and_snake_case_is_found() {
+        for sessions in ["session", "sessions", "Session", "SESSIONS"] {
+            for columns in [
+                "id token userId expiresAt",
+                "id token user_id expires_at",
+                "ID TOKEN user_id expiresAt",
+            ] {
+                for users in ["user", "users", "User"] {
+                    let layout = detect(&[made(sessions, columns), user(users)], &none()).unwrap();
+                    assert_eq!(layout.session.name, sessions);
+                    assert_eq!(layout.user.name, users);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn of_two_tables_the_one_that_fits_is_taken_and_two_that_fit_are_asked_about() {
+        let other = made("sessions", "id sessionToken expires");
+        let layout = detect(&[session("session"), other, user("user")], &none()).unwrap();
+        assert_eq!(layout.session.name, "session");
+
+        let both = [session("session"), session("sessions"), user("user")];
+        let error = detect(&both, &none()).unwrap_err();
+        assert!(matches!(
+            error,
+            SchemaError::WhichTable {
+                logical: "session",
+                ..
+            }
+        ));
+
+        let mut said = none();
+        said.tables.insert("session".into(), "sessions".into());
+        assert_eq!(detect(&both, &said).unwrap().session.name, "sessions");
+    }
+
+    #[test]
+    fn a_table_of_the_apps_own_beside_the_frameworks_is_not_taken_for_it() {
+        let own = made("users", "id email name password");
+        let whole = "id name email emailVerified createdAt updatedAt";
+        let both = [session("session"), made("user", whole), own.clone()];
+        assert_eq!(detect(&both, &none()).unwrap().user.name, "user");
+        let both = [
+            session("session"),
+            own,
+            made("Users", whole),
+            made("user", whole),
+        ];
+        let error = detect(&both, &none()).unwrap_err();
+        assert!(matches!(
+            error,
+            SchemaError::WhichTable {
+                logical: "user",
+                ..
+            }
+        ));
+    }
+
+    #[test]
+    fn of_two_columns_none_is_guessed() {
+        let both = [
+            made("session", "id token userId user_id expiresAt"),
+            user("user"),
+        ];
+        let error = detect(&both, &none()).unwrap_err();
+        assert!(matches!(
+            error,
+            SchemaError::WhichColumn {
+                logical: "session.userId",
+                ..
+            }
+        ));
+
+        let mut said = none();
+        said.columns
+            .insert("session.userId".into(), "user_id".into());
+        let layout = detect(&both, &said).unwrap();
+        assert_eq!(layout.column("session.userId").unwrap().name, "user_id");
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let error = detect(&[user("user")], &none()).unwrap_err();
+        assert!(
+            error.to_string().contains("`session`, `sessions`"),
+            "{error}"
+        );
+        let error = detect(
+            &[made("session", "id token expiresAt"), user("user")],
+            &none(),
+        );
+        let error = error.unwrap_err().to_string();
+        assert!(
+            error.contains("`session.userId`") && error.contains("`user_id`"),
+            "{error}"
+        );
+        let mut said = none();
+        said.columns.insert("user.role".into(), "rank".into());
+        let error = detect(&[session("session"), user("user")], &said).unwrap_err();
+        assert!(error.to_string().contains("`rank`"), "{error}");
+    }
+
+    #[test]
+    fn overrides_are_checked_before_they_reach_sql() {
+        let mut said = none();
+        said.tables.insert("sessions".into(), "s".into());
+        assert!(matches!(
+            check(&said, true, "x"),
+            Err(SchemaError::UnknownKey { .. })
+        ));
+        let mut said = none();
+        said.columns.insert("session.user".into(), "s".into());
+        assert!(matches!(
+            check(&said, true, "x"),
+            Err(SchemaError::UnknownKey { .. })
+        ));
+        for name in ["a\"b", "a b", "", "a;b", "a`b", "é", "a'b"] {
+            let mut said = none();
+            said.tables.insert("session".into(), name.into());
+            assert!(
+                matches!(check(&said, true, "x"), Err(SchemaError::BadName { .. })),
+                "{name}"
+            );
+        }
+        let mut said = none();
+        said.schema = Some("auth".into());
+        assert_eq!(check(&said, true, "x"), Ok(()));
+        assert!(matches!(
+            check(&said, false, "x"),
+            Err(SchemaError::NoSchemas { .. })
+        ));
+        said.schema = None;
+        said.tables
+            .insert("session".into(), "auth_session-1$".into());
+        said.columns.insert("member.userId".into(), "uid".into());
+        assert_eq!(check(&said, false, "x"), Ok(()));
+    }
+
+    #[test]
+    fn the_lookup_selects_only_what_exists_and_always_in_one_shape() {
+        let plain = detect(&[session("session"), user("users")], &none()).unwrap();
+        let sql = DIALECT.lookup(&plain);
+        assert_eq!(sql.matches("NULL").count(), 10, "{sql}");
+        assert!(sql.ends_with(r#" FROM "session" s JOIN "users" u ON s."userId" = u."id" WHERE s."token" = ? LIMIT 8"#), "{sql}");
+
+        let organization = [
+            made(
+                "session",
+                "id token user_id:uuid expires_at active_organization_id",
+            ),
+            made("user", "id:uuid email role banned"),
+            made("members", "organization_id:uuid user_id:uuid role"),
+        ];
+        let sql = DIALECT.lookup(&detect(&organization, &none()).unwrap());
+        assert!(sql.contains(r#"(SELECT text(m."role") FROM "members" m WHERE text(m."organization_id") = text(s."active_organization_id") AND m."user_id" = s."user_id" LIMIT 1)"#), "{sql}");
+        assert!(sql.contains(r#"text(u."banned")"#), "{sql}");
+    }
+
+    #[test]
+    fn a_member_table_counts_only_with_an_active_organization() {
+        let member = made("member", "organizationId userId role");
+        let without = [session("session"), user("user"), member.clone()];
+        assert_eq!(detect(&without, &none()).unwrap().member, None);
+        let with = [
+            made("session", "id token userId expiresAt activeOrganizationId"),
+            user("user"),
+            member.clone(),
+        ];
+        assert_eq!(detect(&with, &none()).unwrap().member, Some(member));
+        let half = [
+            with[0].clone(),
+            user("user"),
+            made("member", "id userId role"),
+        ];
+        assert_eq!(detect(&half, &none()).unwrap().member, None);
+    }
+}

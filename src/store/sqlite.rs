@@ -1,0 +1,193 @@
+//! Sessions in an SQLite file, opened read-only beside the app that writes it.
+
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
+use tokio::time::Instant;
+
+use super::database::{self, Backend, Fault};
+use super::record::Row;
+use super::schema::Dialect;
+use super::{Build, OpenError, Opened, Settings};
+use crate::kind::Kind;
+use crate::secret::Secret;
+
+/// `sqlite:PATH`.
+pub(super) const KIND: Kind<Build> = Kind {
+    name: "sqlite",
+    about: "an SQLite file on this machine: sqlite:PATH",
+    build: Build {
+        schemes: &["sqlite", "file"],
+        open: |settings| Box::pin(open(settings)),
+    },
+};
+
+/// How often a kept connection is held against the path: a file replaced by another of the same name must not answer for long.
+const SAME_FILE_EVERY: Duration = Duration::from_secs(1);
+
+struct Sqlite {
+    options: SqliteConnectOptions,
+    path: PathBuf,
+}
+
+struct Link {
+    connection: SqliteConnection,
+    file: Option<FileId>,
+    seen: Instant,
+}
+
+/// What tells one file from another that took its name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct FileId(u64, u64);
+
+fn file_id(path: &Path) -> Option<FileId> {
+    use std::os::unix::fs::MetadataExt as _;
+    let metadata = std::fs::metadata(path).ok()?;
+    Some(FileId(metadata.dev(), metadata.ino()))
+}
+
+async fn open(settings: Settings) -> Result<Opened, OpenError> {
+    let backend = Sqlite::new(&settings)?;
+    database::open(backend, settings).await
+}
+
+impl Sqlite {
+    fn new(settings: &Settings) -> Result<Self, OpenError> {
+        let unusable = |cause: String| OpenError::Url {
+            store: "sqlite",
+            cause,
+        };
+        let url = settings.url.expose();
+        // `file:` is how Prisma spells it.
+        let rest = url.split_once(':').map_or(url, |(_, rest)| rest);
+        // Parameters of other tools (`connection_limit`) would be refused by the driver, and how to open it is not theirs to say.
+        let (rest, _) = rest.split_once('?').unwrap_or((rest, ""));
+        let url = format!("sqlite:{rest}");
+        if rest.trim_start_matches('/').is_empty() || rest.contains(":memory:") {
+            return Err(unusable("it names no file".to_owned()));
+        }
+        let options = SqliteConnectOptions::from_str(&url)
+            .map_err(|error| unusable(error.to_string()))?
+            .create_if_missing(false)
+            .read_only(true)
+            // The wait for a writer ends before the lookup's own deadline, so that the answer is ours and not a cut-off.
+            .busy_timeout(settings.timeout.mul_f32(0.75).min(Duration::from_secs(60)))
+            .disable_statement_logging();
+        let path = options.get_filename().to_path_buf();
+        readable(&path)?;
+        Ok(Self { options, path })
+    }
+}
+
+/// SQLite's own "unable to open database file" does not say why.
+fn readable(path: &Path) -> Result<(), OpenError> {
+    let wrong = |cause: String| OpenError::File {
+        path: std::path::absolute(path)
+            .unwrap_or_else(|_| path.to_owned())
+            .display()
+            .to_string(),
+        cause,
+    };
+    let file = std::fs::File::open(path).map_err(|error| wrong(error.to_string()))?;
+    let metadata = file.metadata().map_err(|error| wrong(error.to_string()))?;
+    if metadata.is_dir() {
+        return Err(wrong("it is a folder".to_owned()));
+    }
+    let mut head = [0; 16];
+    match std::io::Read::read(&mut &file, &mut head) {
+        // An empty file is an empty database, which then lacks its tables.
+        Ok(0) => Ok(()),
+        Ok(_) if head == *b"SQLite format 3\0" => Ok(()),
+        Ok(_) => Err(wrong(
+            "it is not an SQLite database (or it is encrypted)".to_owned(),
+        )),
+        Err(error) => Err(wrong(error.to_string())),
+    }
+}
+
+impl Backend for Sqlite {
+    type Link = Link;
+    const NAME: &'static str = "sqlite";
+    const VERSION: &'static str = "SELECT sqlite_version()";
+    const DIALECT: Dialect = Dialect {
+        quote: '"',
+        parameter: "?1",
+        text: |expression, _| format!("CAST({expression} AS TEXT)"),
+        // Column affinity makes `1` and `'1'` meet.
+        comparable: |_, _| true,
+    };
+
+    fn place(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    async fn connect(&self) -> Result<Link, sqlx::Error> {
+        // Read before opening: if the file is replaced in between, the next look finds a difference and opens again.
+        let file = file_id(&self.path);
+        let connection = self.options.connect().await?;
+        Ok(Link {
+            connection,
+            file,
+            seen: Instant::now(),
+        })
+    }
+
+    async fn rows(
+        &self,
+        link: &mut Link,
+        sql: &Arc<str>,
+        parameter: Option<&Secret>,
+    ) -> Result<Vec<Row>, sqlx::Error> {
+        let mut query = sqlx::query(AssertSqlSafe(Arc::clone(sql)));
+        if let Some(text) = parameter {
+            query = query.bind(text.expose().to_owned());
+        }
+        let rows = query.fetch_all(&mut link.connection).await?;
+        let cells = |row: &sqlx::sqlite::SqliteRow| {
+            (0..row.len()).map(|at| row.try_get_unchecked(at)).collect()
+        };
+        rows.iter().map(cells).collect()
+    }
+
+    fn still_leads_there(&self, link: &mut Link) -> bool {
+        if link.seen.elapsed() < SAME_FILE_EVERY {
+            return true;
+        }
+        link.seen = Instant::now();
+        file_id(&self.path) == link.file
+    }
+
+    fn catalog(&self, wanted: &str, _schema: Option<&str>) -> String {
+        format!(
+            "SELECT m.name, c.name, c.type, \
+             CAST(c.pk = 1 OR EXISTS (SELECT 1 FROM pragma_index_list(m.name) l JOIN pragma_index_info(l.name) i \
+             WHERE i.seqno = 0 AND i.name = c.name) AS TEXT), NULL \
+             FROM sqlite_master m JOIN pragma_table_info(m.name) c \
+             WHERE m.type IN ('table', 'view') AND replace(lower(m.name), '_', '') IN ({wanted}) ORDER BY m.name, c.cid"
+        )
+    }
+
+    fn fault(error: &dyn sqlx::error::DatabaseError) -> Fault {
+        let code = error.code().unwrap_or(Cow::Borrowed(""));
+        // Source: sqlite.org/rescode.html; the low byte is the primary code.
+        match code.parse::<u32>().unwrap_or(0) & 0xff {
+            // SQLITE_BUSY, SQLITE_LOCKED, SQLITE_INTERRUPT, SQLITE_PROTOCOL (a lost race for a WAL lock).
+            5 | 6 | 9 | 15 => Fault::Slow,
+            // SQLITE_PERM, SQLITE_READONLY, SQLITE_IOERR, SQLITE_FULL, SQLITE_CANTOPEN.
+            3 | 8 | 10 | 13 | 14 => Fault::Unreachable,
+            // SQLITE_AUTH.
+            23 => Fault::Denied,
+            // SQLITE_ERROR: no such table, no such column.
+            1 => Fault::Schema,
+            // SQLITE_SCHEMA: it changed under the statement.
+            17 => Fault::Stale,
+            // SQLITE_CORRUPT, SQLITE_NOTADB and the rest.
+            _ => Fault::Unreadable,
+        }
+    }
+}
