@@ -10,8 +10,8 @@ use url::{Host, Url};
 
 use super::file::{
     AdminAddress, Attributes, BetterAuth, Caching, ConditionWord, CredentialWord, File,
-    FreshnessWord, Level, LogFormat, Path, PathTable, Preset, Route, RuleTable, RuleText, RuleWord,
-    SameSite, Sessions, Threads, Upstream, VersionedSecret,
+    FreshnessWord, Level, LogFormat, Path, Preset, Route, RuleTable, RuleText, RuleWord, SameSite,
+    Sessions, Threads, Upstream, VersionedSecret,
 };
 use super::node::{At, Node, Value};
 use super::problem::Fault;
@@ -870,7 +870,11 @@ fn cookies(
         .map(|(key, found)| (key.clone(), attributes(found, reader)))
         .collect();
     credential::names::Settings {
-        prefix: auth.cookie_prefix.as_ref().map(|f| f.value.clone()),
+        prefix: Some(
+            auth.cookie_prefix
+                .as_ref()
+                .map_or_else(|| "better-auth".to_owned(), |f| f.value.clone()),
+        ),
         secure_cookies: auth.secure_cookies.as_ref().map(|f| f.value),
         base_url: base_url.map(|f| f.value.to_string()),
         dynamic_protocol: auth
@@ -885,8 +889,10 @@ fn cookies(
         domain: auth.cookie_domain.as_ref().map(|f| f.value.clone()),
         default_attributes,
         attributes,
-        expires_in: seconds(auth.expires_in.as_ref(), age.clone(), reader),
-        cache_max_age: seconds(auth.cache_max_age.as_ref(), age, reader),
+        expires_in: seconds(auth.expires_in.as_ref(), age.clone(), reader)
+            .or(Some(7 * DAY.as_secs())),
+        cache_max_age: seconds(auth.cache_max_age.as_ref(), age, reader)
+            .or(Some(5 * MINUTE.as_secs())),
     }
 }
 
@@ -1764,12 +1770,13 @@ fn warn_of_bypasses(path: &Found<Vec<Found<Path>>>, rule: &Rule, reader: &mut Re
         return;
     }
     for found in &path.value {
-        let Path::Table(PathTable { has, missing, .. }) = &found.value else {
+        let Path::Table(table) = &found.value else {
             continue;
         };
-        let chosen = has
+        let chosen = table
+            .has
             .iter()
-            .chain(missing)
+            .chain(&table.missing)
             .flat_map(|list| &list.value)
             .any(|condition| {
                 condition
