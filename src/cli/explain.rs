@@ -162,7 +162,9 @@ impl Explanation {
             "internal_query" => {
                 "Its query carries parameters by which Next.js addresses its own routes; from outside they override the path."
             }
-            _ => "Its target has readings that contradict each other, or is no path at all. Nothing was looked up.",
+            _ => {
+                "Its target has readings that contradict each other, or is no path at all. Nothing was looked up."
+            }
         };
         format!(
             "request     {} {} on {}\nverdict     {}: {} ({})\n\n{why}\n",
