@@ -5,4 +5,6 @@ mod faults;
 mod golden;
 mod session_sources;
 mod smoke;
+mod streaming;
 mod support;
+mod transport;
