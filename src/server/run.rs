@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use pingora::apps::HttpServerOptions;
-use pingora::listeners::tls::TlsSettings;
 use pingora::proxy::http_proxy;
 use pingora::server::configuration::ServerConf;
 use pingora::server::{ExecutionPhase, RunArgs, Server, ShutdownSignal, ShutdownSignalWatch};
@@ -22,6 +21,7 @@ use super::clock::SystemClock;
 use super::proxy::{Gateway, Shared};
 use super::respond::{Responder, SessionCookies};
 use super::settings::Settings;
+use super::tls;
 use super::upstream::App;
 use crate::credential::{self, names, signature::Signer};
 use crate::gate::Gate;
@@ -80,7 +80,7 @@ pub enum StartError {
         cause: std::io::Error,
     },
     /// Certificate or key are no good.
-    #[error("`tls`: {cause}")]
+    #[error("{cause}")]
     Tls {
         /// What is wrong.
         cause: String,
@@ -230,13 +230,7 @@ pub fn start(gateway: Gateway) -> Result<Running, StartError> {
         match &settings.tls {
             None => service.add_tcp(&address.to_string()),
             Some(files) => {
-                let text = |path: &std::path::Path| path.to_string_lossy().into_owned();
-                let mut tls = TlsSettings::intermediate(&text(&files.cert), &text(&files.key))
-                    .map_err(|error| StartError::Tls {
-                        cause: error.to_string(),
-                    })?;
-                tls.enable_h2();
-                service.add_tls_with_settings(&address.to_string(), None, tls);
+                service.add_tls_with_settings(&address.to_string(), None, tls::listener(files)?);
             }
         }
     }
