@@ -11,8 +11,11 @@ use async_trait::async_trait;
 use pingora::apps::HttpServerOptions;
 use pingora::proxy::http_proxy;
 use pingora::server::configuration::ServerConf;
-use pingora::server::{ExecutionPhase, RunArgs, Server, ShutdownSignal, ShutdownSignalWatch};
-use pingora::services::background::background_service;
+use pingora::server::{
+    ExecutionPhase, RunArgs, Server, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch,
+};
+use pingora::services::ServiceReadyNotifier;
+use pingora::services::background::{BackgroundService, background_service};
 use pingora::services::listening::Service;
 use tokio::sync::watch;
 
@@ -234,11 +237,14 @@ pub fn start(gateway: Gateway) -> Result<Running, StartError> {
             }
         }
     }
+    let proxy = server.add_service(service);
     for app in &gateway.apps {
         let name = format!("upstream {}", app.name());
-        server.add_service(background_service(&name, Balancing(app.balancer())));
+        // Listening waits until the upstream's name was asked for once: the first request finds an address.
+        proxy.add_dependency(
+            server.add_service(background_service(&name, Balancing(app.balancer()))),
+        );
     }
-    server.add_service(service);
     if let Some(address) = settings.admin {
         let admin = Admin {
             gateway: Arc::clone(&gateway),
@@ -366,9 +372,13 @@ struct Balancing(
 );
 
 #[async_trait]
-impl pingora::services::background::BackgroundService for Balancing {
-    async fn start(&self, shutdown: pingora::server::ShutdownWatch) {
-        self.0.start(shutdown).await;
+impl BackgroundService for Balancing {
+    async fn start_with_ready_notifier(
+        &self,
+        shutdown: ShutdownWatch,
+        ready: ServiceReadyNotifier,
+    ) {
+        self.0.start_with_ready_notifier(shutdown, ready).await;
     }
 }
 
