@@ -125,6 +125,8 @@ fn events_arrive_one_by_one() {
     let app = RawApp::start();
     let short = Duration::from_millis(50);
     let gateway = gateway(&app, |setup| {
+        setup.server.timeouts.body_read = short;
+        setup.server.timeouts.response_write = short;
         for upstream in &mut setup.server.upstreams {
             upstream.first_byte_timeout = short;
         }
