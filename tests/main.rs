@@ -3,6 +3,7 @@
 mod config;
 mod faults;
 mod golden;
+mod lifecycle;
 mod session_sources;
 mod smoke;
 mod streaming;
