@@ -3,6 +3,9 @@
 mod config;
 mod faults;
 mod golden;
+mod lifecycle;
 mod session_sources;
 mod smoke;
+mod streaming;
 mod support;
+mod transport;

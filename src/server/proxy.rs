@@ -172,8 +172,12 @@ impl ProxyHttp for Shared {
         let upgrade = headers.contains_key(UPGRADE);
         ctx.lasting = upgrade || accepts_events(exchange.req_header());
         ctx.trace = Trace::read(headers, || self.random());
-        exchange.set_keepalive(Some(timeouts.idle.as_secs().max(1)));
-        exchange.set_read_timeout(Some(if upgrade {
+        // HTTP/1.0 closes after each answer; ours of later versions stay open unless the client asked otherwise.
+        let keeps = exchange.req_header().version > Version::HTTP_10;
+        exchange.set_keepalive(keeps.then(|| timeouts.idle.as_secs().max(1)));
+        // While the app makes up its mind about an upgrade, the client has nothing to send, unless it sends a body first.
+        let waits = upgrade && !has_body(&exchange.req_header().headers);
+        exchange.set_read_timeout(Some(if waits {
             timeouts.tunnel_idle
         } else {
             timeouts.body_read
@@ -267,7 +271,7 @@ impl ProxyHttp for Shared {
 
     async fn request_body_filter(
         &self,
-        _exchange: &mut Exchange,
+        exchange: &mut Exchange,
         body: &mut Option<Bytes>,
         _end: bool,
         ctx: &mut Ctx,
@@ -275,7 +279,8 @@ impl ProxyHttp for Shared {
         let Some(piece) = body else { return Ok(()) };
         ctx.body_seen = ctx.body_seen.saturating_add(piece.len() as u64);
         let limit = self.settings.limits.body_bytes;
-        if limit > 0 && ctx.body_seen > limit && !ctx.lasting {
+        // Only the app's 101 makes a tunnel of it: headers of the client alone lift no limit.
+        if limit > 0 && ctx.body_seen > limit && !exchange.was_upgraded() {
             ctx.refused = Some("body_too_large");
             self.metrics.refused("body_too_large");
             return Error::e_explain(
@@ -298,6 +303,9 @@ impl ProxyHttp for Shared {
         if response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS
         {
             return Ok(());
+        }
+        if response.status == StatusCode::SWITCHING_PROTOCOLS {
+            exchange.set_read_timeout(Some(self.settings.timeouts.tunnel_idle));
         }
         if let Some(watch) = &ctx.watch
             && let Some(what) = watch.finish(response.status, &self.gate.sessions)
@@ -559,6 +567,10 @@ impl Gateway {
 /// The target as it came. HTTP/2 carries it in pieces, of which the path is one.
 fn target_bytes(head: &RequestHeader) -> &[u8] {
     head.raw_path()
+}
+
+fn has_body(headers: &http::HeaderMap) -> bool {
+    headers.contains_key(CONTENT_LENGTH) || headers.contains_key(TRANSFER_ENCODING)
 }
 
 fn accepts_events(head: &RequestHeader) -> bool {

@@ -1,6 +1,8 @@
 //! What the tests stand on: an app that says what it saw, a store that does what it is told, and a gateway between them.
 
 pub mod databases;
+pub mod tls;
+pub mod wire;
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
@@ -478,6 +480,10 @@ impl Setup {
     }
 
     pub fn start(self) -> Gateway {
+        self.try_start().expect("it starts")
+    }
+
+    pub fn try_start(self) -> Result<Gateway, run::StartError> {
         let (store, clock) = (Arc::new(Store::default()), Arc::new(ManualClock::at(NOW)));
         let (address, admin) = (
             self.server.listen[0],
@@ -505,14 +511,14 @@ impl Setup {
             Arc::clone(&clock) as Arc<dyn Clock>,
         )
         .expect("a gateway");
-        let running = run::start(gateway).expect("it starts");
-        Gateway {
+        let running = run::start(gateway)?;
+        Ok(Gateway {
             address,
             admin,
             store,
             clock,
             running,
-        }
+        })
     }
 }
 
