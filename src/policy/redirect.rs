@@ -61,7 +61,8 @@ impl Settings {
         } else {
             format!("{path}?{}", kept.join("&"))
         };
-        (back.len() <= RETURN_BYTES_MAX).then_some(back)
+        // Sign-in pages that look for backslashes look everywhere.
+        (back.len() <= RETURN_BYTES_MAX && !back.contains('\\')).then_some(back)
     }
 
     fn sign_in_path(&self) -> &str {
