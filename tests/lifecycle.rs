@@ -224,6 +224,11 @@ fn metrics_count_what_happened() {
     gateway.get("/public/a", &[]);
     gateway.get("/account", &[]);
     gateway.get("/a/../b", &[]);
+    // An answer is counted after its last byte is sent: the client may be ahead of the count.
+    await_until("all three to be counted", || {
+        let text = admin(&gateway, "GET /metrics", "", "").text();
+        text.contains("{class=\"2xx\"} 1") && text.contains("{class=\"4xx\"} 2")
+    });
     let text = admin(&gateway, "GET /metrics", "", "").text();
     for line in [
         "vestibule_requests_total{class=\"2xx\"} 1",
