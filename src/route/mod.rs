@@ -11,7 +11,6 @@ mod reading;
 pub mod table;
 pub mod target;
 
-pub use build::{Problem, Severity};
 pub use table::{Matches, RouteTable};
 
 /// All that decides which route a request asks for.
@@ -124,3 +123,27 @@ pub struct Route {
 /// A route's place in its table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RouteId(pub u32);
+
+/// Something wrong with the routes of a configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Whether it stops the configuration from being used.
+    pub severity: Severity,
+    /// What is wrong.
+    pub message: String,
+    /// The operator's next step.
+    pub advice: &'static str,
+    /// Where, in the configuration file.
+    pub lines: Vec<usize>,
+    /// The key it is about: `route[2].path[0]`, counting from zero.
+    pub key: String,
+}
+
+/// How bad a problem is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// The configuration is refused.
+    Error,
+    /// It works, though probably not as meant.
+    Warning,
+}

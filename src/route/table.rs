@@ -8,7 +8,7 @@ use crate::route::expression::Expression;
 use crate::route::index::{Index, Rank, Walk};
 use crate::route::reading::{self, ANY_FORM, Contest, Filter, Judge, Reader, Spelled};
 use crate::route::target::{Ambiguity, Target};
-use crate::route::{NextJs, Problem, Route, RouteId, Settings};
+use crate::route::{NextJs, Problem, Route, RouteId};
 
 /// All routes of one configuration, indexed.
 #[derive(Clone, Debug)]
@@ -64,14 +64,6 @@ impl Matches {
 }
 
 impl RouteTable {
-    /// Builds the table, and looks for everything in it that is wrong or leaves nobody a way to sign in.
-    ///
-    /// # Errors
-    /// Every problem at once, warnings among them, when at least one is an error.
-    pub fn build(settings: &Settings) -> Result<Self, Vec<Problem>> {
-        super::build::build(settings)
-    }
-
     /// Problems that did not stop the table from being built.
     pub fn warnings(&self) -> &[Problem] {
         &self.warnings
@@ -259,7 +251,7 @@ mod tests {
 
     use super::*;
     use crate::policy::{Conditions, Need, Rule};
-    use crate::route::{ConditionOn, ConditionSpec, RouteSpec, Severity, SourceSpec};
+    use crate::route::{ConditionOn, ConditionSpec, RouteSpec, Settings, Severity, SourceSpec};
     use crate::session::Freshness;
 
     const PUBLIC: Need = Need::Public;
