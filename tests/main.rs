@@ -1,5 +1,6 @@
 //! All tests that look at Vestibule from outside: one module per capability, one binary, one link.
 
+mod answers;
 mod bypasses;
 mod faults;
 mod golden;
