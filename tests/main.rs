@@ -5,5 +5,6 @@ mod bypasses;
 mod faults;
 mod golden;
 mod session_sources;
+mod sessions;
 mod smoke;
 mod support;
