@@ -211,14 +211,21 @@ pub fn learn(
         else {
             continue;
         };
+        let removed =
+            cookie.value().is_empty() || cookie.max_age().is_some_and(|age| age.is_zero());
         if cookie.name() != names.token_name() {
+            // A device may hold several sessions, each in a signed cookie of its own: a sign-out ends them all.
+            if removed
+                && let Some(other) =
+                    seal_of(&session_cookie::read(request, cookie.name()), sessions)
+            {
+                sessions.cache().forget_token(&other);
+            }
             continue;
         }
         let current = seal_of(&session_cookie::read(request, names.token_name()), sessions);
         let issued = Signed::parse(cookies::decode(cookie.value().as_bytes()))
             .and_then(|signed| sessions.signer().verify(&signed));
-        let removed =
-            cookie.value().is_empty() || cookie.max_age().is_some_and(|age| age.is_zero());
         if let Some(seal) = issued.filter(|_| !removed) {
             sessions.cache().issued(seal);
         }

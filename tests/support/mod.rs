@@ -195,8 +195,10 @@ pub fn reply(stream: &mut TcpStream, status: u16, headers: &[(&str, &str)], body
         head.push_str(&format!("{name}: {value}\r\n"));
     }
     head.push_str("\r\n");
-    let _ = stream.write_all(head.as_bytes());
-    let _ = stream.write_all(body);
+    // In one piece: two small ones would wait for each other's acknowledgement.
+    let mut whole = head.into_bytes();
+    whole.extend_from_slice(body);
+    let _ = stream.write_all(&whole);
 }
 
 // -------------------------------------------------------------------------------------------------------------- the store
