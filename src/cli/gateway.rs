@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use http::header::{COOKIE, SET_COOKIE};
-use pingora::http::RequestHeader;
 
 use super::explain::{Asked, ExplainedRoute, Explanation};
 use super::{Failure, PROBLEMS, UNREACHABLE, USAGE};
@@ -15,7 +14,7 @@ use crate::request::RequestView;
 use crate::route::target::Target;
 use crate::route::{self, RouteTable, Severity};
 use crate::server::clock::SystemClock;
-use crate::server::forward::{self, Client, Trace};
+use crate::server::forward::{self, Client, Outgoing, Trace};
 use crate::server::proxy::Gateway;
 use crate::server::run::{self, Parts, StartError};
 use crate::session::resolve::Tier;
@@ -220,7 +219,7 @@ fn stamped(
     let Verdict::Allow(permit) = &decision.verdict else {
         return Ok(Vec::new());
     };
-    let mut outgoing = RequestHeader::build(asked.method.clone(), asked.target.as_bytes(), None)
+    let mut outgoing = Outgoing::build(asked.method.clone(), asked.target.as_bytes(), None)
         .map_err(|e| internal(&e))?;
     for (name, value) in &asked.headers {
         outgoing

@@ -75,6 +75,7 @@ impl RouteTable {
     /// When the id comes from another table.
     pub fn route(&self, id: RouteId) -> &Route {
         // Ids are made by `build` alone, one per route, and routes are never removed.
+        #[allow(clippy::indexing_slicing)]
         &self.routes[id.0 as usize]
     }
 
@@ -799,6 +800,7 @@ mod tests {
     fn doubt_closes_doors_and_opens_none() {
         let runaway = "/:p((?=a)(?:(?:a|aa)+(?!x))+b)";
         let target = format!("/{}", "a".repeat(3_000));
+        #[allow(clippy::disallowed_methods)]
         let started = std::time::Instant::now();
         assert!(!is_open(&table(&[(runaway, signed_in())], PUBLIC), &target));
         assert!(!is_open(&table(&[(runaway, PUBLIC)], signed_in()), &target));

@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use http::header::{CONNECTION, COOKIE, HOST};
 use http::{HeaderMap, HeaderName, HeaderValue, Version};
 use pingora::http::RequestHeader;
+/// A request on its way to the app, for those outside this folder.
+pub use pingora::http::RequestHeader as Outgoing;
 
 use super::settings::Settings;
 use crate::client_ip;
