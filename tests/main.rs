@@ -2,6 +2,7 @@
 
 mod faults;
 mod golden;
+mod regressions;
 mod session_sources;
 mod smoke;
 mod support;

@@ -11,7 +11,9 @@ use crate::route::pattern::{Pattern, Segment};
 use crate::route::reading::{ANY_FORM, FULL, INNER, Spelled, WIRE};
 use crate::route::table::{Custom, Entry, RouteTable};
 use crate::route::target::Target;
-use crate::route::{ConditionSpec, NextJs, Route, RouteId, RouteSpec, Settings, SourceSpec};
+use crate::route::{
+    ConditionSpec, NextJs, Route, RouteId, RouteSpec, Settings, SourceSpec, host_is,
+};
 use crate::session::Freshness;
 
 /// Something wrong with the routes of a configuration.
@@ -290,7 +292,7 @@ impl Builder<'_> {
             let same = seen.entry((segments, text, draft.entry.forms)).or_default();
             if let Some(earlier) = same.iter().find(|earlier| {
                 overlap(&earlier.entry.methods, &draft.entry.methods)
-                    && overlap(&earlier.entry.hosts, &draft.entry.hosts)
+                    && hosts_overlap(&earlier.entry.hosts, &draft.entry.hosts)
                     && earlier.conditions_text == draft.conditions_text
             }) {
                 let (index, place) = draft.spec.unwrap_or_default();
@@ -557,6 +559,12 @@ fn literals(path: &str) -> Vec<Segment> {
 /// Empty stands for all.
 fn overlap<T: PartialEq>(one: &[T], other: &[T]) -> bool {
     one.is_empty() || other.is_empty() || one.iter().any(|item| other.contains(item))
+}
+
+/// The same for hosts, where `*.example.com` holds many.
+fn hosts_overlap(one: &[String], other: &[String]) -> bool {
+    let meet = |a: &String, b: &String| host_is(a, b) || host_is(b, a);
+    one.is_empty() || other.is_empty() || one.iter().any(|a| other.iter().any(|b| meet(a, b)))
 }
 
 /// A configuration in which nobody could sign in.

@@ -1,0 +1,49 @@
+//! Defects that were found by attack: each stays fixed, and what looked like it and was right stays right.
+
+use vestibule::policy::Need;
+use vestibule::route::RouteTable;
+
+use crate::support::{App, Setup, route, rule, signed_in};
+
+#[test]
+fn a_route_narrowed_to_a_pattern_of_hosts_holds_for_all_of_them() {
+    let app = App::start();
+    let mut setup = Setup::in_front_of(app.address);
+    setup.server.hosts = vec!["app.test".into(), "*.tenants.test".into()];
+    let mut tenants = route("/:path*", signed_in());
+    tenants.hosts = vec!["*.tenants.test".into()];
+    setup.routes.routes = vec![tenants];
+    setup.routes.default = rule(Need::Public);
+    let gateway = setup.start();
+    let ask = |host: &str| {
+        gateway
+            .raw(format!("GET /x HTTP/1.1\r\nHost: {host}\r\n\r\n"))
+            .status
+    };
+
+    for host in ["a.tenants.test", "A.B.tenants.test:8080"] {
+        assert_eq!(ask(host), 401, "{host}");
+    }
+    assert_eq!(ask("app.test"), 200);
+}
+
+#[test]
+fn two_routes_whose_host_patterns_meet_are_a_tie() {
+    let app = App::start();
+    let problems = |hosts: [&str; 2]| {
+        let mut settings = Setup::in_front_of(app.address).routes;
+        settings.routes = hosts
+            .into_iter()
+            .map(|host| {
+                let mut route = route("/a", signed_in());
+                route.hosts = vec![host.into()];
+                route
+            })
+            .collect();
+        RouteTable::build(&settings).err().map_or(0, |all| all.len())
+    };
+    assert_eq!(problems(["*.tenants.test", "a.tenants.test"]), 1);
+    assert_eq!(problems(["a.tenants.test", "*.tenants.test"]), 1);
+    assert_eq!(problems(["a.tenants.test", "b.tenants.test"]), 0);
+    assert_eq!(problems(["*.tenants.test", "tenants.test"]), 0);
+}
