@@ -101,6 +101,9 @@ impl Explanation {
 
     /// For a reader who has not seen the gateway before.
     pub fn to_text(&self) -> String {
+        if self.verdict == "bad request" {
+            return self.malformed_to_text();
+        }
         let mut out = String::new();
         let mut row = |name: &str, value: &str| {
             // Formatting into a string cannot fail.
@@ -148,6 +151,30 @@ impl Explanation {
         }
         let _ = writeln!(out, "\n{}", self.why());
         out
+    }
+
+    /// A request that no route was looked up for.
+    fn malformed_to_text(&self) -> String {
+        let why = match self.reason.as_str() {
+            "host_not_served" => {
+                "The gateway does not answer for this host. Those it answers for are listed under `hosts`."
+            }
+            "internal_query" => {
+                "Its query carries parameters by which Next.js addresses its own routes; from outside they override the path."
+            }
+            _ => {
+                "Its target has readings that contradict each other, or is no path at all. Nothing was looked up."
+            }
+        };
+        format!(
+            "request     {} {} on {}\nverdict     {}: {} ({})\n\n{why}\n",
+            self.method,
+            self.target,
+            self.host,
+            self.verdict,
+            self.status.unwrap_or_default(),
+            self.reason,
+        )
     }
 
     /// The decision in a sentence or two.

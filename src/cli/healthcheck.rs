@@ -123,10 +123,9 @@ fn ask(address: SocketAddr, host: &str, target: &str) -> std::io::Result<u16> {
     };
     let mut stream = TcpStream::connect_timeout(&address, DEADLINE)?;
     stream.set_write_timeout(Some(left()?))?;
-    write!(
-        stream,
-        "GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
-    )?;
+    // In one piece: formatting straight into a socket sends a packet for every part.
+    let request = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
     let mut answer = Vec::new();
     let mut piece = [0; ANSWER_BYTES_MAX];
     while !answer.contains(&b'\n') && answer.len() < ANSWER_BYTES_MAX {

@@ -533,7 +533,7 @@ fn missing(reader: &mut Reader<'_>, node: &Node, key: &'static str, advice: &'st
 #[derive(Debug)]
 pub(super) enum Path {
     Plain(String),
-    Table(PathTable),
+    Table(Box<PathTable>),
 }
 
 impl Read for Path {
@@ -555,7 +555,7 @@ impl Read for Path {
                 let dropped = table.source.is_none()
                     || (node.child("has").is_some() && table.has.is_none())
                     || (node.child("missing").is_some() && table.missing.is_none());
-                (!dropped).then_some(Self::Table(table))
+                (!dropped).then(|| Self::Table(Box::new(table)))
             }
             other => {
                 reader.wrong(
@@ -579,7 +579,7 @@ impl Read for Path {
 #[derive(Debug)]
 pub(super) enum RuleText {
     Word(RuleWord),
-    Table(RuleTable),
+    Table(Box<RuleTable>),
 }
 
 impl Read for RuleText {
@@ -614,7 +614,7 @@ impl Read for RuleText {
                     );
                     return None;
                 }
-                RuleTable::read(node, reader).map(Self::Table)
+                RuleTable::read(node, reader).map(|table| Self::Table(Box::new(table)))
             }
             other => {
                 reader.wrong(

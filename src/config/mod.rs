@@ -4,7 +4,7 @@
 //! (`BETTER_AUTH_SECRET`, `DATABASE_URL` …), the default. Nothing here touches the world: the environment and the reading of
 //! files are handed in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
@@ -167,10 +167,16 @@ pub fn schema() -> schemars::Schema {
 /// Puts variables over the file, and flags over both.
 fn overlay(tree: &mut Node, sources: &Sources<'_>, reader: &mut Reader<'_>) {
     const PREFIX: &str = "VESTIBULE_";
+    let mut named = BTreeSet::new();
+    named_variables(tree, &mut named);
     for (name, text) in sources.environment {
         let Some(rest) = name.strip_prefix(PREFIX) else {
             continue;
         };
+        // `{ env = "VESTIBULE_…" }` makes it the name of a secret, not of a key.
+        if named.contains(name) {
+            continue;
+        }
         // Which file is read is no part of what it says, and orchestrators announce a service called `vestibule` this way.
         if rest == "CONFIG" || is_service_link(rest) {
             continue;
@@ -187,6 +193,24 @@ fn overlay(tree: &mut Node, sources: &Sources<'_>, reader: &mut Reader<'_>) {
             &At::Flag(flag.flag.clone()),
             reader,
         );
+    }
+}
+
+/// The variables a file names as `{ env = "NAME" }`.
+fn named_variables(node: &Node, names: &mut BTreeSet<String>) {
+    match &node.value {
+        Value::Table(entries) => {
+            for entry in entries {
+                match &entry.node.value {
+                    Value::Text(name) if entry.key == "env" => {
+                        names.insert(name.clone());
+                    }
+                    _ => named_variables(&entry.node, names),
+                }
+            }
+        }
+        Value::List(items) => items.iter().for_each(|item| named_variables(item, names)),
+        Value::Text(_) | Value::Integer(_) | Value::Bool(_) | Value::Other(_) => {}
     }
 }
 
@@ -207,8 +231,7 @@ fn is_service_link(rest: &str) -> bool {
     let port = |text: &str| {
         text.strip_prefix("PORT").is_some_and(|after| {
             after.is_empty()
-                || after.starts_with("_")
-                    && after.bytes().nth(1).is_some_and(|b| b.is_ascii_digit())
+                || after.starts_with("_") && after.as_bytes().get(1).is_some_and(u8::is_ascii_digit)
         })
     };
     port(rest) || rest == "SERVICE_HOST" || rest.starts_with("SERVICE_PORT")

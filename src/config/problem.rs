@@ -513,7 +513,7 @@ impl miette::Diagnostic for Snippet<'_> {
 }
 
 /// Words that make a name sound like a secret's, however it is misspelt around them.
-const SECRET_WORDS: [&str; 5] = ["secre", "token", "passw", "source", "seed"];
+const SECRET_WORDS: [&str; 5] = ["secr", "token", "passw", "source", "seed"];
 
 /// The bytes of a file that are or may be secret: text under keys that are, or sound like, secrets, and any address with a
 /// user in it. Looks at the file as written, because a secret that a variable overrides is still one.

@@ -61,7 +61,8 @@ impl Settings {
         } else {
             format!("{path}?{}", kept.join("&"))
         };
-        (back.len() <= RETURN_BYTES_MAX).then_some(back)
+        // Sign-in pages that look for backslashes look everywhere.
+        (back.len() <= RETURN_BYTES_MAX && !back.contains('\\')).then_some(back)
     }
 
     fn sign_in_path(&self) -> &str {
@@ -92,5 +93,5 @@ pub fn is_safe(path: &str) -> bool {
         && !matches!(letters.next(), Some(b'/' | b'\\'))
         && !path
             .bytes()
-            .any(|byte| byte == b'\\' || byte < 0x21 || byte >= 0x7f)
+            .any(|byte| byte == b'\\' || !(0x21..0x7f).contains(&byte))
 }

@@ -43,6 +43,8 @@ struct Evict {
 #[async_trait]
 impl ServeHttp for Admin {
     async fn response(&self, exchange: &mut ServerSession) -> Response<Vec<u8>> {
+        // One answer a connection: nothing is left open when the gateway stops.
+        exchange.set_keepalive(None);
         let head = exchange.req_header();
         let (method, path) = (head.method.clone(), head.uri.path().to_owned());
         let verbose = head.uri.query() == Some("verbose");

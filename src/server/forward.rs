@@ -218,7 +218,8 @@ fn is_traceparent(text: &str) -> bool {
         && parts.next().is_none()
 }
 
-/// The host a request asks for, lower-case and without port; `None` when it is missing or malformed.
+/// The host a request asks for, lower-case, without port and without the dot of a full domain name: one host, one spelling, or
+/// a route narrowed to a host would be missed. `None` when it is missing or malformed.
 pub fn host_of(request: &RequestHeader) -> Option<String> {
     let said = match request.headers.get(HOST) {
         Some(value) => value.to_str().ok()?,
@@ -233,6 +234,7 @@ pub fn host_of(request: &RequestHeader) -> Option<String> {
         }
         _ => said,
     };
+    let host = host.strip_suffix('.').unwrap_or(host);
     let plain = |byte: u8| {
         byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b'[' | b']' | b':')
     };
@@ -241,7 +243,6 @@ pub fn host_of(request: &RequestHeader) -> Option<String> {
 
 /// Whether the gateway answers for this host.
 pub fn answers_for(hosts: &[String], host: &str) -> bool {
-    let host = host.strip_suffix('.').unwrap_or(host);
     hosts.iter().any(|served| match served.strip_prefix("*.") {
         Some(parent) => host
             .strip_suffix(parent)

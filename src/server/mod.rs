@@ -8,6 +8,7 @@ pub mod proxy;
 pub mod respond;
 pub mod run;
 pub mod settings;
+pub mod tls;
 pub mod upstream;
 
 pub use settings::{Limits, Settings, Timeouts, Tls, Upstream, UpstreamAddress};

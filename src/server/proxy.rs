@@ -172,8 +172,12 @@ impl ProxyHttp for Shared {
         let upgrade = headers.contains_key(UPGRADE);
         ctx.lasting = upgrade || accepts_events(exchange.req_header());
         ctx.trace = Trace::read(headers, || self.random());
-        exchange.set_keepalive(Some(timeouts.idle.as_secs().max(1)));
-        exchange.set_read_timeout(Some(if upgrade {
+        // HTTP/1.0 closes after each answer; ours of later versions stay open unless the client asked otherwise.
+        let keeps = exchange.req_header().version > Version::HTTP_10;
+        exchange.set_keepalive(keeps.then(|| timeouts.idle.as_secs().max(1)));
+        // While the app makes up its mind about an upgrade, the client has nothing to send, unless it sends a body first.
+        let waits = upgrade && !has_body(&exchange.req_header().headers);
+        exchange.set_read_timeout(Some(if waits {
             timeouts.tunnel_idle
         } else {
             timeouts.body_read
@@ -191,7 +195,12 @@ impl ProxyHttp for Shared {
         let head = exchange.req_header();
         let client = Client::read(&self.settings, &self.believed, peer, &head.headers);
         ctx.client = Some(client);
-        let answer = match self.consider(head, ctx).await {
+        let considered = if declares_two_framings(exchange) {
+            Err(Malformed::bad("framing"))
+        } else {
+            self.consider(head, ctx).await
+        };
+        let answer = match considered {
             Ok(None) => return Ok(false),
             Ok(Some(answer)) => answer,
             Err(malformed) => {
@@ -267,7 +276,7 @@ impl ProxyHttp for Shared {
 
     async fn request_body_filter(
         &self,
-        _exchange: &mut Exchange,
+        exchange: &mut Exchange,
         body: &mut Option<Bytes>,
         _end: bool,
         ctx: &mut Ctx,
@@ -275,7 +284,8 @@ impl ProxyHttp for Shared {
         let Some(piece) = body else { return Ok(()) };
         ctx.body_seen = ctx.body_seen.saturating_add(piece.len() as u64);
         let limit = self.settings.limits.body_bytes;
-        if limit > 0 && ctx.body_seen > limit && !ctx.lasting {
+        // Only the app's 101 makes a tunnel of it: headers of the client alone lift no limit.
+        if limit > 0 && ctx.body_seen > limit && !exchange.was_upgraded() {
             ctx.refused = Some("body_too_large");
             self.metrics.refused("body_too_large");
             return Error::e_explain(
@@ -298,6 +308,9 @@ impl ProxyHttp for Shared {
         if response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS
         {
             return Ok(());
+        }
+        if response.status == StatusCode::SWITCHING_PROTOCOLS {
+            exchange.set_read_timeout(Some(self.settings.timeouts.tunnel_idle));
         }
         if let Some(watch) = &ctx.watch
             && let Some(what) = watch.finish(response.status, &self.gate.sessions)
@@ -345,13 +358,18 @@ impl ProxyHttp for Shared {
                 .as_ref()
                 .map_or(Form::Program, |decided| decided.form);
             let id = &ctx.trace.request_id;
+            let (code, message) = match ctx.refused {
+                Some(reason) => (reason, "The request was not accepted.\n"),
+                None if status.is_client_error() => ("request", "The request was not accepted.\n"),
+                None => ("upstream", "The app did not answer.\n"),
+            };
             let answer = match form {
                 Form::Document | Form::DocumentPost => {
-                    respond::page(status, title(status), "The app did not answer.", id)
+                    respond::page(status, title(status), message.trim_end(), id)
                 }
-                Form::ServerAction => respond::text(status, "The app did not answer.\n"),
+                Form::ServerAction => respond::text(status, message),
                 Form::Program | Form::Preflight => {
-                    respond::problem(status, title(status), "upstream", id)
+                    respond::problem(status, title(status), code, id)
                 }
             };
             // The client may be gone: then there is nobody left to tell.
@@ -496,7 +514,11 @@ impl Gateway {
         if head.version < Version::HTTP_2 {
             let lengths = headers.get_all(CONTENT_LENGTH).iter().count();
             let encodings = headers.get_all(TRANSFER_ENCODING).iter().count();
-            if lengths > 1 || encodings > 1 || (lengths > 0 && encodings > 0) {
+            // `1, 1` is a length to some and nonsense to others.
+            let one_number = headers
+                .get(CONTENT_LENGTH)
+                .is_none_or(|length| length.as_bytes().iter().all(u8::is_ascii_digit));
+            if lengths > 1 || encodings > 1 || (lengths > 0 && encodings > 0) || !one_number {
                 return Err(Malformed::bad("framing"));
             }
         }
@@ -559,6 +581,32 @@ impl Gateway {
 /// The target as it came. HTTP/2 carries it in pieces, of which the path is one.
 fn target_bytes(head: &RequestHeader) -> &[u8] {
     head.raw_path()
+}
+
+fn has_body(headers: &http::HeaderMap) -> bool {
+    headers.contains_key(CONTENT_LENGTH) || headers.contains_key(TRANSFER_ENCODING)
+}
+
+/// Whether a head says both how long its body is and that it comes in chunks. The HTTP library follows RFC 9112 and has dropped
+/// the length by now; whoever stands in front of us may have followed it.
+fn declares_two_framings(exchange: &Exchange) -> bool {
+    if !exchange
+        .req_header()
+        .headers
+        .contains_key(TRANSFER_ENCODING)
+    {
+        return false;
+    }
+    exchange.as_downstream().as_http1().is_some_and(|http1| {
+        http1
+            .get_headers_raw_bytes()
+            .split(|byte| *byte == b'\n')
+            .any(|line| {
+                let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
+                name.trim_ascii()
+                    .eq_ignore_ascii_case(CONTENT_LENGTH.as_str().as_bytes())
+            })
+    })
 }
 
 fn accepts_events(head: &RequestHeader) -> bool {

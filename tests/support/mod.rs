@@ -1,6 +1,8 @@
 //! What the tests stand on: an app that says what it saw, a store that does what it is told, and a gateway between them.
 
 pub mod databases;
+pub mod tls;
+pub mod wire;
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
@@ -85,6 +87,11 @@ impl App {
     /// Every request so far.
     pub fn seen(&self) -> Vec<Seen> {
         self.seen.lock().expect("not poisoned").clone()
+    }
+
+    /// How many requests there were.
+    pub fn count(&self) -> usize {
+        self.seen.lock().expect("not poisoned").len()
     }
 
     /// The last request; panics when there was none.
@@ -344,10 +351,14 @@ pub struct Setup {
 
 /// A free port of this machine. Somebody else may take it before we do: whoever starts a server tries again.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .and_then(|listener| listener.local_addr())
-        .expect("a free port")
-        .port()
+    free_ports()[0]
+}
+
+/// Two of them, never the same one.
+fn free_ports() -> [u16; 2] {
+    [(); 2]
+        .map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"))
+        .map(|listener| listener.local_addr().expect("its address").port())
 }
 
 pub const fn rule(need: Need) -> Rule {
@@ -390,10 +401,11 @@ impl Setup {
             need: Need::SignedIn(Conditions::default()),
             freshness: Freshness::Strict,
         };
+        let [public, private] = free_ports();
         Self {
             server: Settings {
-                listen: vec![SocketAddr::from(([127, 0, 0, 1], free_port()))],
-                admin: Some(SocketAddr::from(([127, 0, 0, 1], free_port()))),
+                listen: vec![SocketAddr::from(([127, 0, 0, 1], public))],
+                admin: Some(SocketAddr::from(([127, 0, 0, 1], private))),
                 admin_token: Some(Secret::new("admin token of the tests")),
                 public_url: "http://app.test".into(),
                 hosts: vec!["app.test".into()],
@@ -478,41 +490,84 @@ impl Setup {
     }
 
     pub fn start(self) -> Gateway {
+        let store = Arc::new(Store::default());
+        let source = Arc::clone(&store) as Arc<dyn Source>;
+        self.start_with(store, source)
+    }
+
+    /// Starts on exactly the addresses of the settings, or says why not.
+    pub fn try_start(self) -> Result<Gateway, run::StartError> {
         let (store, clock) = (Arc::new(Store::default()), Arc::new(ManualClock::at(NOW)));
-        let (address, admin) = (
-            self.server.listen[0],
-            self.server.admin.expect("an admin listener"),
-        );
-        let gateway = run::assemble(
+        let gateway = self.assemble(Arc::clone(&store) as Arc<dyn Source>, Arc::clone(&clock));
+        let running = run::start(gateway)?;
+        Ok(Gateway {
+            address: self.server.listen[0],
+            admin: self.server.admin.expect("an admin listener"),
+            store,
+            clock,
+            running,
+        })
+    }
+
+    /// Starts with another source of sessions than the store in memory.
+    pub fn start_from(self, source: Arc<dyn Source>) -> Gateway {
+        self.start_with(Arc::default(), source)
+    }
+
+    fn start_with(mut self, store: Arc<Store>, source: Arc<dyn Source>) -> Gateway {
+        let clock = Arc::new(ManualClock::at(NOW));
+        // Somebody else may have taken the ports since they were found free: then others are tried.
+        let running = (0..10)
+            .find_map(|_| {
+                let gateway = self.assemble(Arc::clone(&source), Arc::clone(&clock));
+                match run::start(gateway) {
+                    Ok(running) => Some(running),
+                    Err(run::StartError::Listen { .. }) => {
+                        let [listen, admin] = free_ports();
+                        self.server.listen[0].set_port(listen);
+                        self.server.admin = Some(SocketAddr::from(([127, 0, 0, 1], admin)));
+                        None
+                    }
+                    Err(error) => panic!("{error}"),
+                }
+            })
+            .expect("two free ports");
+        Gateway {
+            address: self.server.listen[0],
+            admin: self.server.admin.expect("an admin listener"),
+            store,
+            clock,
+            running,
+        }
+    }
+
+    fn assemble(
+        &self,
+        source: Arc<dyn Source>,
+        clock: Arc<ManualClock>,
+    ) -> vestibule::server::proxy::Gateway {
+        run::assemble(
             Parts {
-                server: self.server,
+                server: self.server.clone(),
                 auth_base_path: self.routes.auth_base_path.clone(),
                 routes: RouteTable::build(&self.routes)
                     .unwrap_or_else(|problems| panic!("{problems:#?}")),
-                cookies: self.cookies,
+                cookies: self.cookies.clone(),
                 secret: Secret::new(SECRET),
                 older_secrets: Vec::new(),
-                sessions: self.sessions,
-                source: Arc::clone(&store) as Arc<dyn Source>,
-                pages: self.pages,
-                identity: self.identity,
+                sessions: self.sessions.clone(),
+                source,
+                pages: self.pages.clone(),
+                identity: self.identity.clone(),
                 telemetry: telemetry::Settings {
                     level: "info".into(),
                     json: false,
                     access: true,
                 },
             },
-            Arc::clone(&clock) as Arc<dyn Clock>,
+            clock as Arc<dyn Clock>,
         )
-        .expect("a gateway");
-        let running = run::start(gateway).expect("it starts");
-        Gateway {
-            address,
-            admin,
-            store,
-            clock,
-            running,
-        }
+        .expect("a gateway")
     }
 }
 
@@ -595,9 +650,18 @@ impl Answer {
 /// Sends bytes, reads one answer (by its length, chunks or the end of the connection).
 pub fn exchange(address: SocketAddr, bytes: &[u8]) -> Answer {
     let mut stream = connect(address);
+    exchange_on(&mut stream, bytes)
+}
+
+/// The same on a connection that is open already.
+pub fn exchange_on(stream: &mut TcpStream, bytes: &[u8]) -> Answer {
     // The gateway may refuse before it has read everything.
     let _ = stream.write_all(bytes);
-    read_answer(&mut stream)
+    if bytes.starts_with(b"HEAD ") {
+        read_answer_head(stream)
+    } else {
+        read_answer(stream)
+    }
 }
 
 pub fn connect(address: SocketAddr) -> TcpStream {
@@ -610,6 +674,21 @@ pub fn connect(address: SocketAddr) -> TcpStream {
 
 /// Reads one answer; a connection that ends before one is status 0.
 pub fn read_answer(stream: &mut TcpStream) -> Answer {
+    read(stream, true)
+}
+
+/// Reads the answer to a HEAD, which has no body whatever its length says.
+pub fn read_answer_head(stream: &mut TcpStream) -> Answer {
+    read(stream, false)
+}
+
+/// Whether the other side has closed; waits until it has, or has something to say.
+pub fn is_closed(stream: &mut TcpStream) -> bool {
+    let mut one = [0];
+    !matches!(stream.read(&mut one), Ok(1))
+}
+
+fn read(stream: &mut TcpStream, body: bool) -> Answer {
     let mut buffer = Vec::new();
     let Some(end) = read_until_head(stream, &mut buffer) else {
         return Answer {
@@ -637,7 +716,7 @@ pub fn read_answer(stream: &mut TcpStream) -> Answer {
         body: Vec::new(),
         rest: Vec::new(),
     };
-    if status == 101 || (100..200).contains(&status) {
+    if !body || (100..200).contains(&status) || matches!(status, 204 | 304) {
         answer.rest = buffer;
     } else if answer.header("transfer-encoding").is_some() {
         answer.body = read_chunked(stream, &mut buffer);
