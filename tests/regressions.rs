@@ -3,7 +3,7 @@
 use vestibule::policy::Need;
 use vestibule::route::RouteTable;
 
-use crate::support::{App, Setup, route, rule, signed_in};
+use crate::support::{App, Gateway, Setup, route, rule, signed_in};
 
 #[test]
 fn a_route_narrowed_to_a_pattern_of_hosts_holds_for_all_of_them() {
@@ -46,4 +46,31 @@ fn two_routes_whose_host_patterns_meet_are_a_tie() {
     assert_eq!(problems(["a.tenants.test", "*.tenants.test"]), 1);
     assert_eq!(problems(["a.tenants.test", "b.tenants.test"]), 0);
     assert_eq!(problems(["*.tenants.test", "tenants.test"]), 0);
+}
+
+#[test]
+fn nothing_but_a_preflight_passes_as_one() {
+    let app = App::start();
+    let gateway = Gateway::in_front_of(&app);
+    let ask = |more: &[(&str, &str)], body: &[u8]| {
+        let mut headers = vec![
+            ("origin", "https://other.example"),
+            ("access-control-request-method", "PUT"),
+        ];
+        headers.extend_from_slice(more);
+        gateway.send("OPTIONS", "/private", &headers, body).status
+    };
+
+    let upgrade = [
+        ("connection", "upgrade"),
+        ("upgrade", "websocket"),
+        ("sec-websocket-version", "13"),
+        ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+    ];
+    assert_eq!(ask(&upgrade, b""), 401);
+    assert_eq!(ask(&[], b"body"), 401);
+    assert!(app.seen().is_empty());
+
+    assert_eq!(ask(&[], b""), 200);
+    assert_eq!(ask(&[("content-length", "0")], b""), 200);
 }
