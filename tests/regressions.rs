@@ -74,3 +74,15 @@ fn nothing_but_a_preflight_passes_as_one() {
     assert_eq!(ask(&[], b""), 200);
     assert_eq!(ask(&[("content-length", "0")], b""), 200);
 }
+
+#[test]
+fn a_broken_escape_does_not_hide_an_internal_parameter() {
+    let app = App::start();
+    let gateway = Gateway::in_front_of(&app);
+    for query in ["nxtPid%zz=1", "a=1&n%78tPid%ff=1", "nxtI%=1"] {
+        let answer = gateway.get(&format!("/public/x?{query}"), &[]);
+        assert_eq!(answer.status, 400, "{query}");
+    }
+    assert!(app.seen().is_empty());
+    assert_eq!(gateway.get("/public/x?id%zz=nxtP", &[]).status, 200);
+}
