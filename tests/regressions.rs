@@ -1,9 +1,12 @@
 //! Defects that were found by attack: each stays fixed, and what looked like it and was right stays right.
 
+use std::sync::Arc;
+
 use vestibule::policy::Need;
 use vestibule::route::RouteTable;
+use vestibule::session::{BoxFuture, Record, Source, SourceError};
 
-use crate::support::{App, Gateway, Setup, route, rule, signed_in};
+use crate::support::{App, Gateway, Setup, exchange, route, rule, signed_in};
 
 #[test]
 fn a_route_narrowed_to_a_pattern_of_hosts_holds_for_all_of_them() {
@@ -85,4 +88,33 @@ fn a_broken_escape_does_not_hide_an_internal_parameter() {
     }
     assert!(app.seen().is_empty());
     assert_eq!(gateway.get("/public/x?id%zz=nxtP", &[]).status, 200);
+}
+
+/// A store that takes the question and never answers.
+struct Silent;
+
+impl Source for Silent {
+    fn name(&self) -> &'static str {
+        "silent"
+    }
+
+    fn find<'a>(&'a self, _token: &'a str) -> BoxFuture<'a, Result<Option<Record>, SourceError>> {
+        Box::pin(std::future::pending())
+    }
+
+    fn ping(&self) -> BoxFuture<'_, Result<(), SourceError>> {
+        Box::pin(std::future::pending())
+    }
+}
+
+#[test]
+fn a_store_that_hangs_does_not_keep_a_probe_waiting() {
+    let app = App::start();
+    let ask = |gateway: &Gateway, target: &str| {
+        let request = format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        exchange(gateway.admin, request.as_bytes()).text()
+    };
+    let silent = Setup::in_front_of(app.address).start_from(Arc::new(Silent));
+    assert_eq!(ask(&silent, "/readyz"), "ok\n");
+    assert!(ask(&Gateway::in_front_of(&app), "/readyz?verbose").contains("[ok] sessions"));
 }
