@@ -15,6 +15,8 @@ mod config;
 mod faults;
 mod golden;
 mod lifecycle;
+mod planted_secret;
+mod regressions;
 mod session_sources;
 mod sessions;
 mod smoke;

@@ -13,6 +13,7 @@ use crate::route::table::{Custom, Entry, RouteTable};
 use crate::route::target::Target;
 use crate::route::{
     ConditionSpec, NextJs, Problem, Route, RouteId, RouteSpec, Settings, Severity, SourceSpec,
+    host_is,
 };
 use crate::session::Freshness;
 
@@ -278,7 +279,7 @@ impl Builder<'_> {
             let same = seen.entry((segments, text, draft.entry.forms)).or_default();
             if let Some(earlier) = same.iter().find(|earlier| {
                 overlap(&earlier.entry.methods, &draft.entry.methods)
-                    && overlap(&earlier.entry.hosts, &draft.entry.hosts)
+                    && hosts_overlap(&earlier.entry.hosts, &draft.entry.hosts)
                     && earlier.conditions_text == draft.conditions_text
             }) {
                 let (index, place) = draft.spec.unwrap_or_default();
@@ -545,6 +546,12 @@ fn literals(path: &str) -> Vec<Segment> {
 /// Empty stands for all.
 fn overlap<T: PartialEq>(one: &[T], other: &[T]) -> bool {
     one.is_empty() || other.is_empty() || one.iter().any(|item| other.contains(item))
+}
+
+/// The same for hosts, where `*.example.com` holds many.
+fn hosts_overlap(one: &[String], other: &[String]) -> bool {
+    let meet = |a: &String, b: &String| host_is(a, b) || host_is(b, a);
+    one.is_empty() || other.is_empty() || one.iter().any(|a| other.iter().any(|b| meet(a, b)))
 }
 
 /// A configuration in which nobody could sign in.

@@ -54,7 +54,7 @@ pub struct RouteSpec {
     pub sources: Vec<SourceSpec>,
     /// Methods it is narrowed to; empty: all.
     pub methods: Vec<http::Method>,
-    /// Hosts it is narrowed to, lower-case; empty: all.
+    /// Hosts it is narrowed to, lower-case, as [`host_is`] takes them; empty: all.
     pub hosts: Vec<String>,
     /// Index of the upstream.
     pub upstream: usize,
@@ -118,6 +118,16 @@ pub struct Route {
     pub rule: Rule,
     /// `cache = "app"`: the app's own caching headers stay.
     pub app_caches: bool,
+}
+
+/// Whether `host` (lower-case, without port) is meant by `pattern`: that very name, or with `*.example.com` any name below it.
+pub fn host_is(pattern: &str, host: &str) -> bool {
+    match pattern.strip_prefix("*.") {
+        Some(parent) => host
+            .strip_suffix(parent)
+            .is_some_and(|label| label.len() > 1 && label.ends_with('.')),
+        None => pattern == host,
+    }
 }
 
 /// A route's place in its table.

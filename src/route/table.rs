@@ -8,7 +8,7 @@ use crate::route::expression::Expression;
 use crate::route::index::{Index, Rank, Walk};
 use crate::route::reading::{self, ANY_FORM, Contest, Filter, Judge, Reader, Spelled};
 use crate::route::target::{Ambiguity, Target};
-use crate::route::{NextJs, Problem, Route, RouteId};
+use crate::route::{NextJs, Problem, Route, RouteId, host_is};
 
 /// All routes of one configuration, indexed.
 #[derive(Clone, Debug)]
@@ -159,7 +159,8 @@ impl RouteTable {
         };
         fits && entry.forms & form != 0
             && (entry.methods.is_empty() || entry.methods.contains(request.method))
-            && (entry.hosts.is_empty() || entry.hosts.iter().any(|host| host == request.host))
+            && (entry.hosts.is_empty()
+                || entry.hosts.iter().any(|host| host_is(host, request.host)))
             && (entry.conditions.is_empty() || entry.conditions.hold(request).or(entry.protects))
     }
 
