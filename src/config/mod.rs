@@ -38,7 +38,7 @@ pub struct Config {
     /// What signed them.
     pub secrets: credential::secrets::Settings,
     /// What is remembered of sessions.
-    pub sessions: session::resolve::Settings,
+    pub sessions: session::Settings,
     /// `better_auth.update_age`: how old a session is when the app prolongs it.
     pub update_age: Duration,
     /// Where people are sent.

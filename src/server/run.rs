@@ -32,7 +32,7 @@ use crate::identity::{self, Identity, IdentityError};
 use crate::policy::redirect;
 use crate::route::RouteTable;
 use crate::secret::Secret;
-use crate::session::{Source, resolve};
+use crate::session::{self, Source, resolve};
 use crate::telemetry::metrics::Metrics;
 use crate::time::Clock;
 use crate::{client_ip, telemetry};
@@ -58,7 +58,7 @@ pub struct Parts {
     /// Secrets that signed before.
     pub older_secrets: Vec<Secret>,
     /// What sessions may cost.
-    pub sessions: resolve::Settings,
+    pub sessions: session::Settings,
     /// Where sessions are kept.
     pub source: Arc<dyn Source>,
     /// Where people are sent.

@@ -20,7 +20,7 @@ use vestibule::route::{self, RouteSpec, RouteTable, SourceSpec};
 use vestibule::secret::Secret;
 use vestibule::server::run::{self, Parts, Running};
 use vestibule::server::{Limits, Settings, Timeouts, Upstream, UpstreamAddress};
-use vestibule::session::{BoxFuture, Freshness, Record, Source, SourceError, resolve};
+use vestibule::session::{self, BoxFuture, Freshness, Record, Source, SourceError};
 use vestibule::telemetry;
 use vestibule::time::{Clock, ManualClock, UnixMs};
 
@@ -345,7 +345,7 @@ impl Drop for Gateway {
 pub struct Setup {
     pub server: Settings,
     pub routes: route::Settings,
-    pub sessions: resolve::Settings,
+    pub sessions: session::Settings,
     pub cookies: names::Settings,
     pub identity: identity::Settings,
     pub pages: redirect::Settings,
@@ -461,7 +461,7 @@ impl Setup {
                 sign_in_path: Some("/sign-in".into()),
                 dev: false,
             },
-            sessions: resolve::Settings {
+            sessions: session::Settings {
                 cache_ttl: Duration::from_secs(30),
                 negative_ttl: Duration::from_secs(5),
                 entries_max: 1000,

@@ -6,7 +6,7 @@ pub(super) fn sessions(
     file: &File,
     auth: &BetterAuth,
     reader: &mut Reader<'_>,
-) -> session::resolve::Settings {
+) -> session::Settings {
     let fallback = Sessions::default();
     let table = file.sessions.as_ref().map_or(&fallback, |f| &f.value);
     if let Some(found) = table
@@ -25,7 +25,7 @@ pub(super) fn sessions(
             },
         );
     }
-    session::resolve::Settings {
+    session::Settings {
         cache_ttl: bounded(
             reader,
             table.cache_ttl.as_ref(),
