@@ -4,6 +4,7 @@ mod answers;
 mod bypasses;
 mod faults;
 mod golden;
+mod planted_secret;
 mod session_sources;
 mod sessions;
 mod smoke;
