@@ -1,14 +1,16 @@
 //! What comes back: every rule, every outcome of a lookup and every kind of request, and the small print of the answers.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use vestibule::credential::names::{self, Attributes};
 use vestibule::policy::{Conditions, Need};
+use vestibule::server::run;
 use vestibule::session::Record;
-use vestibule::time::UnixMs;
+use vestibule::time::{ManualClock, UnixMs};
 
 use crate::support::{
-    Answer, App, Gateway, NOW, Setup, cookie, record, reply, route, rule, signed_in,
+    Answer, App, Gateway, NOW, Setup, Store, cookie, record, reply, route, rule, signed_in,
 };
 
 // ---------------------------------------------------------------------------------------------------------------- the table
@@ -1036,4 +1038,27 @@ fn a_body_over_the_limit_is_not_blamed_on_the_app() {
         "POST /public/x HTTP/1.1\r\nhost: app.test\r\ntransfer-encoding: chunked\r\n\r\n{fits}"
     ));
     assert_eq!((passed.status, app.last().body.len()), (200, 0x10_0000));
+}
+
+/// Addresses are known before anybody is let in.
+#[test]
+fn the_very_first_request_after_a_start_reaches_the_app() {
+    let app = App::start();
+    for _ in 0..6 {
+        let gateway = Gateway::in_front_of(&app);
+        assert_eq!(gateway.get("/public/x", &[]).status, 200);
+    }
+}
+
+/// One address for two listeners would be served by whichever gets there first.
+#[test]
+fn the_public_and_the_admin_listener_cannot_share_an_address() {
+    let app = App::start();
+    let mut setup = Setup::in_front_of(app.address);
+    setup.server.admin = Some(setup.server.listen[0]);
+    let gateway = setup.assemble(Arc::<Store>::default(), Arc::new(ManualClock::at(NOW)));
+    match run::start(gateway) {
+        Err(run::StartError::Listen { key, .. }) => assert_eq!(key, "admin"),
+        other => panic!("{:?}", other.err()),
+    }
 }

@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use futures_util::future::join_all;
 use pingora::apps::HttpServerOptions;
 use pingora::proxy::http_proxy;
 use pingora::server::configuration::ServerConf;
@@ -42,6 +43,9 @@ const QUIET: Duration = Duration::from_millis(100);
 
 /// How often a stop looks whether everything has ended.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// How long a start waits for the apps' names to resolve. Longer, and whoever started us takes us for stuck.
+const FIND_WITHIN: Duration = Duration::from_secs(2);
 
 /// What a gateway is made of.
 pub struct Parts {
@@ -200,13 +204,17 @@ enum Stop {
 /// When an address cannot be listened on, or the certificate is no good.
 pub fn start(gateway: Gateway) -> Result<Running, StartError> {
     let settings = gateway.settings.clone();
+    // All of them at once: one address given twice is taken when its second turn comes.
+    let mut tried = Vec::new();
     for address in &settings.listen {
-        try_listening("listen", *address)?;
+        tried.push(try_listening("listen", *address)?);
     }
     if let Some(address) = settings.admin {
-        try_listening("admin", address)?;
+        tried.push(try_listening("admin", address)?);
     }
+    drop(tried);
 
+    find_apps(&gateway.apps);
     let gateway = Arc::new(gateway);
     let stopping = Arc::new(AtomicBool::new(false));
     let (stop, stopped) = watch::channel(Stop::No);
@@ -425,14 +433,34 @@ impl LastTold {
     }
 }
 
-fn try_listening(key: &'static str, address: SocketAddr) -> Result<(), StartError> {
-    TcpListener::bind(address)
-        .map(drop)
-        .map_err(|cause| StartError::Listen {
-            key,
-            address,
-            cause,
-        })
+fn try_listening(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).map_err(|cause| StartError::Listen {
+        key,
+        address,
+        cause,
+    })
+}
+
+/// Looks the apps' addresses up before anybody can ask for them: the first requests would meet none. A name that does not
+/// resolve in time is looked up again in the background.
+fn find_apps(apps: &[App]) {
+    let balancers: Vec<_> = apps.iter().map(App::balancer).collect();
+    // On a thread of its own: the caller may be on a runtime, where waiting is not allowed.
+    let looking = thread::spawn(move || {
+        let Ok(runtime) = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+        else {
+            return;
+        };
+        runtime.block_on(async {
+            let all = join_all(balancers.iter().map(|balancer| balancer.update()));
+            let _ = tokio::time::timeout(FIND_WITHIN, all).await;
+        });
+        // A resolver that hangs must not keep us.
+        runtime.shutdown_background();
+    });
+    let _ = looking.join();
 }
 
 /// Connects to ourselves until somebody accepts: the listeners open a moment after the server says that it runs.

@@ -543,7 +543,8 @@ impl Setup {
         }
     }
 
-    fn assemble(
+    /// The gateway these make, not yet listening.
+    pub fn assemble(
         &self,
         source: Arc<dyn Source>,
         clock: Arc<ManualClock>,
