@@ -1,5 +1,6 @@
 //! What a request looks like when it leaves for the app.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use http::header::{CONNECTION, COOKIE, HOST};
@@ -108,7 +109,7 @@ pub fn stamp(
     outgoing.insert_header("X-Forwarded-For", client.address.to_string())?;
     outgoing.insert_header(
         "X-Forwarded-Proto",
-        if client.secure { "https" } else { "http" },
+        HeaderValue::from_static(if client.secure { "https" } else { "http" }),
     )?;
     outgoing.insert_header("X-Request-Id", trace.request_id.as_str())?;
     if let Some(parent) = &trace.new_parent {
@@ -222,7 +223,7 @@ fn is_traceparent(text: &str) -> bool {
 
 /// The host a request asks for, lower-case, without port and without the dot of a full domain name: one host, one spelling, or
 /// a route narrowed to a host would be missed. `None` when it is missing or malformed.
-pub fn host_of(request: &RequestHeader) -> Option<String> {
+pub fn host_of(request: &RequestHeader) -> Option<Cow<'_, str>> {
     let said = match request.headers.get(HOST) {
         Some(value) => value.to_str().ok()?,
         None if request.version == Version::HTTP_2 => request.uri.authority()?.as_str(),
@@ -240,7 +241,13 @@ pub fn host_of(request: &RequestHeader) -> Option<String> {
     let plain = |byte: u8| {
         byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b'[' | b']' | b':')
     };
-    (!host.is_empty() && host.bytes().all(plain)).then(|| host.to_ascii_lowercase())
+    (!host.is_empty() && host.bytes().all(plain)).then(|| {
+        if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            host.to_ascii_lowercase().into()
+        } else {
+            host.into()
+        }
+    })
 }
 
 /// Whether the gateway answers for this host.
