@@ -166,7 +166,8 @@ impl RouteTable {
         };
         fits && entry.forms & form != 0
             && (entry.methods.is_empty() || entry.methods.contains(request.method))
-            && (entry.hosts.is_empty() || entry.hosts.iter().any(|host| host_is(host, request.host)))
+            && (entry.hosts.is_empty()
+                || entry.hosts.iter().any(|host| host_is(host, request.host)))
             && (entry.conditions.is_empty() || entry.conditions.hold(request).or(entry.protects))
     }
 
