@@ -1,12 +1,16 @@
 //! Defects that were found by attack: each stays fixed, and what looked like it and was right stays right.
 
-use std::sync::Arc;
+use std::net::Shutdown;
+use std::sync::{Arc, OnceLock};
 
 use vestibule::policy::Need;
 use vestibule::route::RouteTable;
 use vestibule::session::{BoxFuture, Record, Source, SourceError};
 
-use crate::support::{App, Gateway, Setup, exchange, route, rule, signed_in};
+use crate::support::{
+    App, Gateway, Setup, Store, await_until, cookie, exchange, record, reply, route, rule,
+    signed_in,
+};
 
 #[test]
 fn a_route_narrowed_to_a_pattern_of_hosts_holds_for_all_of_them() {
@@ -119,4 +123,44 @@ fn a_store_that_hangs_does_not_keep_a_probe_waiting() {
     let silent = Setup::in_front_of(app.address).start_from(Arc::new(Silent));
     assert_eq!(ask(&silent, "/readyz"), "ok\n");
     assert!(ask(&Gateway::in_front_of(&app), "/readyz?verbose").contains("[ok] sessions"));
+}
+
+#[test]
+fn a_sign_out_whose_answer_is_lost_ends_the_session_all_the_same() {
+    let store: Arc<OnceLock<Arc<Store>>> = Arc::default();
+    let kept = Arc::clone(&store);
+    let app = App::scripted(move |seen, stream| {
+        let Some(token) = seen.header("x-ends") else {
+            return reply(stream, 200, &[], b"app");
+        };
+        if let Some(store) = kept.get() {
+            store.remove(token);
+        }
+        if token == "of-ada" {
+            // Done, and gone before it could say so.
+            let _ = stream.shutdown(Shutdown::Both);
+        } else {
+            reply(stream, 500, &[], b"too late");
+        }
+    });
+    let gateway = Gateway::in_front_of(&app);
+    assert!(store.set(Arc::clone(&gateway.store)).is_ok());
+    let ask = |token: &str| {
+        let cookie = cookie(token);
+        gateway.get("/private", &[("cookie", &cookie)]).status
+    };
+    for user in ["ada", "bob", "eve"] {
+        gateway.store.put(record(&format!("of-{user}"), user));
+        assert_eq!(ask(&format!("of-{user}")), 200);
+    }
+    for (token, status) in [("of-ada", 502), ("of-bob", 500)] {
+        let headers = [("cookie", &*cookie(token)), ("x-ends", token)];
+        let lost = gateway.send("POST", "/api/auth/sign-out", &headers, b"{}");
+        assert_eq!(lost.status, status);
+        await_until("the session to be forgotten", || ask(token) == 401);
+    }
+
+    let asked = gateway.store.asked();
+    assert_eq!(ask("of-eve"), 200);
+    assert_eq!(gateway.store.asked(), asked, "others stay remembered");
 }

@@ -139,6 +139,10 @@ impl Watch {
 
     /// The app has answered: forgets what that ended. Says what was forgotten, for the metric.
     pub fn finish(&self, status: StatusCode, sessions: &Sessions) -> Option<&'static str> {
+        if status.is_server_error() {
+            // It may have failed after it had done it.
+            return self.abandon(sessions);
+        }
         if !status.is_success() && !status.is_redirection() {
             return None;
         }
@@ -166,6 +170,40 @@ impl Watch {
                     Some("all")
                 }
             }
+        }
+    }
+
+    /// Nobody knows how it went: the app failed, or it or the client went away first. What was asked for may have been done all the same,
+    /// so what it would have ended is forgotten. Only a signed session counts here, and never everything goes: anybody can send
+    /// a request and hang up.
+    pub fn abandon(&self, sessions: &Sessions) -> Option<&'static str> {
+        let current = self.current.as_ref()?;
+        let cache = sessions.cache();
+        cache.forget_token(current);
+        match self.effect {
+            Effect::Current => {}
+            Effect::User => return Some(self.forget_known_user(sessions)),
+            Effect::TokenInBody(key) => match self.in_body(key) {
+                Some(token) => cache.forget_token(&sessions.signer().seal(&token)),
+                None => return Some(self.forget_known_user(sessions)),
+            },
+            Effect::UserInBody(key) => {
+                if let Some(user_id) = self.in_body(key) {
+                    cache.forget_user(&user_id);
+                    return Some("user");
+                }
+            }
+        }
+        Some("session")
+    }
+
+    fn forget_known_user(&self, sessions: &Sessions) -> &'static str {
+        match &self.user_id {
+            Some(user_id) => {
+                sessions.cache().forget_user(user_id);
+                "user"
+            }
+            None => "session",
         }
     }
 

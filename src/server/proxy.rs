@@ -312,7 +312,7 @@ impl ProxyHttp for Shared {
         if response.status == StatusCode::SWITCHING_PROTOCOLS {
             exchange.set_read_timeout(Some(self.settings.timeouts.tunnel_idle));
         }
-        if let Some(watch) = &ctx.watch
+        if let Some(watch) = ctx.watch.take()
             && let Some(what) = watch.finish(response.status, &self.gate.sessions)
         {
             self.metrics.evicted(what);
@@ -396,6 +396,11 @@ impl ProxyHttp for Shared {
             .response_written()
             .map_or(0, |response| response.status.as_u16());
         self.metrics.answered(status);
+        if let Some(watch) = ctx.watch.take().filter(|_| ctx.attempts > 0)
+            && let Some(what) = watch.abandon(&self.gate.sessions)
+        {
+            self.metrics.evicted(what);
+        }
         if !self.access_log {
             return;
         }
