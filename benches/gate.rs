@@ -154,7 +154,7 @@ impl Set {
         })
         .expect("a table");
         let sessions = Sessions::new(
-            &resolve::Settings {
+            &vestibule::session::Settings {
                 cache_ttl: Duration::from_secs(30),
                 negative_ttl: Duration::from_secs(5),
                 entries_max: 100_000,
