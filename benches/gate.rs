@@ -28,7 +28,7 @@ use vestibule::route::{self, RouteSpec, RouteTable, SourceSpec, target::Target};
 use vestibule::secret::Secret;
 use vestibule::server::forward::{self, Client, Trace};
 use vestibule::session::cache::Entry;
-use vestibule::session::resolve::{self, Sessions, Tier};
+use vestibule::session::resolve::{Sessions, Tier};
 use vestibule::session::{BoxFuture, Freshness, Record, Source, SourceError};
 use vestibule::time::{Clock, ManualClock, UnixMs};
 
