@@ -93,5 +93,5 @@ pub fn is_safe(path: &str) -> bool {
         && !matches!(letters.next(), Some(b'/' | b'\\'))
         && !path
             .bytes()
-            .any(|byte| byte == b'\\' || byte < 0x21 || byte >= 0x7f)
+            .any(|byte| byte == b'\\' || !(0x21..0x7f).contains(&byte))
 }

@@ -12,9 +12,12 @@ use crate::credential::signature::Seal;
 
 type Waiting<T> = Shared<BoxFuture<'static, T>>;
 
+/// By token, each with a number of its own: a flight signs off itself and never its successor.
+type UnderWay<T> = Arc<Mutex<HashMap<Seal, (u64, WeakShared<BoxFuture<'static, T>>)>>>;
+
 /// Lookups under way. A caller who goes away leaves the lookup to the others; when the last one goes, it ends.
 pub struct Flights<T: Clone> {
-    under_way: Arc<Mutex<HashMap<Seal, (u64, WeakShared<BoxFuture<'static, T>>)>>>,
+    under_way: UnderWay<T>,
     next: AtomicU64,
 }
 
@@ -71,7 +74,7 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
 
 /// Signs the flight off, however it ends.
 struct Landing<T: Clone> {
-    under_way: Arc<Mutex<HashMap<Seal, (u64, WeakShared<BoxFuture<'static, T>>)>>>,
+    under_way: UnderWay<T>,
     seal: Seal,
     id: u64,
 }
