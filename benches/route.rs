@@ -1,4 +1,5 @@
 //! How long it takes to find a route: `cargo bench --bench route`.
+#![allow(clippy::panic)]
 
 use std::hint::black_box;
 

@@ -7,8 +7,8 @@ use crate::policy::{self, Circumstances, Reason, Verdict};
 use crate::request::{Form, RequestView};
 use crate::route::target::Ambiguity;
 use crate::route::{Route, RouteId, RouteTable};
-use crate::session::resolve::{Sessions, Tier};
-use crate::session::{Freshness, Rejection, Resolution};
+use crate::session::resolve::{Resolution, Sessions, Tier};
+use crate::session::{Freshness, Rejection};
 use crate::time::Clock;
 
 /// Judges requests. Built whole from the configuration; a new configuration makes a new gate.

@@ -17,6 +17,7 @@ pub mod secret;
 pub mod session;
 pub mod time;
 
+pub mod cli;
 pub mod config;
 pub mod server;
 pub mod store;

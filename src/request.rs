@@ -59,10 +59,7 @@ impl Form {
 
     fn of(request: &RequestView<'_>) -> Self {
         let has = |name: &str| request.headers.contains_key(name);
-        if request.method == Method::OPTIONS
-            && has("origin")
-            && has("access-control-request-method")
-        {
+        if is_preflight(request) {
             return Self::Preflight;
         }
         if has("upgrade") {
@@ -119,4 +116,23 @@ impl Form {
             Self::Program
         }
     }
+}
+
+/// Whether a browser asks ahead of a cross-origin request. Preflights pass without a session, so nothing counts as one that brings
+/// what would be acted on: a body, or a wish to upgrade (some servers upgrade whatever the method). Browsers send neither.
+///
+/// Source: Fetch standard, CORS-preflight fetch.
+fn is_preflight(request: &RequestView<'_>) -> bool {
+    let has = |name: &str| request.headers.contains_key(name);
+    let bodiless = !has("transfer-encoding")
+        && request
+            .headers
+            .get_all("content-length")
+            .iter()
+            .all(|length| length == "0");
+    request.method == Method::OPTIONS
+        && has("origin")
+        && has("access-control-request-method")
+        && bodiless
+        && !has("upgrade")
 }

@@ -482,7 +482,8 @@ impl Read for VersionedSecret {
                 reader.wrong(
                     Fault::Form {
                         what: "this is no number and secret with `:` between".into(),
-                        advice: "write `2:NEW,1:OLD` as for the framework, the current one first".into(),
+                        advice: "write `2:NEW,1:OLD` as for the framework, the current one first"
+                            .into(),
                     },
                     &node.at,
                 );
@@ -496,13 +497,23 @@ impl Read for VersionedSecret {
                 value: value.value.0,
             }),
             (None, Some(_)) => {
-                missing(reader, node, "version", "give each secret its number, as in the app");
+                missing(
+                    reader,
+                    node,
+                    "version",
+                    "give each secret its number, as in the app",
+                );
                 None
             }
             // A secret that could not be read has been told; one that is not there has not.
             (_, None) => {
                 if node.child("value").is_none() {
-                    missing(reader, node, "value", "give `{ version = 1, value = { env = \"NAME\" } }`");
+                    missing(
+                        reader,
+                        node,
+                        "value",
+                        "give `{ version = 1, value = { env = \"NAME\" } }`",
+                    );
                 }
                 None
             }
@@ -522,7 +533,7 @@ fn missing(reader: &mut Reader<'_>, node: &Node, key: &'static str, advice: &'st
 #[derive(Debug)]
 pub(super) enum Path {
     Plain(String),
-    Table(PathTable),
+    Table(Box<PathTable>),
 }
 
 impl Read for Path {
@@ -532,14 +543,19 @@ impl Read for Path {
             Value::Table(_) => {
                 let table = PathTable::read(node, reader)?;
                 if node.child("source").is_none() {
-                    missing(reader, node, "source", "write `{ source = \"/account/:path*\", has = […] }`");
+                    missing(
+                        reader,
+                        node,
+                        "source",
+                        "write `{ source = \"/account/:path*\", has = […] }`",
+                    );
                     return None;
                 }
                 // A condition that could not be read would open the path to more than was written.
                 let dropped = table.source.is_none()
                     || (node.child("has").is_some() && table.has.is_none())
                     || (node.child("missing").is_some() && table.missing.is_none());
-                (!dropped).then_some(Self::Table(table))
+                (!dropped).then(|| Self::Table(Box::new(table)))
             }
             other => {
                 reader.wrong(
@@ -563,7 +579,7 @@ impl Read for Path {
 #[derive(Debug)]
 pub(super) enum RuleText {
     Word(RuleWord),
-    Table(RuleTable),
+    Table(Box<RuleTable>),
 }
 
 impl Read for RuleText {
@@ -573,7 +589,9 @@ impl Read for RuleText {
                 reader.wrong(
                     Fault::Form {
                         what: format!("`{}` is a condition, and stands in a table", short(text)),
-                        advice: format!("write `{{ {text} = … }}`, as in `{{ role = [\"admin\"] }}`"),
+                        advice: format!(
+                            "write `{{ {text} = … }}`, as in `{{ role = [\"admin\"] }}`"
+                        ),
                     },
                     &node.at,
                 );
@@ -583,7 +601,10 @@ impl Read for RuleText {
             Value::Table(entries) => {
                 // `{ public = true }` and the like: the word stands alone.
                 let words: Vec<&str> = RuleWord::ALL.iter().map(|(word, _)| *word).collect();
-                if let Some(entry) = entries.iter().find(|e| closest(&e.key, &words) == Some(e.key.as_str())) {
+                if let Some(entry) = entries
+                    .iter()
+                    .find(|e| closest(&e.key, &words) == Some(e.key.as_str()))
+                {
                     reader.wrong(
                         Fault::Form {
                             what: format!("`{}` is a rule of its own, not a condition", entry.key),
@@ -593,7 +614,7 @@ impl Read for RuleText {
                     );
                     return None;
                 }
-                RuleTable::read(node, reader).map(Self::Table)
+                RuleTable::read(node, reader).map(|table| Self::Table(Box::new(table)))
             }
             other => {
                 reader.wrong(

@@ -4,7 +4,7 @@
 //! (`BETTER_AUTH_SECRET`, `DATABASE_URL` …), the default. Nothing here touches the world: the environment and the reading of
 //! files are handed in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ pub struct Config {
     /// What signed them.
     pub secrets: credential::secrets::Settings,
     /// What is remembered of sessions.
-    pub sessions: session::resolve::Settings,
+    pub sessions: session::Settings,
     /// `better_auth.update_age`: how old a session is when the app prolongs it.
     pub update_age: Duration,
     /// Where people are sent.
@@ -63,6 +63,8 @@ pub struct Loaded {
 pub struct RouteFinding {
     /// Line in the file, from 1.
     pub line: Option<usize>,
+    /// The key, as `route[2].path[0]`, counting from zero.
+    pub key: String,
     /// What is wrong.
     pub message: String,
     /// What to do.
@@ -165,10 +167,16 @@ pub fn schema() -> schemars::Schema {
 /// Puts variables over the file, and flags over both.
 fn overlay(tree: &mut Node, sources: &Sources<'_>, reader: &mut Reader<'_>) {
     const PREFIX: &str = "VESTIBULE_";
+    let mut named = BTreeSet::new();
+    named_variables(tree, &mut named);
     for (name, text) in sources.environment {
         let Some(rest) = name.strip_prefix(PREFIX) else {
             continue;
         };
+        // `{ env = "VESTIBULE_…" }` makes it the name of a secret, not of a key.
+        if named.contains(name) {
+            continue;
+        }
         // Which file is read is no part of what it says, and orchestrators announce a service called `vestibule` this way.
         if rest == "CONFIG" || is_service_link(rest) {
             continue;
@@ -178,7 +186,31 @@ fn overlay(tree: &mut Node, sources: &Sources<'_>, reader: &mut Reader<'_>) {
     }
     for flag in sources.overrides {
         let path: Vec<String> = flag.key.split('.').map(str::to_owned).collect();
-        put(tree, &path, &flag.value, &At::Flag(flag.flag.clone()), reader);
+        put(
+            tree,
+            &path,
+            &flag.value,
+            &At::Flag(flag.flag.clone()),
+            reader,
+        );
+    }
+}
+
+/// The variables a file names as `{ env = "NAME" }`.
+fn named_variables(node: &Node, names: &mut BTreeSet<String>) {
+    match &node.value {
+        Value::Table(entries) => {
+            for entry in entries {
+                match &entry.node.value {
+                    Value::Text(name) if entry.key == "env" => {
+                        names.insert(name.clone());
+                    }
+                    _ => named_variables(&entry.node, names),
+                }
+            }
+        }
+        Value::List(items) => items.iter().for_each(|item| named_variables(item, names)),
+        Value::Text(_) | Value::Integer(_) | Value::Bool(_) | Value::Other(_) => {}
     }
 }
 
@@ -197,8 +229,10 @@ fn put(tree: &mut Node, path: &[String], text: &str, at: &At, reader: &mut Reade
 /// Whether a variable is one that Kubernetes and Docker make for a service called `vestibule`.
 fn is_service_link(rest: &str) -> bool {
     let port = |text: &str| {
-        text.strip_prefix("PORT")
-            .is_some_and(|after| after.is_empty() || after.starts_with("_") && after.bytes().nth(1).is_some_and(|b| b.is_ascii_digit()))
+        text.strip_prefix("PORT").is_some_and(|after| {
+            after.is_empty()
+                || after.starts_with("_") && after.as_bytes().get(1).is_some_and(u8::is_ascii_digit)
+        })
     };
     port(rest) || rest == "SERVICE_HOST" || rest.starts_with("SERVICE_PORT")
 }
@@ -215,7 +249,9 @@ fn check_routes(routes: &route::Settings, sources: &Sources<'_>, reader: &mut Re
         if finding.line.is_some_and(|line| told.contains(&line)) {
             continue;
         }
-        let at = finding.line.map_or(At::Nowhere, |line| At::File(line_span(sources.text, line)));
+        let at = finding
+            .line
+            .map_or(At::Nowhere, |line| At::File(line_span(sources.text, line)));
         let fault = if finding.warning {
             Fault::RoutesOdd {
                 what: finding.message,
@@ -227,7 +263,7 @@ fn check_routes(routes: &route::Settings, sources: &Sources<'_>, reader: &mut Re
                 advice: finding.advice,
             }
         };
-        reader.problems.push((fault, "route".into(), at));
+        reader.problems.push((fault, finding.key, at));
     }
 }
 

@@ -230,8 +230,16 @@ mod tests {
     #[test]
     fn a_value_gives_way_to_a_table_under_its_name() {
         let mut tree = parse("admin_token = \"a\"\n").expect("toml");
-        assert!(tree.put(&["admin_token".into(), "file".into()], "/f", &At::Flag("--x".into())));
-        assert!(tree.child("admin_token").and_then(|t| t.child("file")).is_some());
+        assert!(tree.put(
+            &["admin_token".into(), "file".into()],
+            "/f",
+            &At::Flag("--x".into())
+        ));
+        assert!(
+            tree.child("admin_token")
+                .and_then(|t| t.child("file"))
+                .is_some()
+        );
     }
 
     #[test]

@@ -311,7 +311,12 @@ pub enum Style {
 
 impl Problems {
     /// Sorts problems by place and finds their lines. `shown` is the text without its secrets.
-    pub(super) fn new(file: &str, text: &str, shown: String, list: Vec<(Fault, String, At)>) -> Self {
+    pub(super) fn new(
+        file: &str,
+        text: &str,
+        shown: String,
+        list: Vec<(Fault, String, At)>,
+    ) -> Self {
         let mut list: Vec<Problem> = list
             .into_iter()
             .map(|(fault, key, at)| {
@@ -494,7 +499,10 @@ impl miette::Diagnostic for Snippet<'_> {
     }
 
     fn source_code(&self) -> Option<&dyn miette::SourceCode> {
-        self.problem.at.span().map(|_| self.source as &dyn miette::SourceCode)
+        self.problem
+            .at
+            .span()
+            .map(|_| self.source as &dyn miette::SourceCode)
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = miette::LabeledSpan> + '_>> {
@@ -505,7 +513,7 @@ impl miette::Diagnostic for Snippet<'_> {
 }
 
 /// Words that make a name sound like a secret's, however it is misspelt around them.
-const SECRET_WORDS: [&str; 5] = ["secre", "token", "passw", "source", "seed"];
+const SECRET_WORDS: [&str; 5] = ["secr", "token", "passw", "source", "seed"];
 
 /// The bytes of a file that are or may be secret: text under keys that are, or sound like, secrets, and any address with a
 /// user in it. Looks at the file as written, because a secret that a variable overrides is still one.
@@ -532,7 +540,9 @@ fn collect(node: &Node, secret: bool, spans: &mut Vec<Range<usize>>) {
                     continue;
                 }
                 let name = entry.key.to_ascii_lowercase();
-                let sounds = SECRET_WORDS.iter().any(|word| name.contains(word)) || name == "key" || name == "value";
+                let sounds = SECRET_WORDS.iter().any(|word| name.contains(word))
+                    || name == "key"
+                    || name == "value";
                 let reference = secret && (name == "env" || name == "file");
                 // What is in a table under a secret's name is secret too, except where it only says where the secret is.
                 collect(&entry.node, (secret || sounds) && !reference, spans);
@@ -623,7 +633,8 @@ mod tests {
 
     #[test]
     fn text_that_is_no_toml_shows_names_only() {
-        let shown = blot_values("[a]\nsecret = \"\"\"\nhunter2\n\"\"\"\nb = hunter2\nhunter2 \"x\n");
+        let shown =
+            blot_values("[a]\nsecret = \"\"\"\nhunter2\n\"\"\"\nb = hunter2\nhunter2 \"x\n");
         assert!(!shown.contains("hunter2"), "{shown}");
         assert!(shown.contains("[a]") && shown.contains("secret ="));
     }

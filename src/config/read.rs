@@ -61,7 +61,10 @@ impl<'s> Reader<'s> {
 
     /// The line of a byte of the file, from 1.
     pub(super) fn line(&self, byte: usize) -> usize {
-        self.text.get(..byte).map_or(0, |before| before.matches('\n').count()) + 1
+        self.text
+            .get(..byte)
+            .map_or(0, |before| before.matches('\n').count())
+            + 1
     }
 
     /// Notes a problem with the value being read.
@@ -72,7 +75,8 @@ impl<'s> Reader<'s> {
 
     /// Notes a problem with a value already read.
     pub(super) fn blame<T>(&mut self, found: &Found<T>, fault: Fault) {
-        self.problems.push((fault, found.key.clone(), found.at.clone()));
+        self.problems
+            .push((fault, found.key.clone(), found.at.clone()));
     }
 
     /// Reads one value under a name.
@@ -190,7 +194,8 @@ pub(super) fn closest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
 
 /// How many letters must change, come, go or swap places with their neighbour.
 fn distance(a: &str, b: &str) -> usize {
-    let (a, b): (Vec<char>, Vec<char>) = (a.chars().take(64).collect(), b.chars().take(64).collect());
+    let (a, b): (Vec<char>, Vec<char>) =
+        (a.chars().take(64).collect(), b.chars().take(64).collect());
     let mut older: Vec<usize> = Vec::new();
     let mut last: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.iter().enumerate() {
@@ -431,8 +436,7 @@ pub(super) struct SecretText(pub(super) Secret);
 
 impl Read for SecretText {
     fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
-        const FORMS: &str =
-            "give `\"text\"`, `{ env = \"NAME\" }` or `{ file = \"PATH\" }`, and exactly one of them";
+        const FORMS: &str = "give `\"text\"`, `{ env = \"NAME\" }` or `{ file = \"PATH\" }`, and exactly one of them";
         let entries = match &node.value {
             Value::Text(text) if text.is_empty() => {
                 reader.wrong(no_secret("it is empty", FORMS), &node.at);
@@ -460,7 +464,10 @@ impl Read for SecretText {
             .filter(|e| e.key == "env" || e.key == "file")
             .collect();
         let [entry] = reference.as_slice() else {
-            reader.wrong(no_secret("it says neither or both of `env` and `file`", FORMS), &node.at);
+            reader.wrong(
+                no_secret("it says neither or both of `env` and `file`", FORMS),
+                &node.at,
+            );
             return None;
         };
         let Found { value, at, .. } = reader.field::<String>(entry)?;
@@ -488,7 +495,10 @@ fn no_secret(what: impl Into<String>, advice: &'static str) -> Fault {
 }
 
 fn from_environment(name: &str, at: &At, reader: &mut Reader<'_>) -> Option<String> {
-    let found = reader.environment.get(name).filter(|value| !value.is_empty());
+    let found = reader
+        .environment
+        .get(name)
+        .filter(|value| !value.is_empty());
     if found.is_none() {
         // The name is quoted only when it looks like one: somebody may have put the secret itself there.
         let shown = if is_variable_name(name) {
@@ -498,7 +508,10 @@ fn from_environment(name: &str, at: &At, reader: &mut Reader<'_>) -> Option<Stri
             "`env` does not hold the name of an environment variable".to_owned()
         };
         reader.wrong(
-            no_secret(shown, "set it where the gateway is started, or pass `--env-file .env`"),
+            no_secret(
+                shown,
+                "set it where the gateway is started, or pass `--env-file .env`",
+            ),
             at,
         );
     }
@@ -570,7 +583,10 @@ pub(super) fn word<T: Copy>(
     all: &[(&'static str, T)],
 ) -> Option<T> {
     let text = reader.text(node, "one of the known words, in quotes")?;
-    let found = all.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
+    let found = all
+        .iter()
+        .find(|(word, _)| *word == text)
+        .map(|(_, value)| *value);
     if found.is_none() {
         let known: Vec<&str> = all.iter().map(|(word, _)| *word).collect();
         let fault = unknown_word(family, text, &known);
@@ -595,7 +611,11 @@ pub(super) fn short(text: &str) -> String {
     if text.contains('@') {
         return "…".to_owned();
     }
-    let cut: String = text.chars().take(LETTERS_MAX).filter(|c| !c.is_control()).collect();
+    let cut: String = text
+        .chars()
+        .take(LETTERS_MAX)
+        .filter(|c| !c.is_control())
+        .collect();
     if text.chars().count() > LETTERS_MAX {
         format!("{cut}…")
     } else {
@@ -661,10 +681,16 @@ impl Read for http::Method {
             Ok(method) if upper == text => Ok(method),
             // Methods are compared letter by letter, so `get` would never match.
             Ok(_) => Err((
-                format!("`{}` is in lower case, and no client sends it so", short(text)),
+                format!(
+                    "`{}` is in lower case, and no client sends it so",
+                    short(text)
+                ),
                 "write methods in capitals: \"GET\", \"POST\"",
             )),
-            Err(_) => Err((format!("`{}` is no method", short(text)), "write \"GET\", \"POST\" and the like")),
+            Err(_) => Err((
+                format!("`{}` is no method", short(text)),
+                "write \"GET\", \"POST\" and the like",
+            )),
         };
         reader.form(node, read)
     }
@@ -699,7 +725,9 @@ impl Read for PagePath {
 pub(super) fn is_page_path(text: &str) -> bool {
     text.starts_with('/')
         && !text.starts_with("//")
-        && text.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'\\' | b'?' | b'#' | b'"' | b'<' | b'>'))
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_graphic() && !matches!(b, b'\\' | b'?' | b'#' | b'"' | b'<' | b'>'))
         && !text.split('/').any(|part| part == "." || part == "..")
 }
 
@@ -711,7 +739,16 @@ mod tests {
     fn durations_and_sizes_need_their_unit() {
         assert_eq!(duration("250ms"), Some(Duration::from_millis(250)));
         assert_eq!(duration("7d"), Some(Duration::from_secs(604_800)));
-        for wrong in ["30", "", "s", "-1s", "1.5s", "1 s", "99999999999999999999s", "18446744073709551615d"] {
+        for wrong in [
+            "30",
+            "",
+            "s",
+            "-1s",
+            "1.5s",
+            "1 s",
+            "99999999999999999999s",
+            "18446744073709551615d",
+        ] {
             assert_eq!(duration(wrong), None, "{wrong}");
         }
         assert_eq!(size("32KiB"), Some(32_768));
@@ -734,7 +771,9 @@ mod tests {
         for fine in ["/", "/sign-in", "/a/b.c", "/%61"] {
             assert!(is_page_path(fine), "{fine}");
         }
-        for wrong in ["", "sign-in", "//evil", "/\\evil", "/a?b", "/a#b", "/a b", "/a/../b", "/ä"] {
+        for wrong in [
+            "", "sign-in", "//evil", "/\\evil", "/a?b", "/a#b", "/a b", "/a/../b", "/ä",
+        ] {
             assert!(!is_page_path(wrong), "{wrong}");
         }
     }

@@ -2,7 +2,6 @@
 
 use crate::kind::Kind;
 use crate::request::RequestView;
-use crate::session::Method;
 
 pub mod cookies;
 pub mod names;
@@ -47,4 +46,20 @@ pub struct Credential<'r> {
     pub method: Method,
     /// The token with its signature.
     pub signed: signature::Signed<'r>,
+}
+
+/// How the caller proved who they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Method {
+    /// The signed session cookie.
+    Session,
+}
+
+impl Method {
+    /// The word in `X-Auth-Method` and in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Session => "session",
+        }
+    }
 }

@@ -1,10 +1,9 @@
 //! The signed `session_token` cookie.
 
 use super::signature::Signed;
-use super::{Credential, Extract, Presented, cookies};
+use super::{Credential, Extract, Method, Presented, cookies};
 use crate::kind::Kind;
 use crate::request::RequestView;
-use crate::session::Method;
 
 /// Longest cookie value looked at, in bytes, before decoding. The framework issues about 80; this leaves room for custom token
 /// generators, fully escaped. Longer is malformed and costs nothing more.

@@ -136,8 +136,8 @@ pub fn encode_component(text: &str) -> String {
         } else {
             out.push('%');
             // Both indices are four bits wide.
-            out.push(char::from(HEX[usize::from(byte >> 4)]));
-            out.push(char::from(HEX[usize::from(byte & 15)]));
+            #[allow(clippy::indexing_slicing)]
+            out.extend([byte >> 4, byte & 15].map(|digit| char::from(HEX[usize::from(digit)])));
         }
     }
     out

@@ -288,6 +288,7 @@ fn header_value(fact: &str) -> Option<HeaderValue> {
             out.push(byte);
         } else {
             // Both indices are four bits wide.
+            #[allow(clippy::indexing_slicing)]
             out.extend([
                 b'%',
                 HEX[usize::from(byte >> 4)],

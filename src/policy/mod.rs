@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use crate::request::Form;
 use crate::session::cache::Entry;
-use crate::session::{Freshness, Rejection, Resolution, Who};
+use crate::session::resolve::{Resolution, Who};
+use crate::session::{Freshness, Rejection};
 use crate::time::UnixMs;
 
 pub mod redirect;

@@ -11,32 +11,11 @@ use crate::route::pattern::{Pattern, Segment};
 use crate::route::reading::{ANY_FORM, FULL, INNER, Spelled, WIRE};
 use crate::route::table::{Custom, Entry, RouteTable};
 use crate::route::target::Target;
-use crate::route::{ConditionSpec, NextJs, Route, RouteId, RouteSpec, Settings, SourceSpec};
+use crate::route::{
+    ConditionSpec, NextJs, Problem, Route, RouteId, RouteSpec, Settings, Severity, SourceSpec,
+    host_is,
+};
 use crate::session::Freshness;
-
-/// Something wrong with the routes of a configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// Whether it stops the configuration from being used.
-    pub severity: Severity,
-    /// What is wrong.
-    pub message: String,
-    /// The operator's next step.
-    pub advice: &'static str,
-    /// Where, in the configuration file.
-    pub lines: Vec<usize>,
-    /// The key it is about: `route[2].path[0]`, counting from zero.
-    pub key: String,
-}
-
-/// How bad a problem is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Severity {
-    /// The configuration is refused.
-    Error,
-    /// It works, though probably not as meant.
-    Warning,
-}
 
 /// One source on its way into the table.
 struct Draft {
@@ -60,7 +39,17 @@ struct Builder<'s> {
     problems: Vec<Problem>,
 }
 
-pub(super) fn build(settings: &Settings) -> Result<RouteTable, Vec<Problem>> {
+impl RouteTable {
+    /// Builds the table, and looks for everything in it that is wrong or leaves nobody a way to sign in.
+    ///
+    /// # Errors
+    /// Every problem at once, warnings among them, when at least one is an error.
+    pub fn build(settings: &Settings) -> Result<Self, Vec<Problem>> {
+        build(settings)
+    }
+}
+
+fn build(settings: &Settings) -> Result<RouteTable, Vec<Problem>> {
     let mut nextjs = settings.nextjs.clone();
     nextjs
         .base_path
@@ -290,7 +279,7 @@ impl Builder<'_> {
             let same = seen.entry((segments, text, draft.entry.forms)).or_default();
             if let Some(earlier) = same.iter().find(|earlier| {
                 overlap(&earlier.entry.methods, &draft.entry.methods)
-                    && overlap(&earlier.entry.hosts, &draft.entry.hosts)
+                    && hosts_overlap(&earlier.entry.hosts, &draft.entry.hosts)
                     && earlier.conditions_text == draft.conditions_text
             }) {
                 let (index, place) = draft.spec.unwrap_or_default();
@@ -557,6 +546,12 @@ fn literals(path: &str) -> Vec<Segment> {
 /// Empty stands for all.
 fn overlap<T: PartialEq>(one: &[T], other: &[T]) -> bool {
     one.is_empty() || other.is_empty() || one.iter().any(|item| other.contains(item))
+}
+
+/// The same for hosts, where `*.example.com` holds many.
+fn hosts_overlap(one: &[String], other: &[String]) -> bool {
+    let meet = |a: &String, b: &String| host_is(a, b) || host_is(b, a);
+    one.is_empty() || other.is_empty() || one.iter().any(|a| other.iter().any(|b| meet(a, b)))
 }
 
 /// A configuration in which nobody could sign in.

@@ -11,7 +11,6 @@ mod reading;
 pub mod table;
 pub mod target;
 
-pub use build::{Problem, Severity};
 pub use table::{Matches, RouteTable};
 
 /// All that decides which route a request asks for.
@@ -55,7 +54,7 @@ pub struct RouteSpec {
     pub sources: Vec<SourceSpec>,
     /// Methods it is narrowed to; empty: all.
     pub methods: Vec<http::Method>,
-    /// Hosts it is narrowed to, lower-case; empty: all.
+    /// Hosts it is narrowed to, lower-case, as [`host_is`] takes them; empty: all.
     pub hosts: Vec<String>,
     /// Index of the upstream.
     pub upstream: usize,
@@ -121,6 +120,40 @@ pub struct Route {
     pub app_caches: bool,
 }
 
+/// Whether `host` (lower-case, without port) is meant by `pattern`: that very name, or with `*.example.com` any name below it.
+pub fn host_is(pattern: &str, host: &str) -> bool {
+    match pattern.strip_prefix("*.") {
+        Some(parent) => host
+            .strip_suffix(parent)
+            .is_some_and(|label| label.len() > 1 && label.ends_with('.')),
+        None => pattern == host,
+    }
+}
+
 /// A route's place in its table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RouteId(pub u32);
+
+/// Something wrong with the routes of a configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Whether it stops the configuration from being used.
+    pub severity: Severity,
+    /// What is wrong.
+    pub message: String,
+    /// The operator's next step.
+    pub advice: &'static str,
+    /// Where, in the configuration file.
+    pub lines: Vec<usize>,
+    /// The key it is about: `route[2].path[0]`, counting from zero.
+    pub key: String,
+}
+
+/// How bad a problem is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// The configuration is refused.
+    Error,
+    /// It works, though probably not as meant.
+    Warning,
+}

@@ -8,7 +8,7 @@ use crate::route::expression::Expression;
 use crate::route::index::{Index, Rank, Walk};
 use crate::route::reading::{self, ANY_FORM, Contest, Filter, Judge, Reader, Spelled};
 use crate::route::target::{Ambiguity, Target};
-use crate::route::{NextJs, Problem, Route, RouteId, Settings};
+use crate::route::{NextJs, Problem, Route, RouteId, host_is};
 
 /// All routes of one configuration, indexed.
 #[derive(Clone, Debug)]
@@ -64,14 +64,6 @@ impl Matches {
 }
 
 impl RouteTable {
-    /// Builds the table, and looks for everything in it that is wrong or leaves nobody a way to sign in.
-    ///
-    /// # Errors
-    /// Every problem at once, warnings among them, when at least one is an error.
-    pub fn build(settings: &Settings) -> Result<Self, Vec<Problem>> {
-        super::build::build(settings)
-    }
-
     /// Problems that did not stop the table from being built.
     pub fn warnings(&self) -> &[Problem] {
         &self.warnings
@@ -83,6 +75,7 @@ impl RouteTable {
     /// When the id comes from another table.
     pub fn route(&self, id: RouteId) -> &Route {
         // Ids are made by `build` alone, one per route, and routes are never removed.
+        #[allow(clippy::indexing_slicing)]
         &self.routes[id.0 as usize]
     }
 
@@ -166,7 +159,8 @@ impl RouteTable {
         };
         fits && entry.forms & form != 0
             && (entry.methods.is_empty() || entry.methods.contains(request.method))
-            && (entry.hosts.is_empty() || entry.hosts.iter().any(|host| host == request.host))
+            && (entry.hosts.is_empty()
+                || entry.hosts.iter().any(|host| host_is(host, request.host)))
             && (entry.conditions.is_empty() || entry.conditions.hold(request).or(entry.protects))
     }
 
@@ -259,7 +253,7 @@ mod tests {
 
     use super::*;
     use crate::policy::{Conditions, Need, Rule};
-    use crate::route::{ConditionOn, ConditionSpec, RouteSpec, Severity, SourceSpec};
+    use crate::route::{ConditionOn, ConditionSpec, RouteSpec, Settings, Severity, SourceSpec};
     use crate::session::Freshness;
 
     const PUBLIC: Need = Need::Public;
@@ -807,6 +801,7 @@ mod tests {
     fn doubt_closes_doors_and_opens_none() {
         let runaway = "/:p((?=a)(?:(?:a|aa)+(?!x))+b)";
         let target = format!("/{}", "a".repeat(3_000));
+        #[allow(clippy::disallowed_methods)]
         let started = std::time::Instant::now();
         assert!(!is_open(&table(&[(runaway, signed_in())], PUBLIC), &target));
         assert!(!is_open(&table(&[(runaway, PUBLIC)], signed_in()), &target));

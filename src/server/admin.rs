@@ -43,6 +43,8 @@ struct Evict {
 #[async_trait]
 impl ServeHttp for Admin {
     async fn response(&self, exchange: &mut ServerSession) -> Response<Vec<u8>> {
+        // One answer a connection: nothing is left open when the gateway stops.
+        exchange.set_keepalive(None);
         let head = exchange.req_header();
         let (method, path) = (head.method.clone(), head.uri.path().to_owned());
         let verbose = head.uri.query() == Some("verbose");
@@ -85,8 +87,6 @@ impl ServeHttp for Admin {
 impl Admin {
     async fn ready(&self, verbose: bool) -> Response<Vec<u8>> {
         let stopping = self.stopping.load(Ordering::SeqCst);
-        let source = self.gateway.gate.sessions.source();
-        let source_ok = source.ping().await.is_ok();
         // A store that is down does not take the gateway out of service: public pages and remembered sessions go on.
         let ready = !stopping;
         let status = if ready {
@@ -97,6 +97,9 @@ impl Admin {
         if !verbose {
             return plain(status, if ready { "ok\n" } else { "stopping\n" });
         }
+        // Asked only for people: a store that hangs must not make a probe wait until it gives up on us.
+        let source = self.gateway.gate.sessions.source();
+        let source_ok = source.ping().await.is_ok();
         let word = |ok: bool| if ok { "ok" } else { "failing" };
         let report = format!(
             "[{}] accepting\n[{}] sessions ({})\nsessions remembered: {}\n",

@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use http::header::{CONNECTION, COOKIE, HOST};
 use http::{HeaderMap, HeaderName, HeaderValue, Version};
 use pingora::http::RequestHeader;
+/// A request on its way to the app, for those outside this folder.
+pub use pingora::http::RequestHeader as Outgoing;
 
 use super::settings::Settings;
 use crate::client_ip;
@@ -257,8 +259,9 @@ pub fn has_internal_query(target: &Target<'_>) -> bool {
     target.query().is_some_and(|query| {
         query.split('&').any(|pair| {
             let key = pair.split('=').next().unwrap_or_default();
-            let key = crate::credential::cookies::percent_decode(key.as_bytes());
-            key.is_some_and(|key| key.starts_with(b"nxtP") || key.starts_with(b"nxtI"))
+            // A broken escape further on does not hide how the key begins: query parsers keep it as text.
+            url::form_urlencoded::parse(key.as_bytes())
+                .any(|(key, _)| key.starts_with("nxtP") || key.starts_with("nxtI"))
         })
     })
 }

@@ -9,8 +9,8 @@ use super::respond::SessionCookies;
 use crate::credential::signature::{Seal, Signed};
 use crate::credential::{Presented, cookies, session_cookie};
 use crate::request::RequestView;
-use crate::session::resolve::Sessions;
-use crate::session::{Freshness, Resolution, Who};
+use crate::session::Freshness;
+use crate::session::resolve::{Resolution, Sessions, Who};
 use crate::time::UnixMs;
 
 /// Longest body read along for the id in it, in bytes. These bodies hold one id; longer ones are treated as unreadable.

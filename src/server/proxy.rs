@@ -26,6 +26,7 @@ use crate::gate::{Decision, Gate};
 use crate::identity::Identity;
 use crate::policy::{Permit, Verdict};
 use crate::request::{Form, RequestView};
+use crate::route::RouteId;
 use crate::route::target::Target;
 use crate::telemetry::metrics::Metrics;
 
@@ -78,7 +79,6 @@ pub struct Ctx {
     decided: Option<Decided>,
     app: usize,
     lasting: bool,
-    upgraded: bool,
     attempts: usize,
     private: bool,
     watch: Option<Watch>,
@@ -92,7 +92,7 @@ struct Decided {
     verdict: &'static str,
     reason: &'static str,
     form: Form,
-    route: String,
+    route: RouteId,
     took: Duration,
 }
 
@@ -154,7 +154,6 @@ impl ProxyHttp for Shared {
             decided: None,
             app: 0,
             lasting: false,
-            upgraded: false,
             attempts: 0,
             private: true,
             watch: None,
@@ -173,8 +172,12 @@ impl ProxyHttp for Shared {
         let upgrade = headers.contains_key(UPGRADE);
         ctx.lasting = upgrade || accepts_events(exchange.req_header());
         ctx.trace = Trace::read(headers, || self.random());
-        exchange.set_keepalive(Some(timeouts.idle.as_secs().max(1)));
-        exchange.set_read_timeout(Some(if upgrade {
+        // HTTP/1.0 closes after each answer; ours of later versions stay open unless the client asked otherwise.
+        let keeps = exchange.req_header().version > Version::HTTP_10;
+        exchange.set_keepalive(keeps.then(|| timeouts.idle.as_secs().max(1)));
+        // While the app makes up its mind about an upgrade, the client has nothing to send, unless it sends a body first.
+        let waits = upgrade && !has_body(&exchange.req_header().headers);
+        exchange.set_read_timeout(Some(if waits {
             timeouts.tunnel_idle
         } else {
             timeouts.body_read
@@ -273,7 +276,7 @@ impl ProxyHttp for Shared {
 
     async fn request_body_filter(
         &self,
-        _exchange: &mut Exchange,
+        exchange: &mut Exchange,
         body: &mut Option<Bytes>,
         _end: bool,
         ctx: &mut Ctx,
@@ -281,8 +284,8 @@ impl ProxyHttp for Shared {
         let Some(piece) = body else { return Ok(()) };
         ctx.body_seen = ctx.body_seen.saturating_add(piece.len() as u64);
         let limit = self.settings.limits.body_bytes;
-        // What passes through a tunnel is no body. A client's word that it wants one does not make it so.
-        if limit > 0 && ctx.body_seen > limit && !ctx.upgraded {
+        // Only the app's 101 makes a tunnel of it: headers of the client alone lift no limit.
+        if limit > 0 && ctx.body_seen > limit && !exchange.was_upgraded() {
             ctx.refused = Some("body_too_large");
             self.metrics.refused("body_too_large");
             return Error::e_explain(
@@ -306,7 +309,9 @@ impl ProxyHttp for Shared {
         {
             return Ok(());
         }
-        ctx.upgraded = response.status == StatusCode::SWITCHING_PROTOCOLS;
+        if response.status == StatusCode::SWITCHING_PROTOCOLS {
+            exchange.set_read_timeout(Some(self.settings.timeouts.tunnel_idle));
+        }
         if let Some(watch) = &ctx.watch
             && let Some(what) = watch.finish(response.status, &self.gate.sessions)
         {
@@ -399,7 +404,7 @@ impl ProxyHttp for Shared {
             Some(decided) => (
                 decided.verdict,
                 decided.reason,
-                decided.route.as_str(),
+                self.gate.routes.route(decided.route).pattern.as_str(),
                 decided.form.as_str(),
                 u64::try_from(decided.took.as_micros()).unwrap_or(u64::MAX),
             ),
@@ -552,16 +557,11 @@ impl Gateway {
         let (verdict, reason) = (decision.verdict.as_str(), decision.reason.as_str());
         self.metrics.decided(verdict, reason);
         self.metrics.validated(decision.tier, took);
-        let route = if self.access_log {
-            self.gate.routes.route(decision.route).pattern.clone()
-        } else {
-            String::new()
-        };
         ctx.decided = Some(Decided {
             verdict,
             reason,
             form: decision.form,
-            route,
+            route: decision.route,
             took,
         });
     }
@@ -581,6 +581,10 @@ impl Gateway {
 /// The target as it came. HTTP/2 carries it in pieces, of which the path is one.
 fn target_bytes(head: &RequestHeader) -> &[u8] {
     head.raw_path()
+}
+
+fn has_body(headers: &http::HeaderMap) -> bool {
+    headers.contains_key(CONTENT_LENGTH) || headers.contains_key(TRANSFER_ENCODING)
 }
 
 /// Whether a head says both how long its body is and that it comes in chunks. The HTTP library follows RFC 9112 and has dropped

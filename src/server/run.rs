@@ -10,11 +10,13 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use futures_util::future::join_all;
 use pingora::apps::HttpServerOptions;
-use pingora::listeners::tls::TlsSettings;
 use pingora::proxy::http_proxy;
 use pingora::server::configuration::ServerConf;
-use pingora::server::{ExecutionPhase, RunArgs, Server, ShutdownSignal, ShutdownSignalWatch};
-use pingora::services::background::background_service;
+use pingora::server::{
+    ExecutionPhase, RunArgs, Server, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch,
+};
+use pingora::services::ServiceReadyNotifier;
+use pingora::services::background::{BackgroundService, background_service};
 use pingora::services::listening::Service;
 use tokio::sync::watch;
 
@@ -23,6 +25,7 @@ use super::clock::SystemClock;
 use super::proxy::{Gateway, Shared};
 use super::respond::{Responder, SessionCookies};
 use super::settings::Settings;
+use super::tls;
 use super::upstream::App;
 use crate::credential::{self, names, signature::Signer};
 use crate::gate::Gate;
@@ -30,7 +33,7 @@ use crate::identity::{self, Identity, IdentityError};
 use crate::policy::redirect;
 use crate::route::RouteTable;
 use crate::secret::Secret;
-use crate::session::{Source, resolve};
+use crate::session::{self, Source, resolve};
 use crate::telemetry::metrics::Metrics;
 use crate::time::Clock;
 use crate::{client_ip, telemetry};
@@ -59,7 +62,7 @@ pub struct Parts {
     /// Secrets that signed before.
     pub older_secrets: Vec<Secret>,
     /// What sessions may cost.
-    pub sessions: resolve::Settings,
+    pub sessions: session::Settings,
     /// Where sessions are kept.
     pub source: Arc<dyn Source>,
     /// Where people are sent.
@@ -84,7 +87,7 @@ pub enum StartError {
         cause: std::io::Error,
     },
     /// Certificate or key are no good.
-    #[error("`tls`: {cause}")]
+    #[error("{cause}")]
     Tls {
         /// What is wrong.
         cause: String,
@@ -184,6 +187,7 @@ pub struct Running {
     pub gateway: Arc<Gateway>,
     stopping: Arc<AtomicBool>,
     stop: watch::Sender<Stop>,
+    stop_admin: watch::Sender<Stop>,
     stop_within: Duration,
 }
 
@@ -217,17 +221,12 @@ pub fn start(gateway: Gateway) -> Result<Running, StartError> {
     let threads = settings
         .threads
         .unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
-    let conf = ServerConf {
+    let mut server = pingora(ServerConf {
         threads,
-        // Our own wait ends as soon as nothing is in flight; this is only the longest it can take.
-        grace_period_seconds: Some(settings.timeouts.stop.as_secs()),
-        graceful_shutdown_timeout_seconds: Some(1),
         upstream_keepalive_pool_size: settings.limits.connections_idle,
         max_retries: super::upstream::ATTEMPTS_MAX,
-        ..ServerConf::default()
-    };
-    let mut server = Server::new_with_opt_and_conf(None, conf);
-    server.bootstrap();
+        ..conf(&settings)
+    });
 
     let mut proxy = http_proxy(&server.configuration, Shared(Arc::clone(&gateway)));
     let mut options = HttpServerOptions::default();
@@ -238,21 +237,21 @@ pub fn start(gateway: Gateway) -> Result<Running, StartError> {
         match &settings.tls {
             None => service.add_tcp(&address.to_string()),
             Some(files) => {
-                let text = |path: &std::path::Path| path.to_string_lossy().into_owned();
-                let mut tls = TlsSettings::intermediate(&text(&files.cert), &text(&files.key))
-                    .map_err(|error| StartError::Tls {
-                        cause: error.to_string(),
-                    })?;
-                tls.enable_h2();
-                service.add_tls_with_settings(&address.to_string(), None, tls);
+                service.add_tls_with_settings(&address.to_string(), None, tls::listener(files)?);
             }
         }
     }
+    let proxy = server.add_service(service);
     for app in &gateway.apps {
         let name = format!("upstream {}", app.name());
-        server.add_service(background_service(&name, Balancing(app.balancer())));
+        // Listening waits until the upstream's name was asked for once: the first request finds an address.
+        proxy.add_dependency(
+            server.add_service(background_service(&name, Balancing(app.balancer()))),
+        );
     }
-    server.add_service(service);
+    run(server, stopped)?;
+    // A server of its own, because it stays while the other one stops: `/readyz` says so, `/metrics` shows how far it is.
+    let (stop_admin, admin_stopped) = watch::channel(Stop::No);
     if let Some(address) = settings.admin {
         let admin = Admin {
             gateway: Arc::clone(&gateway),
@@ -262,9 +261,44 @@ pub fn start(gateway: Gateway) -> Result<Running, StartError> {
         };
         let mut service = Service::new("admin".into(), admin);
         service.add_tcp(&address.to_string());
+        let mut server = pingora(ServerConf {
+            threads: 1,
+            ..conf(&settings)
+        });
         server.add_service(service);
+        run(server, admin_stopped)?;
     }
+    for address in settings.listen.iter().chain(&settings.admin) {
+        await_accepting(*address)?;
+    }
+    Ok(Running {
+        gateway,
+        stopping,
+        stop,
+        stop_admin,
+        stop_within: settings.timeouts.stop,
+    })
+}
 
+fn conf(settings: &Settings) -> ServerConf {
+    // In whole seconds, so rounded up: nothing is cut before its time. Our own wait ends as soon as nothing is in flight.
+    let within = settings.timeouts.stop;
+    let seconds = within.as_secs() + u64::from(within.subsec_nanos() > 0);
+    ServerConf {
+        grace_period_seconds: Some(seconds),
+        graceful_shutdown_timeout_seconds: Some(1),
+        ..ServerConf::default()
+    }
+}
+
+fn pingora(conf: ServerConf) -> Server {
+    let mut server = Server::new_with_opt_and_conf(None, conf);
+    server.bootstrap();
+    server
+}
+
+/// Runs a server on a thread of its own, and waits until it does.
+fn run(server: Server, stopped: watch::Receiver<Stop>) -> Result<(), StartError> {
     let mut phases = server.watch_execution_phase();
     let (running, is_running) = mpsc::channel();
     thread::spawn(move || {
@@ -284,16 +318,7 @@ pub fn start(gateway: Gateway) -> Result<Running, StartError> {
     });
     is_running
         .recv()
-        .map_err(|_| StartError::Internal("the server ended while it started".into()))?;
-    for address in settings.listen.iter().chain(&settings.admin) {
-        await_accepting(*address)?;
-    }
-    Ok(Running {
-        gateway,
-        stopping,
-        stop,
-        stop_within: settings.timeouts.stop,
-    })
+        .map_err(|_| StartError::Internal("the server ended while it started".into()))
 }
 
 impl Running {
@@ -311,6 +336,7 @@ impl Running {
             }
             thread::sleep(LOOK_EVERY);
         }
+        self.stop_admin.send_replace(Stop::Now);
     }
 
     /// Waits for SIGTERM or SIGINT, then stops; a second signal ends it at once.
@@ -380,9 +406,13 @@ struct Balancing(
 );
 
 #[async_trait]
-impl pingora::services::background::BackgroundService for Balancing {
-    async fn start(&self, shutdown: pingora::server::ShutdownWatch) {
-        self.0.start(shutdown).await;
+impl BackgroundService for Balancing {
+    async fn start_with_ready_notifier(
+        &self,
+        shutdown: ShutdownWatch,
+        ready: ServiceReadyNotifier,
+    ) {
+        self.0.start_with_ready_notifier(shutdown, ready).await;
     }
 }
 

@@ -19,6 +19,9 @@ use super::settings::{Timeouts, Upstream, UpstreamAddress};
 /// How often names are resolved again. Containers move; a connection that fails is retried meanwhile.
 const RESOLVE_EVERY: Duration = Duration::from_secs(10);
 
+/// Longest wait for a name server, so that one that is silent holds up neither the start nor the other names.
+const RESOLVE_WITHIN: Duration = Duration::from_secs(2);
+
 /// How often a request is tried while no connection stands. A name may stand for several addresses, of which some are dead.
 pub const ATTEMPTS_MAX: usize = 3;
 
@@ -157,8 +160,13 @@ impl ServiceDiscovery for Names {
     async fn discover(&self) -> pingora::Result<(BTreeSet<Backend>, HashMap<u64, bool>)> {
         let mut found = BTreeSet::new();
         let mut failed = None;
-        for address in &self.addresses {
-            match tokio::net::lookup_host((address.host.as_str(), address.port)).await {
+        let lookups = self.addresses.iter().map(|address| async move {
+            let lookup = tokio::net::lookup_host((address.host.as_str(), address.port));
+            let resolved = tokio::time::timeout(RESOLVE_WITHIN, lookup).await;
+            (address, resolved.unwrap_or_else(|late| Err(late.into())))
+        });
+        for (address, resolved) in futures_util::future::join_all(lookups).await {
+            match resolved {
                 Ok(resolved) => found.extend(resolved.map(|addr| backend(addr, address))),
                 Err(error) => failed = Some(error),
             }

@@ -6,9 +6,8 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use http::{HeaderName, HeaderValue};
 
-use super::Principal;
-use super::resolve::Settings;
 use super::revocation::{Moment, Revocations, Slot};
+use super::{Principal, Settings};
 use crate::credential::signature::Seal;
 use crate::time::UnixMs;
 

@@ -12,12 +12,12 @@ use crate::credential::signature::Seal;
 
 type Waiting<T> = Shared<BoxFuture<'static, T>>;
 
-/// By token, each with a number of its own: a flight signs off itself and never its successor.
-type UnderWay<T> = Arc<Mutex<HashMap<Seal, (u64, WeakShared<BoxFuture<'static, T>>)>>>;
+/// The lookups under way, each with a number of its own. Held weakly: a lookup lives as long as somebody waits for it.
+type UnderWay<T> = HashMap<Seal, (u64, WeakShared<BoxFuture<'static, T>>)>;
 
 /// Lookups under way. A caller who goes away leaves the lookup to the others; when the last one goes, it ends.
 pub struct Flights<T: Clone> {
-    under_way: UnderWay<T>,
+    under_way: Arc<Mutex<UnderWay<T>>>,
     next: AtomicU64,
 }
 
@@ -74,7 +74,7 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
 
 /// Signs the flight off, however it ends.
 struct Landing<T: Clone> {
-    under_way: UnderWay<T>,
+    under_way: Arc<Mutex<UnderWay<T>>>,
     seal: Seal,
     id: u64,
 }

@@ -2,9 +2,9 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::time::Duration;
 
+use crate::credential::Method;
 use crate::time::UnixMs;
 
 pub mod cache;
@@ -49,22 +49,6 @@ pub struct Record {
     pub ban_expires: Option<UnixMs>,
 }
 
-/// How the caller proved who they are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Method {
-    /// The signed session cookie.
-    Session,
-}
-
-impl Method {
-    /// The word in `X-Auth-Method` and in metrics.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Session => "session",
-        }
-    }
-}
-
 /// Who a credential proved to be. Made only by resolving a credential.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Principal {
@@ -72,15 +56,6 @@ pub struct Principal {
     pub record: Record,
     /// How it was proved.
     pub method: Method,
-}
-
-/// What is known of a caller whose credential holds.
-#[derive(Clone, Debug)]
-pub enum Who {
-    /// The session was found (in memory or in the store) and is live.
-    Known(Arc<cache::Entry>),
-    /// Only the signature was checked (`freshness = "optimistic"`): proves that the app once issued it, and nothing else.
-    SignatureOnly,
 }
 
 /// Why a presented credential does not count.
@@ -123,19 +98,6 @@ impl Rejection {
             Self::Unknown { told_now: true } | Self::Expired { told_now: true }
         )
     }
-}
-
-/// The outcome of looking a credential up. "We could not find out" is never "you may not".
-#[derive(Clone, Debug)]
-pub enum Resolution {
-    /// Nothing was presented.
-    Anonymous,
-    /// It holds.
-    Verified(Who),
-    /// It does not count.
-    Rejected(Rejection),
-    /// The store could not answer.
-    Unavailable,
 }
 
 /// How fresh an identity must be.
@@ -231,4 +193,21 @@ pub trait Source: Send + Sync {
 
     /// Whether the source answers at all (readiness).
     fn ping(&self) -> BoxFuture<'_, Result<(), SourceError>>;
+}
+
+/// What sessions may cost and how old they may be.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How stale a remembered identity may be (`sessions.cache_ttl`). Zero: nothing is remembered.
+    pub cache_ttl: Duration,
+    /// How long "no such session" is remembered (`sessions.negative_ttl`).
+    pub negative_ttl: Duration,
+    /// Most sessions remembered (`sessions.max_cached`).
+    pub entries_max: u64,
+    /// Most bytes they may take (`sessions.max_cached_bytes`).
+    pub bytes_max: u64,
+    /// Most "no such session" answers remembered (`sessions.max_negative`).
+    pub negative_max: u64,
+    /// Refuse users whose `banned` is set (`better_auth.enforce_bans`). The framework itself does not look at it.
+    pub enforce_bans: bool,
 }

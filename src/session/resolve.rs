@@ -1,32 +1,13 @@
 //! From a credential to a resolution: the signature, then memory, then the store.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::cache::{Cache, Entry, Memory};
 use super::flight::Flights;
-use super::{Freshness, Principal, Rejection, Resolution, Source, SourceError, Who};
+use super::{Freshness, Principal, Rejection, Settings, Source, SourceError};
 use crate::credential::signature::{Seal, Signer};
-use crate::credential::{Credential, Presented};
-use crate::session::Method;
+use crate::credential::{Credential, Method, Presented};
 use crate::time::{Clock, UnixMs};
-
-/// What sessions may cost and how old they may be.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// How stale a remembered identity may be (`sessions.cache_ttl`). Zero: nothing is remembered.
-    pub cache_ttl: Duration,
-    /// How long "no such session" is remembered (`sessions.negative_ttl`).
-    pub negative_ttl: Duration,
-    /// Most sessions remembered (`sessions.max_cached`).
-    pub entries_max: u64,
-    /// Most bytes they may take (`sessions.max_cached_bytes`).
-    pub bytes_max: u64,
-    /// Most "no such session" answers remembered (`sessions.max_negative`).
-    pub negative_max: u64,
-    /// Refuse users whose `banned` is set (`better_auth.enforce_bans`). The framework itself does not look at it.
-    pub enforce_bans: bool,
-}
 
 /// How far a resolution had to go: the label of the validation time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -76,6 +57,28 @@ enum Found {
     Missing,
     Expired,
     Failed,
+}
+
+/// What is known of a caller whose credential holds.
+#[derive(Clone, Debug)]
+pub enum Who {
+    /// The session was found (in memory or in the store) and is live.
+    Known(Arc<Entry>),
+    /// Only the signature was checked (`freshness = "optimistic"`): proves that the app once issued it, and nothing else.
+    SignatureOnly,
+}
+
+/// The outcome of looking a credential up. "We could not find out" is never "you may not".
+#[derive(Clone, Debug)]
+pub enum Resolution {
+    /// Nothing was presented.
+    Anonymous,
+    /// It holds.
+    Verified(Who),
+    /// It does not count.
+    Rejected(Rejection),
+    /// The store could not answer.
+    Unavailable,
 }
 
 /// Resolves credentials.

@@ -25,16 +25,39 @@ where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
     let level = settings.level.parse().unwrap_or(tracing::Level::INFO);
-    let least = level.min(tracing::Level::INFO);
-    // Whatever is asked for, these stay at `info` or above: below it they print whole header maps and statements, cookies and
-    // tokens among them.
-    let targets = Targets::new()
-        .with_default(level)
-        .with_targets(["pingora", "pingora_core", "pingora_proxy", "h2", "hyper", "rustls", "sqlx", "pingora_http"].map(|name| (name, least)));
+    let least = level.min(tracing::Level::WARN);
+    // Whatever is asked for, these say warnings and errors only: below `info` they print whole header maps and statements, cookies
+    // and tokens among them, and at `info` nothing an operator has asked for.
+    let targets = Targets::new().with_default(level).with_targets(
+        [
+            "pingora",
+            "pingora_core",
+            "pingora_proxy",
+            "h2",
+            "hyper",
+            "rustls",
+            "sqlx",
+            "pingora_http",
+        ]
+        .map(|name| (name, least)),
+    );
     let registry = tracing_subscriber::registry().with(targets);
     if settings.json {
-        Box::new(registry.with(tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(writer)))
+        Box::new(
+            registry.with(
+                tracing_subscriber::fmt::layer()
+                    .json()
+                    .flatten_event(true)
+                    .with_writer(writer),
+            ),
+        )
     } else {
-        Box::new(registry.with(tracing_subscriber::fmt::layer().with_ansi(false).with_writer(writer)))
+        Box::new(
+            registry.with(
+                tracing_subscriber::fmt::layer()
+                    .with_ansi(false)
+                    .with_writer(writer),
+            ),
+        )
     }
 }

@@ -9,6 +9,7 @@ use prometheus::{
     TextEncoder,
 };
 
+use crate::route::target::Ambiguity;
 use crate::session::resolve::Tier;
 
 /// Bounds of the validation histogram, in seconds: from a hit in memory (under a microsecond) to a store at its deadline.
@@ -101,7 +102,30 @@ impl Metrics {
         };
         made.registry
             .register(Box::new(made.upstream_failures.clone()))?;
+        made.begin_at_zero();
         Ok(made)
+    }
+
+    /// A series that does not exist cannot be watched for its first increase, so the common ones are there from the start.
+    fn begin_at_zero(&self) {
+        for (verdict, reason) in [
+            ("allow", "public"),
+            ("allow", "signed_in"),
+            ("redirect", "no_credential"),
+            ("unauthorized", "no_credential"),
+            ("unavailable", "store"),
+        ] {
+            self.decisions.with_label_values(&[verdict, reason]);
+        }
+        for ambiguity in Ambiguity::ALL {
+            self.refused.with_label_values(&[ambiguity.as_str()]);
+        }
+        for what in ["session", "user", "all", "admin"] {
+            self.evictions.with_label_values(&[what]);
+        }
+        for cause in ["timeout", "unreachable", "garbage", "busy"] {
+            self.source_failures.with_label_values(&[cause]);
+        }
     }
 
     /// One request was answered with `status`.

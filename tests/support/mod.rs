@@ -1,6 +1,8 @@
 //! What the tests stand on: an app that says what it saw, a store that does what it is told, and a gateway between them.
 
 pub mod databases;
+pub mod tls;
+pub mod wire;
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
@@ -18,7 +20,7 @@ use vestibule::route::{self, RouteSpec, RouteTable, SourceSpec};
 use vestibule::secret::Secret;
 use vestibule::server::run::{self, Parts, Running};
 use vestibule::server::{Limits, Settings, Timeouts, Upstream, UpstreamAddress};
-use vestibule::session::{BoxFuture, Freshness, Record, Source, SourceError, resolve};
+use vestibule::session::{self, BoxFuture, Freshness, Record, Source, SourceError};
 use vestibule::telemetry;
 use vestibule::time::{Clock, ManualClock, UnixMs};
 
@@ -343,7 +345,7 @@ impl Drop for Gateway {
 pub struct Setup {
     pub server: Settings,
     pub routes: route::Settings,
-    pub sessions: resolve::Settings,
+    pub sessions: session::Settings,
     pub cookies: names::Settings,
     pub identity: identity::Settings,
     pub pages: redirect::Settings,
@@ -459,7 +461,7 @@ impl Setup {
                 sign_in_path: Some("/sign-in".into()),
                 dev: false,
             },
-            sessions: resolve::Settings {
+            sessions: session::Settings {
                 cache_ttl: Duration::from_secs(30),
                 negative_ttl: Duration::from_secs(5),
                 entries_max: 1000,
@@ -493,6 +495,20 @@ impl Setup {
         let store = Arc::new(Store::default());
         let source = Arc::clone(&store) as Arc<dyn Source>;
         self.start_with(store, source)
+    }
+
+    /// Starts on exactly the addresses of the settings, or says why not.
+    pub fn try_start(self) -> Result<Gateway, run::StartError> {
+        let (store, clock) = (Arc::new(Store::default()), Arc::new(ManualClock::at(NOW)));
+        let gateway = self.assemble(Arc::clone(&store) as Arc<dyn Source>, Arc::clone(&clock));
+        let running = run::start(gateway)?;
+        Ok(Gateway {
+            address: self.server.listen[0],
+            admin: self.server.admin.expect("an admin listener"),
+            store,
+            clock,
+            running,
+        })
     }
 
     /// Starts with another source of sessions than the store in memory.

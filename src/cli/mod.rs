@@ -1,0 +1,338 @@
+//! The command line: arguments in, text and an exit code out.
+//!
+//! Exit codes: 0 done; 1 problems found; 2 wrong usage, or a configuration that cannot be used; 3 a dependency cannot be
+//! reached; 4 the decision is a refusal (`explain --exit-code`).
+// This edge measures and waits: it may look at the clock.
+#![allow(clippy::disallowed_methods)]
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use clap::{Parser, Subcommand};
+
+pub mod check;
+pub mod env_file;
+pub mod explain;
+pub mod gateway;
+pub mod healthcheck;
+pub mod init;
+pub mod serve;
+pub mod version;
+
+use crate::config::{self, Loaded, Override, Problems, RouteCheck, Sources, Style};
+
+/// Everything went well.
+pub const DONE: u8 = 0;
+/// Problems were found, or the command could not do all of its work.
+pub const PROBLEMS: u8 = 1;
+/// Wrong arguments, or a configuration that cannot be used.
+pub const USAGE: u8 = 2;
+/// A dependency cannot be reached.
+pub const UNREACHABLE: u8 = 3;
+/// The decision is a refusal.
+pub const REFUSED: u8 = 4;
+
+/// Where the configuration is looked for when nobody says.
+const DEFAULT_FILES: [&str; 2] = ["vestibule.toml", "config/vestibule.toml"];
+
+/// What the command line meets of the world. Handed in, so that tests bring their own.
+pub struct World<'w> {
+    /// The environment.
+    pub environment: BTreeMap<String, String>,
+    /// The folder relative paths count from.
+    pub folder: PathBuf,
+    /// Where results go.
+    pub out: &'w mut dyn Write,
+    /// Where problems go.
+    pub err: &'w mut dyn Write,
+    /// Whether problems go to a person at a terminal.
+    pub terminal: bool,
+}
+
+impl World<'_> {
+    /// Writes a result. A reader that has gone away is no problem of ours.
+    pub fn say(&mut self, text: &str) {
+        let _ = self.out.write_all(text.as_bytes());
+    }
+
+    /// Writes a problem.
+    pub fn complain(&mut self, text: &str) {
+        let _ = self.err.write_all(text.as_bytes());
+    }
+
+    /// How problems are written.
+    pub fn style(&self) -> Style {
+        if self.terminal {
+            Style::Terminal {
+                color: !self.environment.contains_key("NO_COLOR"),
+            }
+        } else {
+            Style::Plain
+        }
+    }
+
+    /// A path, counted from the folder.
+    pub fn path(&self, path: &Path) -> PathBuf {
+        self.folder.join(path)
+    }
+}
+
+/// What the commands need of the rest of the program.
+#[derive(Clone, Copy)]
+pub struct Edges {
+    /// Builds the table of routes and tells what it finds.
+    pub route_check: RouteCheck,
+    /// Runs the gateway until it is told to stop.
+    pub serve: fn(Loaded) -> Result<(), Failure>,
+    /// Judges one request as the gateway would.
+    pub explain: fn(&config::Config, &explain::Asked) -> Result<explain::Explanation, Failure>,
+}
+
+/// Why a command could not do its work.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    /// What happened.
+    pub message: String,
+    /// What to do.
+    pub advice: String,
+    /// The exit code.
+    pub code: u8,
+}
+
+/// An auth gateway in front of apps that use Better Auth.
+#[derive(Debug, Parser)]
+#[command(
+    name = "vestibule",
+    version,
+    disable_help_subcommand = true,
+    after_help = "Example:\n  vestibule init && vestibule check --env-file .env && vestibule serve --env-file .env\n\nExit codes: 0 done, 1 problems found, 2 usage or configuration, 3 a dependency cannot be reached, 4 refused (explain --exit-code)"
+)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the gateway.
+    #[command(
+        after_help = "Example:\n  vestibule serve --config vestibule.toml\n  vestibule serve --set sessions.cache_ttl=5s --set log.level=debug"
+    )]
+    Serve(serve::Serve),
+    /// Tell every problem of the configuration, with line and advice.
+    #[command(
+        after_help = "Example:\n  vestibule check --config vestibule.toml\n  vestibule check --schema > vestibule.schema.json\n\nExit codes: 0 usable (warnings allowed), 1 problems found, 2 the file cannot be read"
+    )]
+    Check(check::Check),
+    /// Tell what the gateway would do with one request, and why.
+    #[command(
+        after_help = "Example:\n  vestibule explain GET /admin/users -H 'accept: text/html'\n  vestibule explain --json --exit-code POST https://app.example.com/api/orders"
+    )]
+    Explain(explain::Explain),
+    /// Write a configuration for an app, from its `.env` and its build.
+    #[command(
+        after_help = "Example:\n  vestibule init --app .\n  vestibule init --app ../shop --output config/vestibule.toml --force"
+    )]
+    Init(init::Init),
+    /// Ask a running gateway whether it is ready, for containers.
+    #[command(
+        after_help = "Example:\n  vestibule healthcheck --config vestibule.toml\n  vestibule healthcheck --url http://127.0.0.1:8081/readyz\n\nExit codes: 0 ready, 2 usage or configuration, 3 not ready or not reachable"
+    )]
+    Healthcheck(healthcheck::Healthcheck),
+    /// Tell which version this is.
+    #[command(after_help = "Example:\n  vestibule version --json")]
+    Version(version::Version),
+}
+
+/// Where the configuration is, and what is put over it.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Given {
+    /// The configuration file. Default: the variable VESTIBULE_CONFIG, else vestibule.toml, else config/vestibule.toml.
+    #[arg(long, short = 'c', value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Read variables from a file such as `.env`; those of the environment win. May be given several times, the first wins.
+    #[arg(long, value_name = "FILE")]
+    pub env_file: Vec<PathBuf>,
+    /// Set one key over file and environment; lists are separated by commas. May be given several times.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+/// Runs one command and says how the process should end.
+pub fn run<I>(arguments: I, world: &mut World<'_>, edges: Edges) -> u8
+where
+    I: IntoIterator<Item = OsString>,
+{
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let text = error.to_string();
+            // Asking for help or the version is no mistake.
+            if error.use_stderr() {
+                world.complain(&text);
+                return USAGE;
+            }
+            world.say(&text);
+            return DONE;
+        }
+    };
+    let done = match arguments.command {
+        Command::Serve(serve) => serve.run(world, edges),
+        Command::Check(check) => check.run(world, edges),
+        Command::Explain(explain) => explain.run(world, edges),
+        Command::Init(init) => init.run(world),
+        Command::Healthcheck(healthcheck) => healthcheck.run(world, edges),
+        Command::Version(version) => Ok(version.run(world)),
+    };
+    done.unwrap_or_else(|failure| {
+        world.complain(&format!("vestibule: {}\n", failure.message));
+        if !failure.advice.is_empty() {
+            world.complain(&format!("    {}\n", failure.advice));
+        }
+        failure.code
+    })
+}
+
+/// What came of reading a configuration.
+pub type Read = Result<Loaded, Problems>;
+
+impl Given {
+    /// Reads the configuration.
+    ///
+    /// # Errors
+    /// When the file, or one of the files with variables, cannot be read; what is wrong inside it is in the result.
+    pub fn load(&self, world: &World<'_>, edges: Edges) -> Result<Read, Failure> {
+        let path = self.file(world);
+        let text =
+            read_bounded(&world.path(&path), config::FILE_BYTES_MAX).map_err(|error| Failure {
+                message: format!("{} cannot be read: {error}", path.display()),
+                advice: "name the file with `--config FILE`, or write one with `vestibule init`"
+                    .into(),
+                code: USAGE,
+            })?;
+        let environment = self.environment(world)?;
+        let overrides = self.overrides()?;
+        let folder = world.folder.clone();
+        let read_file = |path: &Path| read_bounded(&folder.join(path), SECRET_BYTES_MAX);
+        Ok(config::load(&Sources {
+            name: &path.display().to_string(),
+            text: &text,
+            environment: &environment,
+            overrides: &overrides,
+            read_file: &read_file,
+            route_check: edges.route_check,
+        }))
+    }
+
+    /// Reads the configuration, and tells what is wrong with it.
+    ///
+    /// # Errors
+    /// When it cannot be used; that has been told already.
+    pub fn load_or_tell(
+        &self,
+        world: &mut World<'_>,
+        edges: Edges,
+    ) -> Result<Result<Loaded, u8>, Failure> {
+        let style = world.style();
+        match self.load(world, edges)? {
+            Ok(loaded) => {
+                world.complain(&loaded.warnings.render(style));
+                Ok(Ok(loaded))
+            }
+            Err(problems) => {
+                world.complain(&problems.render(style));
+                Ok(Err(USAGE))
+            }
+        }
+    }
+
+    /// Which file it is.
+    pub fn file(&self, world: &World<'_>) -> PathBuf {
+        if let Some(path) = &self.config {
+            return path.clone();
+        }
+        if let Some(path) = world
+            .environment
+            .get("VESTIBULE_CONFIG")
+            .filter(|p| !p.is_empty())
+        {
+            return PathBuf::from(path);
+        }
+        let [first, second] = DEFAULT_FILES.map(PathBuf::from);
+        if !world.path(&first).exists() && world.path(&second).exists() {
+            return second;
+        }
+        first
+    }
+
+    fn environment(&self, world: &World<'_>) -> Result<BTreeMap<String, String>, Failure> {
+        let mut all = world.environment.clone();
+        for path in &self.env_file {
+            let text =
+                read_bounded(&world.path(path), config::FILE_BYTES_MAX).map_err(|error| {
+                    Failure {
+                        message: format!("{} cannot be read: {error}", path.display()),
+                        advice: "name a file with lines NAME=VALUE".into(),
+                        code: USAGE,
+                    }
+                })?;
+            for (name, value) in env_file::parse(&text) {
+                all.entry(name).or_insert(value);
+            }
+        }
+        Ok(all)
+    }
+
+    fn overrides(&self) -> Result<Vec<Override>, Failure> {
+        self.set
+            .iter()
+            .map(|set| {
+                let (key, value) = set.split_once('=').ok_or_else(|| Failure {
+                    // Not quoted: it may be a secret.
+                    message: "`--set` wants KEY=VALUE".into(),
+                    advice: "as in `--set sessions.cache_ttl=5s`".into(),
+                    code: USAGE,
+                })?;
+                Ok(Override {
+                    key: key.trim().to_owned(),
+                    value: value.to_owned(),
+                    flag: format!("--set {}", key.trim()),
+                })
+            })
+            .collect()
+    }
+}
+
+/// Longest file with one secret, in bytes; one more is read, so that `config` can tell that it is too long.
+const SECRET_BYTES_MAX: usize = 64 * 1024 + 1;
+
+/// Reads a text file, but no more than `bytes_max` bytes of it and one: a mistaken path must not read a device for ever.
+///
+/// # Errors
+/// The system's, and when it is no text.
+pub fn read_bounded(path: &Path, bytes_max: usize) -> std::io::Result<String> {
+    use std::io::Read as _;
+    let file = std::fs::File::open(path)?;
+    let mut text = String::new();
+    file.take(
+        u64::try_from(bytes_max)
+            .unwrap_or(u64::MAX)
+            .saturating_add(1),
+    )
+    .read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// The edges of this program.
+pub fn edges() -> Edges {
+    Edges {
+        route_check: gateway::check_routes,
+        serve: gateway::serve,
+        explain: gateway::explain,
+    }
+}

@@ -1,0 +1,386 @@
+//! Base URL, secrets and cookies of Better Auth.
+
+use super::*;
+
+/// The base URL and where it was said.
+pub(super) fn base_url(auth: &BetterAuth, reader: &mut Reader<'_>) -> Option<Found<Url>> {
+    let given = auth
+        .base_url
+        .clone()
+        .or_else(|| from_app(reader, &["BETTER_AUTH_URL"], "better_auth.base_url"))?;
+    let url = web_url(&given.value);
+    if url.is_none() {
+        reader.blame(
+            &given,
+            form(
+                format!("`{}` is no web address", short(&given.value)),
+                "write it as in the app: \"https://app.example.com\"",
+            ),
+        );
+    }
+    Some(Found {
+        value: url?,
+        at: given.at,
+        key: given.key,
+    })
+}
+
+/// The first of the app's own variables that is set.
+pub(super) fn from_app(reader: &Reader<'_>, names: &[&str], key: &str) -> Option<Found<String>> {
+    names.iter().find_map(|name| {
+        let value = reader
+            .environment
+            .get(*name)
+            .filter(|text| !text.is_empty())?;
+        Some(Found {
+            value: value.clone(),
+            at: At::Environment((*name).to_owned()),
+            key: key.to_owned(),
+        })
+    })
+}
+
+pub(super) fn secrets(
+    auth: &BetterAuth,
+    tree: &Node,
+    reader: &mut Reader<'_>,
+) -> credential::secrets::Settings {
+    let written = |key| is_written(tree, &["better_auth", key]);
+    let listed = match &auth.secrets {
+        Some(list) => Some(
+            list.value
+                .iter()
+                .map(|f| {
+                    (
+                        f.value.version,
+                        f.value.value.clone(),
+                        f.at.clone(),
+                        f.key.clone(),
+                    )
+                })
+                .collect::<Vec<_>>(),
+        ),
+        None if written("secret") || written("secrets") => None,
+        None => secrets_of_app(reader),
+    };
+    let single = auth
+        .secret
+        .as_ref()
+        .map(|f| Found {
+            value: f.value.0.clone(),
+            at: f.at.clone(),
+            key: f.key.clone(),
+        })
+        .or_else(|| {
+            if written("secret") {
+                return None;
+            }
+            let found = from_app(
+                reader,
+                &["BETTER_AUTH_SECRET", "AUTH_SECRET"],
+                "better_auth.secret",
+            )?;
+            Some(Found {
+                value: Secret::new(found.value),
+                at: found.at,
+                key: found.key,
+            })
+        });
+    if written("secret")
+        && !written("secrets")
+        && reader.environment.contains_key("BETTER_AUTH_SECRETS")
+    {
+        let at = tree
+            .child("better_auth")
+            .and_then(|n| n.child("secret"))
+            .map_or(At::Nowhere, |n| n.at.clone());
+        let fault = Fault::Suspicious {
+            what: "BETTER_AUTH_SECRETS is set, and Better Auth prefers it to `secret`".into(),
+            advice: "remove `better_auth.secret`, or the variable, so that gateway and app sign with the same one",
+        };
+        reader
+            .problems
+            .push((fault, "better_auth.secret".into(), at));
+    }
+    let mut versions = BTreeSet::new();
+    let mut all: Vec<Found<Secret>> = Vec::new();
+    for (version, value, at, key) in listed.into_iter().flatten() {
+        let found = Found { value, at, key };
+        if !versions.insert(version) {
+            reader.blame(
+                &found,
+                Fault::Conflict {
+                    what: format!("version {version} stands twice"),
+                    advice: "give every secret a number of its own",
+                },
+            );
+        }
+        all.push(found);
+    }
+    // Beside a list, the single secret is the one from before there was a list.
+    if let Some(single) = single.filter(|s| all.iter().all(|other| other.value != s.value)) {
+        all.push(single);
+    }
+    for (index, found) in all.iter().enumerate() {
+        let letters = found.value.expose().chars().count();
+        if found.value.expose() == PUBLIC_SECRET {
+            reader.blame(found, Fault::PublicSecret);
+        } else if index == 0 && letters < SECRET_LETTERS_MIN {
+            reader.blame(found, Fault::ShortSecret { letters });
+        }
+    }
+    let mut all = all.into_iter().map(|found| found.value);
+    let current = all.next().unwrap_or_else(|| {
+        let told = reader.problems.iter().any(|(_, key, _)| key.starts_with("better_auth.secret"));
+        if !told {
+            let at = tree.child("better_auth").map_or(At::Nowhere, |n| n.at.clone());
+            let fault = Fault::Missing {
+                key: "better_auth.secret",
+                advice: "set BETTER_AUTH_SECRET as for the app, or write `secret = { env = \"NAME\" }` or `secret = { file = \"PATH\" }` under [better_auth]",
+            };
+            reader.problems.push((fault, "better_auth.secret".into(), at));
+        }
+        // Never used: without a secret the configuration is refused.
+        Secret::new("")
+    });
+    credential::secrets::Settings {
+        current,
+        older: all.collect(),
+    }
+}
+
+pub(super) type Listed = Vec<(u64, Secret, At, String)>;
+
+/// `BETTER_AUTH_SECRETS`, as the framework reads it.
+pub(super) fn secrets_of_app(reader: &mut Reader<'_>) -> Option<Listed> {
+    let found = from_app(reader, &["BETTER_AUTH_SECRETS"], "better_auth.secrets")?;
+    let node = Node {
+        value: Value::Text(found.value),
+        at: found.at,
+    };
+    let before = reader.problems.len();
+    let list = Vec::<Found<VersionedSecret>>::read(&node, reader);
+    for (_, key, _) in reader.problems.iter_mut().skip(before) {
+        *key = format!("better_auth.secrets{key}");
+    }
+    list.map(|list| {
+        list.into_iter()
+            .map(|f| {
+                (
+                    f.value.version,
+                    f.value.value,
+                    f.at,
+                    format!("better_auth.secrets{}", f.key),
+                )
+            })
+            .collect()
+    })
+}
+
+pub(super) fn cookies(
+    auth: &BetterAuth,
+    base_url: Option<&Found<Url>>,
+    public_url: Option<&Url>,
+    reader: &mut Reader<'_>,
+) -> credential::names::Settings {
+    const COOKIES: [&str; 3] = ["session_token", "session_data", "dont_remember"];
+    let names = auth.names.iter().flat_map(|named| named.value.iter());
+    for (key, found) in names.clone() {
+        cookie_name(found, reader);
+        known_cookie(key, found, &COOKIES, reader);
+    }
+    for (key, found) in auth.attributes.iter().flat_map(|named| &named.value) {
+        known_cookie(key, found, &COOKIES, reader);
+    }
+    if let Some(prefix) = &auth.cookie_prefix {
+        cookie_name(prefix, reader);
+    }
+    for kind in auth.enable.iter().flat_map(|list| &list.value) {
+        enable(kind, reader);
+    }
+    let cross_subdomain = value(auth.cross_subdomain.as_ref(), false);
+    if let Some(domain) = &auth.cookie_domain {
+        if host(domain.value.trim_start_matches('.')).is_err() || domain.value.contains('*') {
+            reader.blame(
+                domain,
+                form(
+                    format!("`{}` is no domain", short(&domain.value)),
+                    "write a name, as \"example.com\"",
+                ),
+            );
+        }
+        if !cross_subdomain {
+            reader.blame(
+                domain,
+                Fault::Suspicious {
+                    what: "Better Auth uses the domain only with cross-subdomain cookies".into(),
+                    advice: "set `cross_subdomain = true` as in the app, or remove `cookie_domain`",
+                },
+            );
+        }
+    } else if let Some(found) = auth
+        .cross_subdomain
+        .as_ref()
+        .filter(|f| f.value && base_url.is_none())
+    {
+        reader.blame(
+            found,
+            Fault::Missing {
+                key: "better_auth.cookie_domain",
+                advice: "give it or `base_url`, as in the app: else nobody knows the domain of the cookies",
+            },
+        );
+    }
+    let https = public_url.is_some_and(|url| url.scheme() == "https");
+    let node_env = reader
+        .environment
+        .get("NODE_ENV")
+        .filter(|text| !text.is_empty());
+    let production = node_env.map_or(https, |mode| mode == "production");
+    let age = Duration::ZERO..=COOKIE_AGE_MAX;
+    let default_attributes = auth
+        .default_attributes
+        .as_ref()
+        .map(|f| attributes(f, reader))
+        .unwrap_or_default();
+    let attributes: BTreeMap<_, _> = auth
+        .attributes
+        .iter()
+        .flat_map(|named| &named.value)
+        .map(|(key, found)| (key.clone(), attributes(found, reader)))
+        .collect();
+    credential::names::Settings {
+        prefix: Some(
+            auth.cookie_prefix
+                .as_ref()
+                .map_or_else(|| "better-auth".to_owned(), |f| f.value.clone()),
+        ),
+        secure_cookies: auth.secure_cookies.as_ref().map(|f| f.value),
+        base_url: base_url.map(|f| f.value.to_string()),
+        dynamic_protocol: auth
+            .dynamic_protocol
+            .as_ref()
+            .map(|f| f.value.as_str().to_owned()),
+        production: value(auth.production.as_ref(), production),
+        names: names
+            .map(|(key, f)| (key.clone(), f.value.clone()))
+            .collect(),
+        cross_subdomain,
+        domain: auth.cookie_domain.as_ref().map(|f| f.value.clone()),
+        default_attributes,
+        attributes,
+        expires_in: seconds(auth.expires_in.as_ref(), age.clone(), reader)
+            .or(Some(7 * DAY.as_secs())),
+        cache_max_age: seconds(auth.cache_max_age.as_ref(), age, reader)
+            .or(Some(5 * MINUTE.as_secs())),
+    }
+}
+
+pub(super) fn known_cookie<T>(
+    key: &str,
+    found: &Found<T>,
+    known: &[&str],
+    reader: &mut Reader<'_>,
+) {
+    if !known.contains(&key) {
+        reader.blame(
+            found,
+            unknown_word("cookie of Better Auth that the gateway reads", key, known),
+        );
+    }
+}
+
+pub(super) fn cookie_name(found: &Found<String>, reader: &mut Reader<'_>) {
+    let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    if found.value.is_empty() || !found.value.bytes().all(token) {
+        reader.blame(
+            found,
+            form(
+                format!(
+                    "`{}` cannot be in the name of a cookie",
+                    short(&found.value)
+                ),
+                "use letters, digits, `-`, `_` and `.`",
+            ),
+        );
+    } else if found.value.starts_with("__") {
+        reader.blame(
+            found,
+            form("prefixes of browsers do not belong here", "leave `__Secure-` out: Better Auth and the gateway put it in front where cookies are secure"),
+        );
+    }
+}
+
+pub(super) fn enable(found: &Found<String>, reader: &mut Reader<'_>) {
+    const LATER: [&str; 5] = ["bearer", "jwt", "api_key", "cookie_cache", "multi_session"];
+    if LATER.contains(&found.value.as_str()) {
+        reader.blame(
+            found,
+            Fault::NotYet {
+                what: format!("`{}`", found.value),
+                instead: "remove it: this version accepts the session cookie, which needs no enabling",
+            },
+        );
+    } else {
+        reader.blame(
+            found,
+            unknown_word("kind of credential", &found.value, &LATER),
+        );
+    }
+}
+
+pub(super) fn seconds(
+    found: Option<&Found<Duration>>,
+    bounds: RangeInclusive<Duration>,
+    reader: &mut Reader<'_>,
+) -> Option<u64> {
+    let found = found?;
+    if found.value.subsec_millis() != 0 {
+        reader.blame(
+            found,
+            form(
+                "cookies count whole seconds",
+                "write it in seconds or more, as \"300s\"",
+            ),
+        );
+    }
+    Some(bounded(reader, Some(found), Duration::ZERO, bounds).as_secs())
+}
+
+pub(super) fn attributes(
+    found: &Found<Attributes>,
+    reader: &mut Reader<'_>,
+) -> credential::names::Attributes {
+    let table = &found.value;
+    for text in table.path.iter().chain(&table.domain) {
+        if text
+            .value
+            .bytes()
+            .any(|b| !b.is_ascii_graphic() || b == b';' || b == b',')
+        {
+            reader.blame(
+                text,
+                form(
+                    "this cannot be in a cookie",
+                    "use visible letters other than `;` and `,`",
+                ),
+            );
+        }
+    }
+    credential::names::Attributes {
+        secure: table.secure.as_ref().map(|f| f.value),
+        same_site: table
+            .same_site
+            .as_ref()
+            .map(|f| SameSite::as_str(f.value).to_owned()),
+        path: table.path.as_ref().map(|f| f.value.clone()),
+        http_only: table.http_only.as_ref().map(|f| f.value),
+        partitioned: table.partitioned.as_ref().map(|f| f.value),
+        domain: table.domain.as_ref().map(|f| f.value.clone()),
+        max_age: seconds(
+            table.max_age.as_ref(),
+            Duration::ZERO..=COOKIE_AGE_MAX,
+            reader,
+        ),
+    }
+}

@@ -1,0 +1,246 @@
+//! Where sessions are looked up, and what is remembered.
+
+use super::*;
+
+pub(super) fn sessions(
+    file: &File,
+    auth: &BetterAuth,
+    reader: &mut Reader<'_>,
+) -> session::Settings {
+    let fallback = Sessions::default();
+    let table = file.sessions.as_ref().map_or(&fallback, |f| &f.value);
+    if let Some(found) = table
+        .cache_ttl
+        .as_ref()
+        .filter(|f| f.value > HOUR && f.value <= DAY)
+    {
+        reader.blame(
+            found,
+            Fault::Risky {
+                what: format!(
+                    "someone signed out elsewhere may keep access for {}",
+                    spell(found.value)
+                ),
+                advice: "30s answers nearly every request from memory already",
+            },
+        );
+    }
+    session::Settings {
+        cache_ttl: bounded(
+            reader,
+            table.cache_ttl.as_ref(),
+            30 * SECOND,
+            Duration::ZERO..=DAY,
+        ),
+        negative_ttl: bounded(
+            reader,
+            table.negative_ttl.as_ref(),
+            5 * SECOND,
+            Duration::ZERO..=5 * MINUTE,
+        ),
+        entries_max: count(
+            reader,
+            table.max_cached.as_ref(),
+            1_000_000,
+            0..=1_000_000_000,
+        ),
+        bytes_max: table
+            .max_cached_bytes
+            .as_ref()
+            .map_or(512 << 20, |f| f.value.0),
+        negative_max: count(
+            reader,
+            table.max_negative.as_ref(),
+            100_000,
+            0..=100_000_000,
+        ),
+        enforce_bans: value(auth.enforce_bans.as_ref(), false),
+    }
+}
+
+pub(super) fn store(file: &File, tree: &Node, reader: &mut Reader<'_>) -> Option<store::Settings> {
+    let fallback = Sessions::default();
+    let table = file.sessions.as_ref().map_or(&fallback, |f| &f.value);
+    let timeout = bounded(
+        reader,
+        table.timeout.as_ref(),
+        2 * SECOND,
+        SECOND / 100..=MINUTE,
+    );
+    let connections = count(reader, table.connections.as_ref(), 10, 1..=10_000);
+    let waiting_max = count(reader, table.max_waiting.as_ref(), 1_000, 0..=1_000_000);
+    let zone_offset_seconds = zone(table.zone.as_ref(), reader);
+    let schema = schema(table, reader);
+    let source = match &table.source {
+        Some(found) => found.clone(),
+        None if is_written(tree, &["sessions", "source"]) => return None,
+        None => source_of_app(tree, reader)?,
+    };
+    let url = match database(source.value.0.expose()) {
+        Ok(url) => url,
+        Err(fault) => {
+            reader.blame(&source, fault);
+            return None;
+        }
+    };
+    Some(store::Settings {
+        url,
+        timeout,
+        connections: u32::try_from(connections).unwrap_or(u32::MAX),
+        waiting_max: usize::try_from(waiting_max).unwrap_or(usize::MAX),
+        schema,
+        zone_offset_seconds,
+    })
+}
+
+/// Where the app's own variables say the sessions are.
+pub(super) fn source_of_app(tree: &Node, reader: &mut Reader<'_>) -> Option<Found<SecretText>> {
+    let database = from_app(reader, &["DATABASE_URL"], "sessions.source");
+    let redis = from_app(reader, &["REDIS_URL"], "sessions.source");
+    let at = tree.child("sessions").map_or(At::Nowhere, |n| n.at.clone());
+    let (fault, found) = match (database, redis) {
+        (Some(_), Some(_)) => (Fault::TwoSources, None),
+        (Some(found), None) | (None, Some(found)) => {
+            return Some(Found {
+                value: SecretText(Secret::new(found.value)),
+                at: found.at,
+                key: found.key,
+            });
+        }
+        (None, None) => (
+            Fault::Missing {
+                key: "sessions.source",
+                advice: "set DATABASE_URL as for the app, or write `source = \"sqlite:app.db\"` or `source = { env = \"NAME\" }` under [sessions]",
+            },
+            None,
+        ),
+    };
+    reader.problems.push((fault, "sessions.source".into(), at));
+    found
+}
+
+/// The address of a database in the spelling the store takes. Never quotes it: it may hold a password.
+pub(super) fn database(text: &str) -> Result<Secret, Fault> {
+    const FORMS: &str = "write \"sqlite:PATH\", \"postgres://USER:PASSWORD@HOST/DATABASE\" or \"mysql://USER:PASSWORD@HOST/DATABASE\"";
+    let (scheme, rest) = text.split_once(':').unwrap_or(("", text));
+    let server = |scheme: &str| {
+        let host = rest.strip_prefix("//").is_some_and(|r| !r.is_empty());
+        if host {
+            Ok(Secret::new(format!("{scheme}:{rest}")))
+        } else {
+            Err(form("this is no address of a database", FORMS))
+        }
+    };
+    match scheme.to_ascii_lowercase().as_str() {
+        // Prisma writes `file:`; both mean the same file.
+        "sqlite" | "file" => {
+            let path = rest.strip_prefix("//").unwrap_or(rest);
+            let name = path.split('?').next().unwrap_or_default();
+            if name.is_empty() {
+                return Err(form("the path of the database is missing", FORMS));
+            }
+            if name == ":memory:" {
+                return Err(form("a database in memory is not the app's", FORMS));
+            }
+            Ok(Secret::new(format!("sqlite:{path}")))
+        }
+        "postgres" | "postgresql" => server("postgres"),
+        "mysql" | "mariadb" => server("mysql"),
+        known @ ("redis" | "rediss" | "http" | "https" | "cookie") => Err(Fault::NotYet {
+            what: format!("`{known}:` as a source of sessions"),
+            instead: "name the app's database: \"sqlite:PATH\", \"postgres://…\" or \"mysql://…\"",
+        }),
+        _ => Err(form("this is no source of sessions", FORMS)),
+    }
+}
+
+pub(super) fn schema(table: &Sessions, reader: &mut Reader<'_>) -> store::SchemaOverrides {
+    const TABLES: [&str; 3] = ["session", "user", "member"];
+    let Some(schema) = &table.schema else {
+        return store::SchemaOverrides::default();
+    };
+    let schema = &schema.value;
+    for (key, found) in schema.tables.iter().flat_map(|named| &named.value) {
+        if !TABLES.contains(&key.as_str()) {
+            reader.blame(
+                found,
+                unknown_word("table of Better Auth that the gateway reads", key, &TABLES),
+            );
+        }
+    }
+    for (key, found) in schema.columns.iter().flat_map(|named| &named.value) {
+        let fine = key
+            .split_once('.')
+            .is_some_and(|(table, column)| TABLES.contains(&table) && !column.is_empty());
+        if !fine {
+            reader.blame(
+                found,
+                form(
+                    format!("`{}` is no column of Better Auth", short(key)),
+                    "write table and field in quotes: `\"session.userId\" = \"user_id\"`",
+                ),
+            );
+        }
+    }
+    let names = schema.schema.iter();
+    let names = names.chain(schema.tables.iter().flat_map(|n| n.value.values()));
+    for found in names.chain(schema.columns.iter().flat_map(|n| n.value.values())) {
+        if found.value.is_empty()
+            || found.value.len() > 128
+            || found.value.contains(['\0', '"', '`'])
+        {
+            reader.blame(
+                found,
+                form(
+                    "this cannot be the name of a table or column",
+                    "write the name as the database has it, without quotes",
+                ),
+            );
+        }
+    }
+    let map = |named: Option<&Found<BTreeMap<String, Found<String>>>>| {
+        named
+            .into_iter()
+            .flat_map(|n| &n.value)
+            .map(|(key, f)| (key.clone(), f.value.clone()))
+            .collect()
+    };
+    store::SchemaOverrides {
+        schema: schema.schema.as_ref().map(|f| f.value.clone()),
+        tables: map(schema.tables.as_ref()),
+        columns: map(schema.columns.as_ref()),
+    }
+}
+
+/// `UTC`, `Z`, `+02:00`, `-0530`.
+pub(super) fn zone(found: Option<&Found<String>>, reader: &mut Reader<'_>) -> i32 {
+    let Some(found) = found else { return 0 };
+    let offset = zone_offset(&found.value);
+    if offset.is_none() {
+        reader.blame(
+            found,
+            form(format!("`{}` is no offset from UTC", short(&found.value)), "write \"UTC\" or an offset as \"+02:00\"; a zone with summer time cannot be told apart in stored dates"),
+        );
+    }
+    offset.unwrap_or(0)
+}
+
+pub(super) fn zone_offset(text: &str) -> Option<i32> {
+    const HOURS_MAX: i32 = 14;
+    if text == "UTC" || text == "Z" {
+        return Some(0);
+    }
+    let (sign, rest) = match text.split_at_checked(1)? {
+        ("+", rest) => (1, rest),
+        ("-", rest) => (-1, rest),
+        _ => return None,
+    };
+    let digits: String = rest.chars().filter(|c| *c != ':').collect();
+    let well_formed = rest.len() == 4 || (rest.len() == 5 && rest.as_bytes().get(2) == Some(&b':'));
+    if !well_formed || digits.len() != 4 || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let hours: i32 = digits.get(..2)?.parse().ok()?;
+    let minutes: i32 = digits.get(2..)?.parse().ok()?;
+    (hours <= HOURS_MAX && minutes < 60).then_some(sign * (hours * 3600 + minutes * 60))
+}

@@ -1,0 +1,247 @@
+//! Clients that speak TLS: HTTP/1.1, HTTP/2, and frames of HTTP/2 no ordinary client would send.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::{
+    ClientConfig, ClientConnection, RootCertStore, StreamOwned, crypto::ring,
+};
+use vestibule::server::Tls;
+
+use super::PATIENCE;
+
+/// The name every certificate here is for.
+pub const NAME: &str = "app.test";
+
+/// A certificate made for one test, with its files.
+pub struct Certificate {
+    pub files: Tls,
+    der: CertificateDer<'static>,
+}
+
+/// A path below the build folder that no other test has.
+pub fn fresh_path(name: &str) -> PathBuf {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!(
+        "tls-{}-{}",
+        std::process::id(),
+        NEXT.fetch_add(1, Ordering::Relaxed)
+    ));
+    std::fs::create_dir_all(&folder).expect("a folder for certificates");
+    folder.join(name)
+}
+
+impl Certificate {
+    pub fn self_signed() -> Self {
+        let made =
+            rcgen::generate_simple_self_signed(vec![NAME.to_owned()]).expect("a certificate");
+        let files = Tls {
+            cert: fresh_path("cert.pem"),
+            key: fresh_path("key.pem"),
+        };
+        std::fs::write(&files.cert, made.cert.pem()).expect("it is written");
+        std::fs::write(&files.key, made.signing_key.serialize_pem()).expect("it is written");
+        Self {
+            files,
+            der: made.cert.der().clone(),
+        }
+    }
+
+    fn config(&self, protocol: &[u8]) -> Arc<ClientConfig> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.der.clone()).expect("a root");
+        let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("protocol versions")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.alpn_protocols = vec![protocol.to_vec()];
+        Arc::new(config)
+    }
+}
+
+fn server_name() -> ServerName<'static> {
+    ServerName::try_from(NAME).expect("a name")
+}
+
+/// Bytes over TLS, as they are. Says which protocol was agreed on.
+pub fn raw(
+    address: SocketAddr,
+    certificate: &Certificate,
+    protocol: &str,
+) -> StreamOwned<ClientConnection, TcpStream> {
+    let stream = TcpStream::connect(address).expect("somebody accepts");
+    stream
+        .set_read_timeout(Some(PATIENCE))
+        .expect("a read timeout");
+    let connection = ClientConnection::new(certificate.config(protocol.as_bytes()), server_name())
+        .expect("a client");
+    let mut stream = StreamOwned::new(connection, stream);
+    while stream.conn.is_handshaking() {
+        stream
+            .conn
+            .complete_io(&mut stream.sock)
+            .expect("a handshake");
+    }
+    stream
+}
+
+/// Sends bytes over HTTP/1.1 and reads until the connection ends.
+pub fn http1(address: SocketAddr, certificate: &Certificate, bytes: &str) -> String {
+    let mut stream = raw(address, certificate, "http/1.1");
+    stream.write_all(bytes.as_bytes()).expect("it is sent");
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// One HTTP/2 connection of an ordinary client.
+pub struct H2 {
+    runtime: tokio::runtime::Runtime,
+    requests: h2::client::SendRequest<Bytes>,
+}
+
+/// What came back, body included.
+pub type Answer = http::Response<Vec<u8>>;
+
+impl H2 {
+    pub fn to(address: SocketAddr, certificate: &Certificate) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let connector = tokio_rustls::TlsConnector::from(certificate.config(b"h2"));
+        let requests = runtime.block_on(async {
+            let stream = tokio::net::TcpStream::connect(address)
+                .await
+                .expect("somebody accepts");
+            let stream = connector
+                .connect(server_name(), stream)
+                .await
+                .expect("a handshake");
+            assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+            let (requests, connection) = h2::client::handshake(stream).await.expect("HTTP/2");
+            tokio::spawn(async move {
+                let _ = connection.await;
+            });
+            requests
+        });
+        Self { runtime, requests }
+    }
+
+    /// A GET of `target` at [`NAME`].
+    pub fn get(&self, target: &str, headers: &[(&str, &str)]) -> Answer {
+        self.send("GET", target, headers, b"")
+            .expect("an answer, not a reset")
+    }
+
+    pub fn send(
+        &self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Result<Answer, h2::Error> {
+        let mut request = http::Request::builder()
+            .method(method)
+            .uri(format!("https://{NAME}{target}"))
+            .version(http::Version::HTTP_2);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(()).expect("a request");
+        self.exchange(request, body)
+    }
+
+    pub fn exchange(&self, request: http::Request<()>, body: &[u8]) -> Result<Answer, h2::Error> {
+        let body = Bytes::copy_from_slice(body);
+        self.runtime.block_on(async {
+            let waiting = async {
+                let mut requests = self.requests.clone().ready().await?;
+                let (answer, mut sending) = requests.send_request(request, body.is_empty())?;
+                if !body.is_empty() {
+                    // A refusal may come before all of it is sent.
+                    let _ = sending.send_data(body, true);
+                }
+                let (head, mut stream) = answer.await?.into_parts();
+                let mut received = Vec::new();
+                while let Some(piece) = stream.data().await {
+                    let piece = piece?;
+                    stream.flow_control().release_capacity(piece.len())?;
+                    received.extend_from_slice(&piece);
+                }
+                Ok(http::Response::from_parts(head, received))
+            };
+            tokio::time::timeout(PATIENCE, waiting)
+                .await
+                .expect("an answer in time")
+        })
+    }
+}
+
+/// What became of a hand-made HTTP/2 request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The stream or the connection was ended.
+    Reset,
+    /// Headers came back; the first byte of them.
+    Answered(u8),
+}
+
+/// Sends one HEADERS frame with these fields, literally, and says what became of it. Fields are not indexed and not packed, so
+/// the server sees exactly these bytes.
+pub fn h2_headers(
+    address: SocketAddr,
+    certificate: &Certificate,
+    fields: &[(&str, &str)],
+) -> Outcome {
+    let mut stream = raw(address, certificate, "h2");
+    let mut block = Vec::new();
+    for (name, value) in fields {
+        block.push(0);
+        for text in [name, value] {
+            block.push(
+                u8::try_from(text.len())
+                    .ok()
+                    .filter(|len| *len < 127)
+                    .expect("short"),
+            );
+            block.extend_from_slice(text.as_bytes());
+        }
+    }
+    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    bytes.extend_from_slice(&frame(4, 0, 0, &[]));
+    // END_STREAM and END_HEADERS.
+    bytes.extend_from_slice(&frame(1, 5, 1, &block));
+    stream.write_all(&bytes).expect("it is sent");
+    loop {
+        let mut head = [0; 9];
+        if stream.read_exact(&mut head).is_err() {
+            return Outcome::Reset;
+        }
+        let length = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
+        let mut payload = vec![0; length];
+        if stream.read_exact(&mut payload).is_err() {
+            return Outcome::Reset;
+        }
+        match head[3] {
+            1 => return Outcome::Answered(payload[0]),
+            3 | 7 => return Outcome::Reset,
+            _ => {}
+        }
+    }
+}
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).expect("short").to_be_bytes();
+    let mut bytes = vec![length[1], length[2], length[3], kind, flags];
+    bytes.extend_from_slice(&stream.to_be_bytes());
+    bytes.extend_from_slice(payload);
+    bytes
+}
