@@ -1037,7 +1037,9 @@ fn a_body_over_the_limit_is_not_blamed_on_the_app() {
     let passed = gateway.raw(format!(
         "POST /public/x HTTP/1.1\r\nhost: app.test\r\ntransfer-encoding: chunked\r\n\r\n{fits}"
     ));
-    assert_eq!((passed.status, app.last().body.len()), (200, 0x10_0000));
+    assert_eq!(passed.status, 200);
+    // The one that was cut off may be recorded after this one.
+    assert!(app.seen().iter().any(|seen| seen.body.len() == 0x10_0000));
 }
 
 /// Addresses are known before anybody is let in.

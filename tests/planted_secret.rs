@@ -353,7 +353,7 @@ fn the_password_of_the_database_shows_up_nowhere() {
         format!("mysql://{DATABASE}"),
         format!("sqlite:/nowhere/{DATABASE}.db?mode={DATABASE}"),
         format!("mongodb://user:{DATABASE}@{closed}/app"),
-        format!("{DATABASE}"),
+        DATABASE.to_owned(),
     ] {
         let settings = store::Settings {
             url: Secret::new(url.clone()),
