@@ -164,3 +164,49 @@ fn a_sign_out_whose_answer_is_lost_ends_the_session_all_the_same() {
     assert_eq!(ask("of-eve"), 200);
     assert_eq!(gateway.store.asked(), asked, "others stay remembered");
 }
+
+#[test]
+fn the_image_optimizer_opens_nothing_that_is_closed() {
+    let app = App::start();
+    let mut setup = Setup::in_front_of(app.address);
+    setup
+        .routes
+        .routes
+        .push(route("/_next/image", rule(Need::Public)));
+    let gateway = setup.start();
+    gateway.store.put(record("of-ada", "ada"));
+    let cookie = cookie("of-ada");
+    let ask = |url: &str, headers: &[(&str, &str)]| {
+        let target = format!("/_next/image?url={url}&w=64&q=75");
+        gateway.get(&target, headers).status
+    };
+
+    for url in [
+        "%2Fprivate%2Fx.png",
+        "/private/x.png",
+        "%2Fprivate%252fx.png",
+        "%2F%2570rivate%2Fx.png",
+        "%2Fpublic%2Fa.png&url=%2Fprivate%2Fx.png",
+    ] {
+        assert_eq!(ask(url, &[]), 401, "{url}");
+        assert_eq!(ask(url, &[("cookie", &cookie)]), 200, "{url}");
+    }
+    assert_eq!(ask("%2Fclosed%2Fx.png", &[("cookie", &cookie)]), 403);
+    for url in [
+        "%2Fpublic%2F..%2Fprivate%2Fx.png",
+        "%2F%2Fevil.example%2Fx",
+        "%5Cprivate",
+    ] {
+        assert_eq!(ask(url, &[]), 400, "{url}");
+    }
+
+    for url in [
+        "%2Fpublic%2Fa.png",
+        "%2Fpublic%2Fcaf%C3%A9%20au%20lait.png",
+        "%2F_next%2Fstatic%2Fmedia%2Fa.png",
+        "https%3A%2F%2Fcdn.example%2Fprivate.png",
+    ] {
+        assert_eq!(ask(url, &[]), 200, "{url}");
+    }
+    assert_eq!(gateway.get("/_next/image", &[]).status, 200);
+}

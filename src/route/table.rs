@@ -89,6 +89,35 @@ impl RouteTable {
     /// # Errors
     /// An encoded slash or backslash is refused where it would make a difference.
     pub fn find(&self, request: &RequestView<'_>) -> Result<Matches, Ambiguity> {
+        let mut found = self.find_target(request)?;
+        if request.target.is_next_image() {
+            self.add_images(request, &mut found)?;
+        }
+        Ok(found)
+    }
+
+    /// The image optimizer reads `url` inside the server, where nobody asks again: what that needs, its picture needs.
+    fn add_images(&self, request: &RequestView<'_>, found: &mut Matches) -> Result<(), Ambiguity> {
+        let query = request.target.query().unwrap_or_default();
+        let urls = url::form_urlencoded::parse(query.as_bytes())
+            .filter(|(key, url)| key == "url" && url.starts_with(['/', '\\']));
+        for (_, url) in urls {
+            let path = as_sent(&url);
+            let inner = RequestView {
+                method: &Method::GET,
+                target: Target::parse(path.as_bytes())?,
+                ..*request
+            };
+            for id in self.find_target(&inner)?.all() {
+                if id != found.primary && !found.others.contains(&id) {
+                    found.others.push(id);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn find_target(&self, request: &RequestView<'_>) -> Result<Matches, Ambiguity> {
         let path = request.target.path();
         let spelling = request.target.spelling();
         let one_reading = !spelling.escapes
@@ -199,6 +228,19 @@ impl RouteTable {
                 .map(|custom| custom.rank)
         })
     }
+}
+
+/// A decoded path as a client would send it: spaces and what is outside ASCII cannot stand in a target by themselves.
+fn as_sent(path: &str) -> String {
+    let mut sent = String::with_capacity(path.len());
+    for byte in path.bytes() {
+        if (0x21..0x7f).contains(&byte) {
+            sent.push(char::from(byte));
+        } else {
+            sent.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    sent
 }
 
 /// Collects the distinct routes of all readings.
