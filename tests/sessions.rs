@@ -51,6 +51,10 @@ fn in_flight(gateway: &Gateway) -> i64 {
     gateway.running.gateway.metrics.in_flight()
 }
 
+fn waiting_for_lookups(gateway: &Gateway) -> usize {
+    gateway.running.gateway.gate.sessions.waiting()
+}
+
 // ----------------------------------------------------------------------------------------------------------------- lookups
 
 #[test]
@@ -61,7 +65,7 @@ fn a_hundred_requests_of_one_session_cost_one_lookup() {
     let mut waiting: Vec<TcpStream> = (0..100)
         .map(|_| begin(&gateway, "/dashboard", "t"))
         .collect();
-    await_until("all to wait", || in_flight(&gateway) == 100);
+    await_until("all to wait", || waiting_for_lookups(&gateway) == 100);
     gateway.store.release();
     assert!(
         waiting
@@ -876,7 +880,7 @@ fn everybody_who_waited_for_a_lookup_that_failed_is_told_so_and_the_next_one_tri
     let mut waiting: Vec<TcpStream> = (0..10)
         .map(|_| begin(&gateway, "/dashboard", "t"))
         .collect();
-    await_until("all to wait", || in_flight(&gateway) == 10);
+    await_until("all to wait", || waiting_for_lookups(&gateway) == 10);
     gateway.store.release();
     assert!(
         waiting

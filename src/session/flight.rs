@@ -1,7 +1,7 @@
 //! One lookup, however many requests wait for the same token.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::FutureExt as _;
@@ -19,6 +19,7 @@ type UnderWay<T> = HashMap<Seal, (u64, WeakShared<BoxFuture<'static, T>>)>;
 pub struct Flights<T: Clone> {
     under_way: Arc<Mutex<UnderWay<T>>>,
     next: AtomicU64,
+    waiting: AtomicUsize,
 }
 
 impl<T: Clone> Default for Flights<T> {
@@ -26,13 +27,20 @@ impl<T: Clone> Default for Flights<T> {
         Self {
             under_way: Arc::default(),
             next: AtomicU64::new(0),
+            waiting: AtomicUsize::new(0),
         }
     }
 }
 
 impl<T: Clone + Send + Sync + 'static> Flights<T> {
-    /// Joins the lookup under way for `seal`, or begins one.
-    pub fn join(&self, seal: Seal, begin: impl FnOnce() -> BoxFuture<'static, T>) -> Waiting<T> {
+    /// Waits for the lookup under way for `seal`, or for one that begins now.
+    pub async fn wait(&self, seal: Seal, begin: impl FnOnce() -> BoxFuture<'static, T>) -> T {
+        let flight = self.join(seal, begin);
+        let _seat = Seat::take(&self.waiting);
+        flight.await
+    }
+
+    fn join(&self, seal: Seal, begin: impl FnOnce() -> BoxFuture<'static, T>) -> Waiting<T> {
         // A flight that ends takes this lock to sign off. It must never be dropped while we hold it: it leaves this block alive.
         let mut under_way = lock(&self.under_way);
         let found = under_way
@@ -61,6 +69,11 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
         flight
     }
 
+    /// How many callers wait, for whatever lookup.
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::SeqCst)
+    }
+
     /// How many are under way.
     pub fn len(&self) -> usize {
         lock(&self.under_way).len()
@@ -69,6 +82,22 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
     /// Whether none is under way.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+/// One caller who waits, for as long as it does.
+struct Seat<'f>(&'f AtomicUsize);
+
+impl<'f> Seat<'f> {
+    fn take(waiting: &'f AtomicUsize) -> Self {
+        waiting.fetch_add(1, Ordering::SeqCst);
+        Self(waiting)
+    }
+}
+
+impl Drop for Seat<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

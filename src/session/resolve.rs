@@ -128,6 +128,11 @@ impl Sessions {
         &self.inner.cache
     }
 
+    /// How many requests wait for a lookup they share with others.
+    pub fn waiting(&self) -> usize {
+        self.inner.flights.waiting()
+    }
+
     /// Where sessions are kept.
     pub fn source(&self) -> &dyn Source {
         &*self.inner.source
@@ -188,7 +193,7 @@ impl Sessions {
         let found = if freshness == Freshness::Strict {
             lookup().await
         } else {
-            self.inner.flights.join(seal, || Box::pin(lookup())).await
+            self.inner.flights.wait(seal, || Box::pin(lookup())).await
         };
         match found {
             Found::Known(entry) => self.inner.judge_entry(entry),
