@@ -894,6 +894,14 @@ fn each_wrong_route_is_refused_and_its_twin_passes() {
 }
 
 #[test]
+fn the_home_of_those_signed_in_is_no_page_for_guests() {
+    let landing = route("path = \"/\"\nrule = \"guest\"");
+    refused(&landing, "this is `routes.signed_in_home`");
+    clean(&landing.replace("[routes]", "[routes]\nsigned_in_home = \"/dashboard\""));
+    clean(&route("path = \"/\"\nrule = \"optional\""));
+}
+
+#[test]
 fn optimistic_goes_with_nothing_that_needs_a_lookup() {
     for condition in [
         "role = \"a\"",

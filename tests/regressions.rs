@@ -210,3 +210,20 @@ fn the_image_optimizer_opens_nothing_that_is_closed() {
     }
     assert_eq!(gateway.get("/_next/image", &[]).status, 200);
 }
+
+#[test]
+fn a_cookie_name_in_no_break_spaces_is_that_cookie_to_node_and_to_us() {
+    let app = App::start();
+    let gateway = Gateway::in_front_of(&app);
+    for user in ["ada", "eve"] {
+        gateway.store.put(record(&format!("of-{user}"), user));
+    }
+    // The app takes the first of two, and reads the blank byte as white space.
+    let mut head = b"GET /private HTTP/1.1\r\nhost: app.test\r\ncookie: \xa0".to_vec();
+    head.extend(format!("{}; {}\r\n\r\n", cookie("of-eve"), cookie("of-ada")).bytes());
+    assert_eq!(gateway.raw(head).status, 200);
+    assert_eq!(app.last().header("x-auth-user-id"), Some("eve"));
+    let both = format!("a=b; {}", cookie("of-ada"));
+    assert_eq!(gateway.get("/private", &[("cookie", &both)]).status, 200);
+    assert_eq!(app.last().header("x-auth-user-id"), Some("ada"));
+}

@@ -41,7 +41,8 @@ fn pair(piece: &[u8]) -> Option<(&[u8], &[u8])> {
 
 /// White space as JavaScript's `trim` sees it, as far as it can stand in a header as single bytes.
 fn trim(text: &[u8]) -> &[u8] {
-    let blank = |b: &u8| matches!(b, b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c);
+    // 0xa0: Node reads headers as Latin-1, where it is a no-break space.
+    let blank = |b: &u8| matches!(b, b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c | 0xa0);
     let start = text.iter().position(|b| !blank(b)).unwrap_or(text.len());
     let end = text
         .iter()

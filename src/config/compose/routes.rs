@@ -194,6 +194,7 @@ pub(super) fn routes(
             .map(|p| source(p, text_line(&p.at, reader), reader))
             .collect();
         warn_of_bypasses(path, &rule, reader);
+        runs_in_circles(file, path, &rule, reader);
         closes_sign_in(
             path,
             &rule,
@@ -602,6 +603,31 @@ pub(super) fn closes_sign_in(
             continue;
         };
         reader.blame(found, Fault::NobodyCouldSignIn { page });
+    }
+}
+
+/// Whoever is signed in is sent home from a page for guests, so home cannot be one.
+fn runs_in_circles(
+    file: &File,
+    path: &Found<Vec<Found<Path>>>,
+    rule: &Rule,
+    reader: &mut Reader<'_>,
+) {
+    let pages = file.routes.as_ref().map(|f| &f.value);
+    let home = pages
+        .and_then(|r| r.signed_in_home.as_ref())
+        .map_or("/", |f| f.value.0.as_str());
+    for found in &path.value {
+        if matches!(&found.value, Path::Plain(source) if source == home) && rule.need == Need::Guest
+        {
+            reader.blame(
+                found,
+                Fault::Conflict {
+                    what: "this is `routes.signed_in_home`: those who are signed in would be sent from here to here, without end".into(),
+                    advice: "name another page in `signed_in_home`, or make this route `optional`",
+                },
+            );
+        }
     }
 }
 
