@@ -303,7 +303,7 @@ fn without_a_cache_every_request_asks() {
 }
 
 #[test]
-fn strict_always_asks_and_optimistic_never_does() {
+fn strict_always_asks_and_optimistic_asks_for_no_session_token() {
     let app = App::start();
     let mut setup = Setup::in_front_of(app.address);
     let quick = Rule {
@@ -331,7 +331,10 @@ fn strict_always_asks_and_optimistic_never_does() {
     );
     assert_eq!(app.last().header("x-auth-user-id"), Some("ada"));
     // The signature alone: passes, names nobody, and asks nobody.
-    for token in ["never-seen", "neither"] {
+    for token in [
+        "NeverSeen0NeverSeen1NeverSeen2Ne",
+        "Neither0Neither1Neither2Neither3",
+    ] {
         assert_eq!((get("/quick/x", token), gateway.store.asked()), (200, 3));
         assert_eq!(
             (
@@ -352,10 +355,64 @@ fn strict_always_asks_and_optimistic_never_does() {
         (forged.status, gateway.get("/quick/x", &[]).status),
         (401, 401)
     );
+    // What else the app signs under the same key is no session token, and is looked up: a pending second factor, a flag.
+    for (lookups, other) in [(4, "2fa-AbCdEfGhIjKlMnOpQrSt"), (5, "true")] {
+        assert_eq!(
+            (get("/quick/x", other), gateway.store.asked()),
+            (401, lookups)
+        );
+    }
     gateway.store.remove("t");
     assert_eq!(get("/strict/x", "t"), 401);
     // What strict found out counts for all.
     assert_eq!((get("/dashboard", "t"), get("/quick/x", "t")), (401, 401));
+}
+
+#[test]
+fn a_member_whose_role_is_taken_away_loses_it_at_once_and_other_organizations_are_left_alone() {
+    let app = App::start();
+    let gateway = Gateway::in_front_of(&app);
+    let member = |token: &str, user: &str, organization: &str| {
+        let mut row = record(token, user);
+        row.organization_id = Some(organization.into());
+        gateway.store.put(row);
+    };
+    member("owner", "ada", "acme");
+    member("member", "bob", "acme");
+    member("elsewhere", "eve", "other");
+    for path in ["remove-member", "update-member-role", "delete"] {
+        for body in ["{}", r#"{"organizationId":"acme"}"#] {
+            assert_eq!(
+                (
+                    ask(&gateway, "owner"),
+                    ask(&gateway, "member"),
+                    ask(&gateway, "elsewhere")
+                ),
+                (200, 200, 200)
+            );
+            let asked = gateway.store.asked();
+            let target = format!("/api/auth/organization/{path}");
+            let done = gateway.send(
+                "POST",
+                &target,
+                &[("cookie", &cookie("owner"))],
+                body.as_bytes(),
+            );
+            assert_eq!(done.status, 200);
+            ask(&gateway, "elsewhere");
+            assert_eq!(
+                gateway.store.asked(),
+                asked,
+                "{path}: another organization is none of it"
+            );
+            ask(&gateway, "member");
+            assert_eq!(
+                gateway.store.asked(),
+                asked + 1,
+                "{path}: the member is asked about again"
+            );
+        }
+    }
 }
 
 /// A strict lookup that began before the request came may know less than the request may ask.

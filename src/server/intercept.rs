@@ -25,6 +25,9 @@ enum Effect {
     User,
     /// The session whose token stands in the body.
     TokenInBody(&'static str),
+    /// Every session in which the organization is active that is named in the body, or is the caller's active one: members may
+    /// have lost their role.
+    Organization,
     /// Every session of the user whose id stands in the body. Only admins get through here.
     UserInBody(&'static str),
 }
@@ -55,10 +58,10 @@ const ENDPOINTS: &[(&str, Effect)] = &[
     ("/organization/set-active", Effect::Current),
     ("/organization/set-active-team", Effect::Current),
     ("/organization/create", Effect::Current),
-    ("/organization/delete", Effect::Current),
-    ("/organization/leave", Effect::Current),
-    ("/organization/remove-member", Effect::Current),
-    ("/organization/update-member-role", Effect::Current),
+    ("/organization/delete", Effect::Organization),
+    ("/organization/leave", Effect::Organization),
+    ("/organization/remove-member", Effect::Organization),
+    ("/organization/update-member-role", Effect::Organization),
     ("/organization/accept-invitation", Effect::Current),
     ("/admin/ban-user", Effect::UserInBody("userId")),
     ("/admin/unban-user", Effect::UserInBody("userId")),
@@ -81,6 +84,7 @@ pub struct Watch {
     effect: Effect,
     current: Option<Seal>,
     user_id: Option<Box<str>>,
+    organization_id: Option<Box<str>>,
     body: Vec<u8>,
     overflown: bool,
 }
@@ -100,24 +104,26 @@ impl Watch {
         let effect = effect_of(request.target.path(), base_path)?;
         let presented = session_cookie::read(request.headers, names.token_name());
         let current = seal_of(&presented, sessions);
-        let user_id = match (effect, current) {
-            (Effect::User | Effect::TokenInBody(_), Some(_)) => {
+        let (user_id, organization_id) = match (effect, current) {
+            (Effect::User | Effect::TokenInBody(_) | Effect::Organization, Some(_)) => {
                 match sessions.resolve(&presented, Freshness::Cached, now).await.0 {
                     Resolution::Verified(Who::Known(entry)) => {
-                        Some(entry.principal.record.user_id.clone())
+                        let record = &entry.principal.record;
+                        (Some(record.user_id.clone()), record.organization_id.clone())
                     }
                     Resolution::Anonymous
                     | Resolution::Verified(Who::SignatureOnly)
                     | Resolution::Rejected(_)
-                    | Resolution::Unavailable => None,
+                    | Resolution::Unavailable => (None, None),
                 }
             }
-            _ => None,
+            _ => (None, None),
         };
         Some(Self {
             effect,
             current,
             user_id,
+            organization_id,
             body: Vec::new(),
             overflown: false,
         })
@@ -125,8 +131,11 @@ impl Watch {
 
     /// Reads a piece of the request's body along.
     pub fn read(&mut self, piece: &[u8]) {
-        if !matches!(self.effect, Effect::TokenInBody(_) | Effect::UserInBody(_)) || self.overflown
-        {
+        let wanted = match self.effect {
+            Effect::TokenInBody(_) | Effect::UserInBody(_) | Effect::Organization => true,
+            Effect::Current | Effect::User => false,
+        };
+        if !wanted || self.overflown {
             return;
         }
         if self.body.len() + piece.len() > BODY_BYTES_MAX {
@@ -160,6 +169,7 @@ impl Watch {
                 }
                 None => Some(self.forget_user(sessions)),
             },
+            Effect::Organization => Some(self.forget_organizations(sessions)),
             Effect::UserInBody(key) => {
                 if let Some(user_id) = self.in_body(key) {
                     cache.forget_user(&user_id);
@@ -183,6 +193,7 @@ impl Watch {
         match self.effect {
             Effect::Current => {}
             Effect::User => return Some(self.forget_known_user(sessions)),
+            Effect::Organization => return Some(self.forget_organizations(sessions)),
             Effect::TokenInBody(key) => match self.in_body(key) {
                 Some(token) => cache.forget_token(&sessions.signer().seal(&token)),
                 None => return Some(self.forget_known_user(sessions)),
@@ -195,6 +206,18 @@ impl Watch {
             }
         }
         Some("session")
+    }
+
+    fn forget_organizations(&self, sessions: &Sessions) -> &'static str {
+        let named = self.in_body("organizationId");
+        for organization_id in named
+            .iter()
+            .map(String::as_str)
+            .chain(self.organization_id.as_deref())
+        {
+            sessions.cache().forget_organization(organization_id);
+        }
+        "organization"
     }
 
     fn forget_known_user(&self, sessions: &Sessions) -> &'static str {

@@ -11,6 +11,7 @@ pub mod respond;
 pub mod run;
 pub mod settings;
 pub mod tls;
+pub mod tunnel;
 pub mod upstream;
 
 pub use settings::{Limits, Settings, Timeouts, Tls, Upstream, UpstreamAddress};

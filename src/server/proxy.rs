@@ -20,7 +20,7 @@ use super::forward::{self, Client, Trace};
 use super::intercept::{self, Watch};
 use super::respond::{self, Answer, PRIVATE, Responder};
 use super::settings::Settings;
-use super::upstream::{ATTEMPTS_MAX, App};
+use super::upstream::{ATTEMPTS_MAX, App, Manner};
 use crate::client_ip;
 use crate::gate::{Decision, Gate};
 use crate::identity::Identity;
@@ -78,7 +78,7 @@ pub struct Ctx {
     permit: Option<Permit>,
     decided: Option<Decided>,
     app: usize,
-    lasting: bool,
+    manner: Manner,
     attempts: usize,
     private: bool,
     watch: Option<Watch>,
@@ -153,7 +153,7 @@ impl ProxyHttp for Shared {
             permit: None,
             decided: None,
             app: 0,
-            lasting: false,
+            manner: Manner::Exchange,
             attempts: 0,
             private: true,
             watch: None,
@@ -170,7 +170,11 @@ impl ProxyHttp for Shared {
         let timeouts = &self.settings.timeouts;
         let headers = &exchange.req_header().headers;
         let upgrade = headers.contains_key(UPGRADE);
-        ctx.lasting = upgrade || accepts_events(exchange.req_header());
+        ctx.manner = match upgrade {
+            true => Manner::Tunnel,
+            false if accepts_events(exchange.req_header()) => Manner::Events,
+            false => Manner::Exchange,
+        };
         ctx.trace = Trace::read(headers, || self.random());
         // HTTP/1.0 closes after each answer; ours of later versions stay open unless the client asked otherwise.
         let keeps = exchange.req_header().version > Version::HTTP_10;
@@ -233,7 +237,7 @@ impl ProxyHttp for Shared {
             .apps
             .get(ctx.app)
             .ok_or_else(|| Error::explain(ErrorType::InternalError, "no such upstream"))?;
-        let peer = app.peer(ctx.lasting).ok_or_else(|| {
+        let peer = app.peer(ctx.manner).ok_or_else(|| {
             Error::explain(
                 ErrorType::ConnectError,
                 "the upstream's name does not resolve",

@@ -237,7 +237,11 @@ pub fn start(gateway: Gateway) -> Result<Running, StartError> {
         match &settings.tls {
             None => service.add_tcp(&address.to_string()),
             Some(files) => {
-                service.add_tls_with_settings(&address.to_string(), None, tls::listener(files)?);
+                service.add_tls_with_settings(
+                    &address.to_string(),
+                    None,
+                    tls::listener(files).map_err(|cause| StartError::Tls { cause })?,
+                );
             }
         }
     }

@@ -9,22 +9,17 @@ use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use super::run::StartError;
 use super::settings::Tls;
 
 /// Settings of a listener with this certificate, for HTTP/2 and HTTP/1.1.
 ///
 /// # Errors
 /// When a file cannot be read, holds no PEM of its kind, or the key is not the certificate's.
-pub fn listener(files: &Tls) -> Result<TlsSettings, StartError> {
-    check(files).map_err(|cause| StartError::Tls { cause })?;
+pub fn listener(files: &Tls) -> Result<TlsSettings, String> {
+    check(files)?;
     let text = |path: &Path| path.to_string_lossy().into_owned();
-    let mut settings =
-        TlsSettings::intermediate(&text(&files.cert), &text(&files.key)).map_err(|error| {
-            StartError::Tls {
-                cause: error.to_string(),
-            }
-        })?;
+    let mut settings = TlsSettings::intermediate(&text(&files.cert), &text(&files.key))
+        .map_err(|error| error.to_string())?;
     settings.enable_h2();
     Ok(settings)
 }

@@ -15,6 +15,7 @@ use pingora_load_balancing::selection::RoundRobin;
 use pingora_load_balancing::{Backend, Backends, LoadBalancer};
 
 use super::settings::{Timeouts, Upstream, UpstreamAddress};
+use super::tunnel::Patient;
 
 /// How often names are resolved again. Containers move; a connection that fails is retried meanwhile.
 const RESOLVE_EVERY: Duration = Duration::from_secs(10);
@@ -25,12 +26,27 @@ const RESOLVE_WITHIN: Duration = Duration::from_secs(2);
 /// How often a request is tried while no connection stands. A name may stand for several addresses, of which some are dead.
 pub const ATTEMPTS_MAX: usize = 3;
 
+/// Keeps connections for tunnels apart from all others in the pool.
+const TUNNELS: u64 = 1;
+
+/// How a request and its answer use the connection to the app.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    /// One answer, soon.
+    Exchange,
+    /// An answer that may be silent for long: server-sent events.
+    Events,
+    /// Perhaps a tunnel: a WebSocket.
+    Tunnel,
+}
+
 /// An upstream ready to be asked.
 pub struct App {
     settings: Upstream,
     balancer: Arc<LoadBalancer<RoundRobin>>,
     plain: PeerOptions,
-    lasting: PeerOptions,
+    events: PeerOptions,
+    tunnel: PeerOptions,
     asked: AtomicUsize,
 }
 
@@ -49,12 +65,15 @@ impl App {
             balancer.parallel_health_check = true;
         }
         let plain = options(settings, settings.first_byte_timeout);
-        let lasting = options(settings, timeouts.tunnel_idle);
+        let events = options(settings, timeouts.tunnel_idle);
+        let mut tunnel = events.clone();
+        tunnel.custom_l4 = Some(Arc::new(Patient));
         Self {
             settings: settings.clone(),
             balancer: Arc::new(balancer),
             plain,
-            lasting,
+            events,
+            tunnel,
             asked: AtomicUsize::new(0),
         }
     }
@@ -69,8 +88,8 @@ impl App {
         Arc::clone(&self.balancer)
     }
 
-    /// The next address to ask: one that is well, else any. `lasting`: for a WebSocket or event stream, which may be silent long.
-    pub fn peer(&self, lasting: bool) -> Option<HttpPeer> {
+    /// The next address to ask: one that is well, else any.
+    pub fn peer(&self, manner: Manner) -> Option<HttpPeer> {
         let chosen = self.balancer.select(b"", 16).or_else(|| {
             // None is known to be well. Asking one all the same is how an app that just started is found.
             let all = self.balancer.backends().get_backend();
@@ -86,11 +105,15 @@ impl App {
             (origin.tls, origin.name.clone())
         });
         let mut peer = HttpPeer::new(address, tls, name);
-        peer.options = if lasting {
-            self.lasting.clone()
-        } else {
-            self.plain.clone()
+        peer.options = match manner {
+            Manner::Exchange => self.plain.clone(),
+            Manner::Events => self.events.clone(),
+            Manner::Tunnel => self.tunnel.clone(),
         };
+        if manner == Manner::Tunnel {
+            // Never a connection kept from an ordinary exchange: those are not patient.
+            peer.group_key = TUNNELS;
+        }
         Some(peer)
     }
 }

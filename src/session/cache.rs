@@ -31,6 +31,7 @@ pub struct Entry {
     since: Moment,
     user: Slot,
     token: Slot,
+    organization: Option<Slot>,
     /// The identity headers, written at first use by `identity`.
     pub headers: OnceLock<Box<[(HeaderName, HeaderValue)]>>,
     /// The signed assertion and when it was signed, written by `identity`.
@@ -43,6 +44,11 @@ impl Entry {
         Self {
             user: Slot::of_user(&principal.record.user_id),
             token: Slot::of_token(seal),
+            organization: principal
+                .record
+                .organization_id
+                .as_deref()
+                .map(Slot::of_organization),
             principal,
             asked_at,
             since,
@@ -55,6 +61,9 @@ impl Entry {
     pub fn stands(&self, revocations: &Revocations) -> bool {
         revocations.untouched(self.since, self.user)
             && revocations.untouched(self.since, self.token)
+            && self
+                .organization
+                .is_none_or(|slot| revocations.untouched(self.since, slot))
     }
 
     /// Whether it is at most `ttl` old. An age from the future (the clock was set back) counts as too old.
@@ -207,6 +216,12 @@ impl Cache {
     /// Forgets every session of a user.
     pub fn forget_user(&self, user_id: &str) {
         self.revocations.revoke(Slot::of_user(user_id));
+    }
+
+    /// Forgets every session in which an organization is the active one.
+    pub fn forget_organization(&self, organization_id: &str) {
+        self.revocations
+            .revoke(Slot::of_organization(organization_id));
     }
 
     /// Forgets everything.

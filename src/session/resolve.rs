@@ -166,7 +166,12 @@ impl Sessions {
                         Tier::Negative,
                     );
                 }
-                Memory::Nothing if freshness == Freshness::Optimistic => {
+                // The framework signs other things under the same key: a pending second factor, the state of an OAuth flow. What does
+                // not look like a session token of its making is looked up after all.
+                Memory::Nothing
+                    if freshness == Freshness::Optimistic
+                        && looks_like_a_session_token(&credential.signed.value) =>
+                {
                     return (Resolution::Verified(Who::SignatureOnly), Tier::Signature);
                 }
                 Memory::Nothing => {}
@@ -260,4 +265,9 @@ impl Inner {
             }
         }
     }
+}
+
+/// Whether a value has the form of the framework's own session tokens: 32 letters and digits.
+fn looks_like_a_session_token(value: &str) -> bool {
+    value.len() == 32 && value.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }

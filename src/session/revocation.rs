@@ -28,6 +28,13 @@ impl Slot {
         Self::at(hasher.finish())
     }
 
+    /// An organization's slot.
+    pub fn of_organization(organization_id: &str) -> Self {
+        let mut hasher = DefaultHasher::new();
+        ("organization", organization_id).hash(&mut hasher);
+        Self::at(hasher.finish())
+    }
+
     /// A token's slot.
     pub fn of_token(seal: &Seal) -> Self {
         Self::at(seal.spread())
