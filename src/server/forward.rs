@@ -12,6 +12,7 @@ pub use pingora::http::RequestHeader as Outgoing;
 use super::settings::Settings;
 use crate::client_ip;
 use crate::identity::Identity;
+use crate::route::host_is;
 use crate::route::target::Target;
 use crate::session::cache::Entry;
 use crate::time::UnixMs;
@@ -252,12 +253,7 @@ pub fn host_of(request: &RequestHeader) -> Option<Cow<'_, str>> {
 
 /// Whether the gateway answers for this host.
 pub fn answers_for(hosts: &[String], host: &str) -> bool {
-    hosts.iter().any(|served| match served.strip_prefix("*.") {
-        Some(parent) => host
-            .strip_suffix(parent)
-            .is_some_and(|label| label.len() > 1 && label.ends_with('.')),
-        None => served == host,
-    })
+    hosts.iter().any(|served| host_is(served, host))
 }
 
 /// Whether a target carries parameters by which Next.js addresses its own routes (`nxtP…`, `nxtI…`): from outside they would
