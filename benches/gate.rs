@@ -24,12 +24,13 @@ use vestibule::gate::Gate;
 use vestibule::identity::{self, Identity};
 use vestibule::policy::{Conditions, Need, Rule, Verdict};
 use vestibule::request::RequestView;
-use vestibule::route::{self, RouteSpec, RouteTable, SourceSpec, target::Target};
+use vestibule::route::{self, RouteSpec, RouteTable, SourceSpec};
 use vestibule::secret::Secret;
 use vestibule::server::forward::{self, Client, Trace};
 use vestibule::session::cache::Entry;
 use vestibule::session::resolve::{Sessions, Tier};
 use vestibule::session::{BoxFuture, Freshness, Record, Source, SourceError};
+use vestibule::target::Target;
 use vestibule::time::{Clock, ManualClock, UnixMs};
 
 const SECRET: &str = "a secret of the benches, forty-two letters";

@@ -7,9 +7,9 @@ use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use http::{HeaderMap, Method};
 use vestibule::policy::{Conditions, Need, Rule};
 use vestibule::request::RequestView;
-use vestibule::route::target::Target;
 use vestibule::route::{NextJs, RouteSpec, RouteTable, Settings, SourceSpec};
 use vestibule::session::Freshness;
+use vestibule::target::Target;
 
 fn table(routes: usize, custom: bool) -> RouteTable {
     let rule = |need| Rule {

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use crate::credential::{Extract, Presented};
 use crate::policy::{self, Circumstances, Reason, Verdict};
 use crate::request::{Form, RequestView};
-use crate::route::target::Ambiguity;
 use crate::route::{Route, RouteId, RouteTable};
 use crate::session::resolve::{Resolution, Sessions, Tier};
 use crate::session::{Freshness, Rejection};
+use crate::target::Ambiguity;
 use crate::time::Clock;
 
 /// Judges requests. Built whole from the configuration; a new configuration makes a new gate.

@@ -10,11 +10,13 @@ pub mod credential;
 pub mod gate;
 pub mod identity;
 pub mod kind;
+pub mod percent;
 pub mod policy;
 pub mod request;
 pub mod route;
 pub mod secret;
 pub mod session;
+pub mod target;
 pub mod time;
 
 pub mod cli;

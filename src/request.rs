@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, Method};
 
-use crate::route::target::Target;
+use crate::target::Target;
 
 /// One request. Everything in it is borrowed from the exchange; nothing is copied.
 #[derive(Clone, Copy, Debug)]

@@ -658,7 +658,7 @@ fn the_return_address_is_the_page_as_it_was_asked_for() {
         let expected = match back {
             Some(back) => format!(
                 "/app/sign-in?callbackURL={}",
-                vestibule::credential::signature::encode_component(back)
+                vestibule::percent::encode_component(back)
             ),
             None => "/app/sign-in".to_owned(),
         };
@@ -679,7 +679,7 @@ fn the_return_address_is_the_page_as_it_was_asked_for() {
         let answer = action(target);
         let follow = format!(
             "?callbackURL={};push",
-            vestibule::credential::signature::encode_component(back)
+            vestibule::percent::encode_component(back)
         );
         assert_eq!(answer.status, 401, "{target}");
         assert!(

@@ -13,6 +13,8 @@ const CORE: &[&str] = &[
     "policy/",
     "identity/",
     "request.rs",
+    "target.rs",
+    "percent.rs",
     "gate.rs",
     "client_ip.rs",
     "kind.rs",

@@ -6,7 +6,8 @@ use std::io::Write as _;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
-use vestibule::credential::signature::{Signer, encode_component};
+use vestibule::credential::signature::Signer;
+use vestibule::percent::encode_component;
 use vestibule::policy::{Conditions, Need};
 use vestibule::secret::Secret;
 

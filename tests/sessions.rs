@@ -1067,6 +1067,18 @@ fn the_assertion_is_signed_once_and_verifies_with_the_published_key() {
 }
 
 #[test]
+fn somebody_with_an_endless_name_gets_in_all_the_same() {
+    let (app, gateway) = gateway();
+    let mut long = record("t", "ada");
+    long.name = Some("n".repeat(5000).into());
+    gateway.store.put(long);
+    assert_eq!(ask(&gateway, "t"), 200);
+    let seen = app.last();
+    assert!(seen.header("x-auth-assertion").is_some());
+    assert_eq!(seen.header("x-auth-user-id"), Some("ada"));
+}
+
+#[test]
 fn facts_outside_visible_ascii_arrive_encoded_and_empty_ones_not_at_all() {
     let (app, gateway) = gateway();
     let mut odd = record("t", "user/1");

@@ -11,7 +11,6 @@ use crate::credential::Presented;
 use crate::gate::Decision;
 use crate::policy::Verdict;
 use crate::request::RequestView;
-use crate::route::target::Target;
 use crate::route::{self, RouteTable, Severity};
 use crate::server::clock::SystemClock;
 use crate::server::forward::{self, Client, Outgoing, Trace};
@@ -19,6 +18,7 @@ use crate::server::proxy::Gateway;
 use crate::server::run::{self, Parts, StartError};
 use crate::session::resolve::Tier;
 use crate::session::{BoxFuture, Freshness, Record, Source, SourceError};
+use crate::target::Target;
 use crate::{store, telemetry};
 
 /// Threads of the runtime on which the store's drivers live. They only wait and decode.

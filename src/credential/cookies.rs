@@ -58,32 +58,5 @@ pub fn decode(raw: &[u8]) -> Cow<'_, [u8]> {
         [b'"', rest @ ..] => rest.get(..rest.len().saturating_sub(1)).unwrap_or_default(),
         _ => raw,
     };
-    percent_decode(text).unwrap_or(Cow::Borrowed(text))
-}
-
-/// Decodes percent escapes once. `None` when an escape is broken or the result is not UTF-8.
-pub fn percent_decode(text: &[u8]) -> Option<Cow<'_, [u8]>> {
-    if !text.contains(&b'%') {
-        return Some(Cow::Borrowed(text));
-    }
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((&first, tail)) = rest.split_first() {
-        if first != b'%' {
-            out.push(first);
-            rest = tail;
-            continue;
-        }
-        let [high, low, after @ ..] = tail else {
-            return None;
-        };
-        let digit = |b: u8| {
-            char::from(b)
-                .to_digit(16)
-                .and_then(|d| u8::try_from(d).ok())
-        };
-        out.push(digit(*high)? << 4 | digit(*low)?);
-        rest = after;
-    }
-    std::str::from_utf8(&out).is_ok().then_some(Cow::Owned(out))
+    crate::percent::decode(text).unwrap_or(Cow::Borrowed(text))
 }

@@ -122,23 +122,6 @@ impl Signer {
     /// The cookie value the framework would issue for `value`, percent-encoded.
     pub fn issue(&self, value: &str) -> String {
         let signature = STANDARD.encode(self.seal(value).0);
-        encode_component(&format!("{value}.{signature}"))
+        crate::percent::encode_component(&format!("{value}.{signature}"))
     }
-}
-
-/// JavaScript's `encodeURIComponent`.
-pub fn encode_component(text: &str) -> String {
-    const HEX: &[u8; 16] = b"0123456789ABCDEF";
-    let mut out = String::with_capacity(text.len() + 8);
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-_.!~*'()".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push('%');
-            // Both indices are four bits wide.
-            #[allow(clippy::indexing_slicing)]
-            out.extend([byte >> 4, byte & 15].map(|digit| char::from(HEX[usize::from(digit)])));
-        }
-    }
-    out
 }

@@ -122,3 +122,42 @@ pub struct Claims<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub org: Option<&'a str>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn claims(name: &str) -> Claims<'_> {
+        Claims {
+            iss: "i",
+            aud: "a",
+            sub: "u",
+            sid: "s",
+            iat: 0,
+            exp: 60,
+            method: "session",
+            email: None,
+            email_verified: false,
+            name: Some(name),
+            role: None,
+            org: None,
+        }
+    }
+
+    #[test]
+    fn the_same_material_gives_the_same_key_and_other_material_another() {
+        let key = |material: &str| Key::derive(&Secret::new(material)).map(|key| key.public);
+        assert_eq!(key("one"), key("one"));
+        assert_ne!(key("one"), key("two"));
+    }
+
+    #[test]
+    fn what_does_not_fit_a_header_is_refused_and_what_fits_is_signed() {
+        let key = Key::derive(&Secret::new("material")).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(
+            key.sign(&claims(&"n".repeat(5000))),
+            Err(IdentityError::TooLong)
+        );
+        assert!(key.sign(&claims("Ada")).is_ok());
+    }
+}

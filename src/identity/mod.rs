@@ -211,7 +211,15 @@ impl Identity {
                 return Ok(Some((name, value.clone())));
             }
         }
-        let token = key.sign(&self.claims(&entry.principal, now))?;
+        let mut claims = self.claims(&entry.principal, now);
+        let token = match key.sign(&claims) {
+            // People choose their names; nobody is locked out by a long one.
+            Err(IdentityError::TooLong) => {
+                claims.name = None;
+                key.sign(&claims)?
+            }
+            signed => signed?,
+        };
         let value = HeaderValue::try_from(token).map_err(|_| IdentityError::Key)?;
         entry.assertion.store(Some(Arc::new((now, value.clone()))));
         Ok(Some((name, value)))

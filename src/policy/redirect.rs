@@ -1,8 +1,8 @@
 //! Where people are sent, and how they come back.
 
 use super::Ask;
-use crate::credential::signature::encode_component;
-use crate::route::target::Target;
+use crate::percent::encode_component;
+use crate::target::Target;
 
 /// Longest return address, in bytes. Longer ones are left out: the whole URL must pass proxies that stop at 8 KiB.
 const RETURN_BYTES_MAX: usize = 2048;

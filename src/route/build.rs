@@ -10,12 +10,12 @@ use crate::route::index::{Index, Rank, Specificity};
 use crate::route::pattern::{Pattern, Segment};
 use crate::route::reading::{ANY_FORM, FULL, INNER, Spelled, WIRE};
 use crate::route::table::{Custom, Entry, RouteTable};
-use crate::route::target::Target;
 use crate::route::{
     ConditionSpec, NextJs, Problem, Route, RouteId, RouteSpec, Settings, Severity, SourceSpec,
     host_is,
 };
 use crate::session::Freshness;
+use crate::target::Target;
 
 /// One source on its way into the table.
 struct Draft {

@@ -138,7 +138,7 @@ mod tests {
     use http::{HeaderMap, HeaderValue, Method};
 
     use super::*;
-    use crate::route::target::Target;
+    use crate::target::Target;
 
     fn hold(spec: &SourceSpec, target: &str, headers: &[(&'static str, &str)]) -> bool {
         let mut map = HeaderMap::new();

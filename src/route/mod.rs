@@ -9,7 +9,6 @@ mod index;
 pub mod pattern;
 mod reading;
 pub mod table;
-pub mod target;
 
 pub use table::{Matches, RouteTable};
 

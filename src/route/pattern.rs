@@ -654,7 +654,7 @@ impl Matcher {
         };
         let path = self.with_locale(request.target.path());
         let path = self.page(&path).unwrap_or(path);
-        let decoded = crate::credential::cookies::percent_decode(path.as_bytes())
+        let decoded = crate::percent::decode(path.as_bytes())
             .and_then(|bytes| String::from_utf8(bytes.into_owned()).ok());
         patterns.iter().any(|(expression, conditions)| {
             let mut spellings = std::iter::once(&path).chain(&decoded);

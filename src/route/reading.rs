@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use crate::route::NextJs;
-use crate::route::target::{Ambiguity, Target, bare};
+use crate::target::{Ambiguity, Target, bare};
 
 /// Readings looked at before a target is refused. Ordinary ones have fewer than ten; only repeated `.segments/` makes more.
 const CONTESTS_MAX: usize = 64;

@@ -7,8 +7,8 @@ use crate::route::condition::Conditions;
 use crate::route::expression::Expression;
 use crate::route::index::{Index, Rank, Walk};
 use crate::route::reading::{self, ANY_FORM, Contest, Filter, Judge, Reader, Spelled};
-use crate::route::target::{Ambiguity, Target};
 use crate::route::{NextJs, Problem, Route, RouteId, host_is};
+use crate::target::{Ambiguity, Target};
 
 /// All routes of one configuration, indexed.
 #[derive(Clone, Debug)]

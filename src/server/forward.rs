@@ -13,8 +13,8 @@ use super::settings::Settings;
 use crate::client_ip;
 use crate::identity::Identity;
 use crate::route::host_is;
-use crate::route::target::Target;
 use crate::session::cache::Entry;
+use crate::target::Target;
 use crate::time::UnixMs;
 
 /// What `Connection` may name: everything else a client nominates would be deleted on the way to the app after we have seen it.

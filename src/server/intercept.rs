@@ -307,7 +307,7 @@ fn seal_of(presented: &Presented<'_>, sessions: &Sessions) -> Option<Seal> {
 
 fn effect_of(path: &str, base_path: &str) -> Option<Effect> {
     // The framework may match what is decoded: so do we. Forgetting too much costs one lookup.
-    let path = cookies::percent_decode(path.as_bytes())?;
+    let path = crate::percent::decode(path.as_bytes())?;
     let path = std::str::from_utf8(&path).ok()?;
     let endpoint = path.strip_prefix(base_path)?;
     let endpoint = endpoint.strip_suffix('/').unwrap_or(endpoint);

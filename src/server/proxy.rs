@@ -27,7 +27,7 @@ use crate::identity::Identity;
 use crate::policy::{Permit, Verdict};
 use crate::request::{Form, RequestView};
 use crate::route::RouteId;
-use crate::route::target::Target;
+use crate::target::Target;
 use crate::telemetry::metrics::Metrics;
 
 /// Where the public keys of the assertion are.

@@ -9,8 +9,8 @@ use prometheus::{
     TextEncoder,
 };
 
-use crate::route::target::Ambiguity;
 use crate::session::resolve::Tier;
+use crate::target::Ambiguity;
 
 /// Bounds of the validation histogram, in seconds: from a hit in memory (under a microsecond) to a store at its deadline.
 const VALIDATION_SECONDS: &[f64] = &[

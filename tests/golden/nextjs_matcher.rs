@@ -8,11 +8,11 @@ use vestibule::policy::{Conditions, Need, Rule};
 use vestibule::request::RequestView;
 use vestibule::route::expression::{Expression, Outcome};
 use vestibule::route::pattern::{Matcher, Pattern};
-use vestibule::route::target::Target;
 use vestibule::route::{
     ConditionOn, ConditionSpec, NextJs, RouteSpec, RouteTable, Settings, SourceSpec,
 };
 use vestibule::session::Freshness;
+use vestibule::target::Target;
 
 use super::{Tally, load};
 

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::credential::cookies::percent_decode;
+use crate::percent;
 
 /// Bytes a target may have. Node's whole header block ends at 16 KiB, so a longer one reaches no app.
 pub const TARGET_BYTES_MAX: usize = 16 * 1024;
@@ -220,7 +220,7 @@ impl<'r> Target<'r> {
 }
 
 fn decode(path: &str) -> Option<String> {
-    String::from_utf8(percent_decode(path.as_bytes())?.into_owned()).ok()
+    String::from_utf8(percent::decode(path.as_bytes())?.into_owned()).ok()
 }
 
 /// Looks at what the path becomes when it is decoded, and when parameters are cut off.
