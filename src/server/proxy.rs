@@ -16,6 +16,7 @@ use pingora::proxy::{FailToProxy, ProxyHttp, Session as Exchange};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, Result};
 
+use super::doubt::Doubt;
 use super::forward::{self, Client, Trace};
 use super::intercept::{self, Watch};
 use super::respond::{self, Answer, PRIVATE, Responder};
@@ -62,6 +63,8 @@ pub struct Gateway {
     pub believed: client_ip::Settings,
     /// Counts.
     pub metrics: Arc<Metrics>,
+    /// Whether the secret may be somebody else's.
+    pub doubt: Doubt,
     /// One log line per request.
     pub access_log: bool,
     /// Where random numbers begin: ids of requests, nothing that guards anything.
@@ -566,6 +569,11 @@ impl Gateway {
         let (verdict, reason) = (decision.verdict.as_str(), decision.reason.as_str());
         self.metrics.decided(verdict, reason);
         self.metrics.validated(decision.tier, took);
+        if self.doubt.arises(decision) {
+            tracing::warn!(
+                "every session cookie so far has a wrong signature: is `better_auth.secret` the app's own?"
+            );
+        }
         ctx.decided = Some(Decided {
             verdict,
             reason,

@@ -22,6 +22,7 @@ use tokio::sync::watch;
 
 use super::admin::Admin;
 use super::clock::SystemClock;
+use super::doubt::Doubt;
 use super::proxy::{Gateway, Shared};
 use super::respond::{Responder, SessionCookies};
 use super::settings::Settings;
@@ -175,6 +176,7 @@ pub fn assemble(parts: Parts, clock: Arc<dyn Clock>) -> Result<Gateway, StartErr
         },
         settings: parts.server,
         metrics,
+        doubt: Doubt::default(),
         access_log: parts.telemetry.access,
         seed: RandomState::new().hash_one("seed"),
         drawn: AtomicU64::new(0),
