@@ -38,11 +38,11 @@ pub fn read<'r>(headers: &'r http::HeaderMap, name: &str) -> Presented<'r> {
     if raw.len() > VALUE_BYTES_MAX {
         return Presented::Malformed;
     }
-    let text = cookies::decode(raw);
-    if text.is_empty() {
+    let plain = Signed::parse_plain(raw);
+    if plain.is_none() && cookies::decode(raw).is_empty() {
         return Presented::Absent;
     }
-    match Signed::parse(text) {
+    match plain.or_else(|| Signed::parse(cookies::decode(raw))) {
         Some(signed) => Presented::Found(Credential {
             method: Method::Session,
             signed,
