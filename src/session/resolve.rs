@@ -50,6 +50,9 @@ impl Tier {
     }
 }
 
+/// How often one lookup asks the store, when revocations of the same user or token overtake its answers.
+const LOOKUPS_MAX: usize = 3;
+
 /// What a lookup in the store brought.
 #[derive(Clone, Debug)]
 enum Found {
@@ -226,14 +229,15 @@ impl Inner {
     }
 
     async fn look_up(self: Arc<Self>, seal: Seal, token: Box<str>, method: Method) -> Found {
-        // Twice at most: when a revocation passed by while the first answer was on its way, that answer may be from before it.
-        let mut asked = self.ask_once(&seal, &token, method).await;
-        if let Found::Known(entry) = &asked
-            && !entry.stands(&self.cache.revocations)
-        {
-            asked = self.ask_once(&seal, &token, method).await;
+        // When a revocation passes by while an answer is on its way, that answer may be from before it: then it is asked again, and
+        // whoever joined meanwhile gets the newer one. Overtaken every time, it has found nothing out.
+        for _ in 0..LOOKUPS_MAX {
+            match self.ask_once(&seal, &token, method).await {
+                Found::Known(entry) if !entry.stands(&self.cache.revocations) => {}
+                found => return found,
+            }
         }
-        asked
+        Found::Failed
     }
 
     async fn ask_once(&self, seal: &Seal, token: &str, method: Method) -> Found {
@@ -270,4 +274,121 @@ impl Inner {
 /// Whether a value has the form of the framework's own session tokens: 32 letters and digits.
 fn looks_like_a_session_token(value: &str) -> bool {
     value.len() == 32 && value.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use futures_util::FutureExt as _;
+
+    use super::*;
+    use crate::credential::signature::Signed;
+    use crate::secret::Secret;
+    use crate::session::{BoxFuture, Record};
+    use crate::time::ManualClock;
+
+    /// A store during whose first answers the session's user is revoked.
+    struct Overtaken {
+        times: usize,
+        asked: AtomicUsize,
+        sessions: OnceLock<Arc<Inner>>,
+    }
+
+    impl Source for Overtaken {
+        fn name(&self) -> &'static str {
+            "overtaken"
+        }
+
+        fn find<'a>(
+            &'a self,
+            token: &'a str,
+        ) -> BoxFuture<'a, Result<Option<Record>, SourceError>> {
+            if self.asked.fetch_add(1, Ordering::SeqCst) < self.times
+                && let Some(sessions) = self.sessions.get()
+            {
+                sessions.cache.forget_user("ada");
+            }
+            let record = Record {
+                session_id: "s".into(),
+                token: Secret::new(token),
+                expires_at: UnixMs(1_000_000),
+                created_at: None,
+                updated_at: None,
+                impersonated_by: None,
+                organization_id: None,
+                organization_role: None,
+                user_id: "ada".into(),
+                email: None,
+                email_verified: false,
+                name: None,
+                role: None,
+                banned: false,
+                ban_expires: None,
+            };
+            Box::pin(std::future::ready(Ok(Some(record))))
+        }
+
+        fn ping(&self) -> BoxFuture<'_, Result<(), SourceError>> {
+            Box::pin(std::future::ready(Ok(())))
+        }
+    }
+
+    /// What comes of a lookup that is overtaken so many times, and how often the store was asked.
+    fn overtaken(times: usize) -> (Resolution, usize) {
+        let store = Arc::new(Overtaken {
+            times,
+            asked: AtomicUsize::new(0),
+            sessions: OnceLock::new(),
+        });
+        let settings = Settings {
+            cache_ttl: Duration::from_secs(30),
+            negative_ttl: Duration::from_secs(5),
+            entries_max: 10,
+            bytes_max: 1 << 20,
+            negative_max: 10,
+            enforce_bans: false,
+        };
+        let sessions = Sessions::new(
+            &settings,
+            Signer::new(&Secret::new("secret")),
+            Arc::clone(&store) as Arc<dyn Source>,
+            Arc::new(ManualClock::at(UnixMs(1000))),
+            Box::new(|_| {}),
+        );
+        let _ = store.sessions.set(Arc::clone(&sessions.inner));
+        let seal = sessions.signer().seal("token");
+        let presented = Presented::Found(Credential {
+            method: Method::Session,
+            signed: Signed {
+                value: "token".into(),
+                signature: Some(*seal.bytes()),
+            },
+        });
+        let resolved = sessions
+            .resolve(&presented, Freshness::Cached, UnixMs(1000))
+            .now_or_never();
+        let (resolution, _) = resolved.unwrap_or((Resolution::Anonymous, Tier::None));
+        (resolution, store.asked.load(Ordering::SeqCst))
+    }
+
+    #[test]
+    fn an_answer_from_before_a_revocation_is_never_believed() {
+        for times in 0..LOOKUPS_MAX {
+            let (resolution, asked) = overtaken(times);
+            assert!(
+                matches!(resolution, Resolution::Verified(_)),
+                "{times}: {resolution:?}"
+            );
+            assert_eq!(asked, times + 1);
+        }
+        let (resolution, asked) = overtaken(LOOKUPS_MAX);
+        assert!(
+            matches!(resolution, Resolution::Unavailable),
+            "{resolution:?}"
+        );
+        assert_eq!(asked, LOOKUPS_MAX);
+    }
 }
