@@ -18,8 +18,9 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use futures_util::FutureExt as _;
 use http::{HeaderMap, HeaderValue, Method};
 use pingora::http::RequestHeader;
+use vestibule::authenticator;
 use vestibule::credential::signature::Signer;
-use vestibule::credential::{self, Presented};
+use vestibule::credential::{Presented, names, secrets};
 use vestibule::gate::Gate;
 use vestibule::identity::{self, Identity};
 use vestibule::policy::{Conditions, Need, Rule, Verdict};
@@ -112,6 +113,8 @@ fn record(token: &str) -> Record {
         role: Some("user".into()),
         banned: false,
         ban_expires: None,
+        team_id: None,
+        document: None,
     }
 }
 
@@ -168,7 +171,17 @@ impl Set {
             Arc::clone(&clock),
             Box::new(|_| {}),
         );
-        let kinds = credential::Settings::default();
+        let sessions = Arc::new(sessions);
+        let authenticators = authenticator::build(&authenticator::Context {
+            settings: &authenticator::Settings::default(),
+            cookies: &names::Settings::default(),
+            secrets: &secrets::Settings {
+                current: Secret::new(SECRET),
+                older: Vec::new(),
+            },
+            sessions: &sessions,
+            clock: &clock,
+        });
         let requests = (0..SESSIONS)
             .map(|number| {
                 // 32 letters, as the framework makes them.
@@ -195,11 +208,9 @@ impl Set {
         let set = Self {
             gate: Gate {
                 routes: table,
-                credentials: credential::KINDS
-                    .iter()
-                    .map(|kind| (kind.build)(&kinds))
-                    .collect(),
-                sessions: Arc::new(sessions),
+                authenticators,
+                fall_through: false,
+                sessions,
                 clock,
             },
             identity: Identity::new(
@@ -233,6 +244,7 @@ impl Set {
             target: Target::parse(self.targets[number].as_bytes()).expect("a target"),
             host: "app.test",
             headers: &self.requests[number],
+            client: std::net::Ipv4Addr::LOCALHOST.into(),
         };
         let decision = self
             .gate
@@ -253,6 +265,7 @@ impl Set {
             target: Target::parse(b"/").expect("a target"),
             host: "app.test",
             headers: &self.requests[number],
+            client: std::net::Ipv4Addr::LOCALHOST.into(),
         }
     }
 
@@ -290,7 +303,9 @@ fn gate(criterion: &mut Criterion) {
         "a remembered request costs {judged} allocations, and not {JUDGE_ALLOCATIONS}"
     );
     let presented = set.view(7);
-    allocations("cookie, found and decoded", || set.gate.extract(&presented));
+    allocations("cookie, found and decoded", || {
+        set.gate.presented(&presented)
+    });
     let (entry, _) = set.judge(7);
     set.identity.assertion(&entry, NOW).expect("a signature");
     set.identity.headers(&entry);
@@ -315,10 +330,11 @@ fn gate(criterion: &mut Criterion) {
     };
     criterion.bench_function("cookie/verify", |bencher| {
         bencher.iter(|| {
-            let Presented::Found(found) = set.gate.extract(&set.view(turn())) else {
+            let view = set.view(turn());
+            let Some((kind, Presented::Found(found))) = set.gate.presented(&view) else {
                 panic!("no cookie")
             };
-            set.gate.sessions.signer().verify(&found.signed)
+            kind.session(&found)
         });
     });
     criterion.bench_function("judge/remembered", |bencher| {

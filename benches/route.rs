@@ -88,6 +88,7 @@ fn find(criterion: &mut Criterion) {
                             target,
                             host: "app.example.com",
                             headers: &headers,
+                            client: std::net::Ipv4Addr::LOCALHOST.into(),
                         })
                     })
                 });

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::credential::{Extract, Presented};
-use crate::policy::{self, Circumstances, Reason, Verdict};
+use crate::authenticator::{Asked, Authenticator};
+use crate::credential::Presented;
+use crate::policy::{self, Circumstances, Need, Reason, Verdict};
 use crate::request::{Form, RequestView};
 use crate::route::{Route, RouteId, RouteTable};
 use crate::session::resolve::{Resolution, Sessions, Tier};
@@ -16,8 +17,10 @@ pub struct Gate {
     /// Which route a request asks for.
     pub routes: RouteTable,
     /// The kinds of credential, in the order they are tried.
-    pub credentials: Vec<Box<dyn Extract>>,
-    /// Who a credential proves.
+    pub authenticators: Vec<Box<dyn Authenticator>>,
+    /// Whether a credential that does not count leaves the word to the next kind.
+    pub fall_through: bool,
+    /// Sessions, looked up and remembered.
     pub sessions: Arc<Sessions>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
@@ -55,10 +58,8 @@ impl Gate {
         let rules = || found.all().map(|id| (id, self.routes.route(id)));
         let (resolution, tier) = match freshness(rules().map(|(_, route)| route)) {
             Some(freshness) if form != Form::Preflight => {
-                let presented = self.extract(request);
-                self.sessions
-                    .resolve(&presented, freshness, self.clock.now())
-                    .await // the only wait
+                let order = declared(rules().map(|(_, route)| route));
+                self.authenticate(request, order, freshness).await // the only wait
             }
             _ => (Resolution::Anonymous, Tier::None),
         };
@@ -97,14 +98,93 @@ impl Gate {
         })
     }
 
-    /// The first credential presented, by the declared order of kinds. One that is malformed does not fall through to a weaker one.
-    pub fn extract<'r>(&self, request: &RequestView<'r>) -> Presented<'r> {
-        self.credentials
-            .iter()
-            .map(|kind| kind.extract(request))
-            .find(|presented| *presented != Presented::Absent)
-            .unwrap_or(Presented::Absent)
+    /// Who is calling, at most `cache_ttl` ago: for what passes by and ends sessions.
+    pub async fn who(&self, request: &RequestView<'_>) -> Resolution {
+        self.authenticate(request, &[], Freshness::Cached).await.0
     }
+
+    /// Who is calling: the first kind of credential that is presented says so. One that does not count leaves the word to the next
+    /// only where the operator said so.
+    async fn authenticate(
+        &self,
+        request: &RequestView<'_>,
+        order: &[String],
+        freshness: Freshness,
+    ) -> (Resolution, Tier) {
+        let mut refused = None;
+        for kind in self.in_order(order) {
+            let credential = match kind.extract(request) {
+                Presented::Absent => continue,
+                Presented::Malformed => None,
+                Presented::Found(credential) => Some(credential),
+            };
+            let (resolution, tier) = match &credential {
+                None => (Resolution::Rejected(Rejection::Malformed), Tier::Forged),
+                Some(credential) => {
+                    let now = self.clock.now();
+                    let asked = Asked {
+                        credential,
+                        request,
+                        freshness,
+                        now,
+                    };
+                    match kind.at_once(&asked) {
+                        Some(known) => known,
+                        None => kind.find_out(&asked).await,
+                    }
+                }
+            };
+            match resolution {
+                Resolution::Rejected(_) if self.fall_through => {
+                    refused.get_or_insert((resolution, tier));
+                }
+                known => return (known, tier),
+            }
+        }
+        refused.unwrap_or((Resolution::Anonymous, Tier::None))
+    }
+
+    /// The first credential presented, with its kind.
+    pub fn presented<'r>(
+        &self,
+        request: &RequestView<'r>,
+    ) -> Option<(&dyn Authenticator, Presented<'r>)> {
+        self.in_order(&[])
+            .map(|kind| (kind, kind.extract(request)))
+            .find(|(_, presented)| *presented != Presented::Absent)
+    }
+
+    /// The kinds a route declares, in its order, and then all others: what it does not accept is still told from nothing at all.
+    fn in_order<'g>(&'g self, order: &[String]) -> impl Iterator<Item = &'g dyn Authenticator> {
+        let named = move |kind: &dyn Authenticator| {
+            let word = kind.method().as_str();
+            order.iter().any(|declared| declared == word)
+        };
+        let declared = order.iter().filter_map(|word| {
+            let kinds = self.authenticators.iter();
+            kinds
+                .map(|kind| &**kind)
+                .find(|kind| kind.method().as_str() == word)
+        });
+        let others = self
+            .authenticators
+            .iter()
+            .map(|kind| &**kind)
+            .filter(move |kind| !named(*kind));
+        declared.chain(others)
+    }
+}
+
+/// The order of kinds that the first rule declares which declares any.
+fn declared<'t>(mut routes: impl Iterator<Item = &'t Route>) -> &'t [String] {
+    routes
+        .find_map(|route| match &route.rule.need {
+            Need::SignedIn(conditions) if !conditions.credentials.is_empty() => {
+                Some(conditions.credentials.as_slice())
+            }
+            _ => None,
+        })
+        .unwrap_or_default()
 }
 
 /// The strictest freshness among the rules that ask who is calling; `None` when none does.

@@ -1,10 +1,11 @@
 //! Vestibule: an auth gateway in front of apps that use Better Auth.
 //!
 //! The way of a request: `server` makes a [`request::RequestView`], `gate` judges it (`route` finds what is asked for,
-//! `credential` what was presented, `session` who that is, `policy` whether it suffices), and `server` does what the verdict says.
+//! `authenticator` what was presented and who that is, `policy` whether it suffices), and `server` does what the verdict says.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod authenticator;
 pub mod client_ip;
 pub mod credential;
 pub mod gate;

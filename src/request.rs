@@ -1,5 +1,7 @@
 //! A request as the core sees it: borrowed, already canonical, without a socket.
 
+use std::net::IpAddr;
+
 use http::{HeaderMap, Method};
 
 use crate::target::Target;
@@ -15,6 +17,8 @@ pub struct RequestView<'r> {
     pub host: &'r str,
     /// The headers as received.
     pub headers: &'r HeaderMap,
+    /// The address of the client, as far as we believe it: what is counted by address counts here.
+    pub client: IpAddr,
 }
 
 impl<'r> RequestView<'r> {

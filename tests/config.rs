@@ -164,7 +164,7 @@ url = "http://127.0.0.1:3000/app"
 connect_timeout = 5
 
 [better_auth]
-enable = ["bearer"]
+enable = ["multi_sessions"]
 
 [sessions]
 source = "redis://cache"
@@ -188,7 +188,7 @@ upstream = "api"
             "5:7 upstream.url: `http://127.0.0.1:3000/app` is no address of an app | write scheme, host and port, without a path: \"http://127.0.0.1:3000\"; paths are forwarded as they are",
             "6:19 upstream.connect_timeout: wants a duration with its unit in quotes, as \"30s\", and this is a number | write a duration with its unit in quotes, as \"30s\"",
             "8:1 better_auth.secret: `better_auth.secret` is missing | set BETTER_AUTH_SECRET as for the app, or write `secret = { env = \"NAME\" }` or `secret = { file = \"PATH\" }` under [better_auth]",
-            "9:11 better_auth.enable[0]: `bearer` is not supported by this version | remove it: this version accepts the session cookie, which needs no enabling",
+            "9:11 better_auth.enable[0]: `multi_sessions` is no kind of credential | did you mean `multi_session`?",
             "12:10 sessions.source: `redis:` as a source of sessions is not supported by this version | name the app's database: \"sqlite:PATH\", \"postgres://…\" or \"mysql://…\"",
             "13:1 sessions.cahce_ttl: unknown key `cahce_ttl` | did you mean `cache_ttl`?",
             "14:11 sessions.timeout: `5` is no duration | write a whole number and a unit: \"250ms\", \"30s\", \"5m\", \"2h\" or \"7d\"",
@@ -571,15 +571,9 @@ fn each_refusal_has_a_twin_that_passes() {
         ),
         (
             "better_auth",
-            "enable = [\"jwt\"]",
-            "`jwt` is not supported by this version",
-            "enable = []",
-        ),
-        (
-            "better_auth",
-            "enable = [\"berer\"]",
-            "did you mean `bearer`?",
-            "enable = []",
+            "enable = [\"multi_sesion\"]",
+            "did you mean `multi_session`?",
+            "enable = [\"multi_session\"]",
         ),
         (
             "better_auth",

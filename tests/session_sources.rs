@@ -42,8 +42,8 @@ async fn try_open(
     };
     let mut settings = settings(&url);
     change(&mut settings);
-    let (source, detected) = store::inspect(&settings).await?;
-    Ok((source, detected, folder))
+    let opened = store::inspect(&settings).await?;
+    Ok((opened.source, opened.detected, folder))
 }
 
 async fn found(dialect: Option<Dialect>, sql: &str, change: impl FnOnce(&mut Settings)) -> Record {

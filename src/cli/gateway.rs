@@ -51,15 +51,15 @@ pub fn serve(loaded: Loaded) -> Result<(), Failure> {
     let _log = telemetry::log::start(&config.log);
     let runtime = store_runtime()?;
     let settings = config.store.as_ref().ok_or_else(no_store)?;
-    let (source, detected) = runtime
+    let opened = runtime
         .block_on(store::inspect(settings))
         .map_err(|error| cannot_open(&error))?;
-    for warning in &detected.warnings {
+    for warning in &opened.detected.warnings {
         tracing::warn!("sessions.source: {warning}");
     }
     let listen = config.server.listen.clone();
     let (admin, public_url) = (config.server.admin, config.server.public_url.clone());
-    let gateway = run::assemble(parts(config, source)?, Arc::new(SystemClock))
+    let gateway = run::assemble(parts(config, opened.source)?, Arc::new(SystemClock))
         .map_err(|error| cannot_start(&error))?;
     let running = run::start(gateway).map_err(|error| cannot_start(&error))?;
     for address in listen {
@@ -127,6 +127,7 @@ async fn explain_with(gateway: &Gateway, asked: &Asked) -> Result<Explanation, F
         target,
         host: &host,
         headers: &asked.headers,
+        client: std::net::Ipv4Addr::LOCALHOST.into(),
     };
     let judged = gateway.gate.judge(&request).await;
     let readings = gateway.gate.routes.readings(target);
@@ -185,17 +186,17 @@ fn describe(
     .into();
     told.verdict = decision.verdict.as_str().into();
     told.reason = decision.reason.as_str().into();
-    let presented = gateway.gate.extract(request);
+    let presented = gateway.gate.presented(request);
     told.credential = match &presented {
-        Presented::Absent => "none".into(),
-        Presented::Found(credential) => credential.method.as_str().into(),
-        Presented::Malformed => "session, malformed".into(),
+        None => "none".into(),
+        Some((kind, Presented::Malformed)) => format!("{}, malformed", kind.method().as_str()),
+        Some((kind, _)) => kind.method().as_str().into(),
     };
     let known = matches!(&decision.verdict, Verdict::Allow(permit) if permit.principal().is_some());
     told.resolution = match (&presented, decision.rejection, decision.tier) {
         _ if !route.rule.need.asks_who() => "not asked".into(),
         (_, Some(why), _) => format!("rejected: {}", why.as_str()),
-        (Presented::Absent, ..) => "anonymous".into(),
+        (None, ..) => "anonymous".into(),
         (_, _, Tier::Signature) => "verified by its signature alone".into(),
         (_, _, Tier::Store) if !known && decision.reason.as_str() == "store" => {
             "unavailable".into()
@@ -281,8 +282,8 @@ fn parts(config: Config, source: Arc<dyn Source>) -> Result<Parts, Failure> {
         routes,
         server: config.server,
         cookies: config.cookies,
-        secret: config.secrets.current,
-        older_secrets: config.secrets.older,
+        secrets: config.secrets,
+        authenticator: config.authenticator,
         sessions: config.sessions,
         source,
         pages: config.redirects,

@@ -15,9 +15,9 @@ use std::time::Duration;
 use url::{Host, Url};
 
 use super::file::{
-    AdminAddress, Attributes, BetterAuth, Caching, ConditionWord, CredentialWord, File,
-    FreshnessWord, Level, LogFormat, Path, Preset, Route, RuleTable, RuleText, RuleWord, SameSite,
-    Sessions, Threads, Upstream, VersionedSecret,
+    AdminAddress, Attributes, BetterAuth, Caching, ConditionWord, File, FreshnessWord, Level,
+    LogFormat, Path, Preset, Route, RuleTable, RuleText, RuleWord, SameSite, Sessions, Threads,
+    Upstream, VersionedSecret,
 };
 use super::node::{At, Node, Value};
 use super::problem::Fault;
@@ -27,7 +27,9 @@ use crate::policy::{Conditions, Need, Rule};
 use crate::route::{ConditionOn, ConditionSpec, NextJs, RouteSpec, SourceSpec};
 use crate::secret::Secret;
 use crate::session::Freshness;
-use crate::{credential, identity, policy, route, server, session, store, telemetry};
+use crate::{
+    authenticator, credential, identity, policy, route, server, session, store, telemetry,
+};
 
 use auth::*;
 use limits::*;
@@ -66,6 +68,7 @@ pub(super) fn compose(file: &File, tree: &Node, reader: &mut Reader<'_>) -> Conf
     check_proxies(file, reader);
     Config {
         store: store(file, tree, reader),
+        authenticator: authenticator(auth, reader),
         sessions: sessions(file, auth, reader),
         update_age: bounded(
             reader,

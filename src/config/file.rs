@@ -169,6 +169,8 @@ tables! {
         secrets: Vec<Found<VersionedSecret>>,
         /// Kinds of credentials accepted besides the session cookie. Default: none.
         enable: Vec<Found<String>>,
+        /// Whether a credential that does not count leaves the word to the next kind. Default: `false`.
+        fall_through: bool,
         /// `advanced.cookiePrefix`. Default: `better-auth`.
         cookie_prefix: String,
         /// `advanced.crossSubDomainCookies.domain`.
@@ -324,7 +326,7 @@ tables! {
         /// They signed in at most this long ago.
         step_up: Duration,
         /// Kinds of credentials that count. Default: every kind that is enabled.
-        credentials: Vec<Found<CredentialWord>>,
+        credentials: Vec<Found<String>>,
         /// How fresh the identity must be. Default: `cached`.
         freshness: FreshnessWord,
     }
@@ -398,8 +400,6 @@ words!(/// Who says what may be cached.
     Caching, "word for `cache`" { Gateway = "gateway", App = "app" });
 words!(/// What a condition looks at.
     ConditionWord, "type of condition" { Header = "header", Cookie = "cookie", Query = "query", Host = "host" });
-words!(/// Kinds of credentials that exist.
-    CredentialWord, "kind of credential" { Session = "session" });
 words!(/// Names of the identity headers.
     Preset, "preset" { Vestibule = "vestibule", OAuth2Proxy = "oauth2-proxy", Remote = "remote" });
 words!(/// Log levels.

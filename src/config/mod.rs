@@ -17,7 +17,9 @@ mod read;
 pub use node::At;
 pub use problem::{Fault, Problem, Problems, Severity, Style};
 
-use crate::{credential, identity, policy, route, server, session, store, telemetry};
+use crate::{
+    authenticator, credential, identity, policy, route, server, session, store, telemetry,
+};
 use node::{Node, Value};
 use read::{Read as _, Reader};
 
@@ -37,6 +39,8 @@ pub struct Config {
     pub cookies: credential::names::Settings,
     /// What signed them.
     pub secrets: credential::secrets::Settings,
+    /// Which kinds of credential the app has.
+    pub authenticator: authenticator::Settings,
     /// What is remembered of sessions.
     pub sessions: session::Settings,
     /// `better_auth.update_age`: how old a session is when the app prolongs it.

@@ -1,32 +1,13 @@
-//! What a request presents, still unproven.
+//! What a request presents, still unproven: the forms in which it comes, and the ciphers that tell whether it is genuine.
 
-use crate::kind::Kind;
-use crate::request::RequestView;
+use std::borrow::Cow;
+use std::fmt;
 
 pub mod cookies;
 pub mod names;
 pub mod secrets;
 pub mod session_cookie;
 pub mod signature;
-
-/// Every kind of credential, in the order they are tried.
-pub static KINDS: &[Kind<Build>] = &[session_cookie::KIND];
-
-/// How a kind is built from the settings.
-pub type Build = fn(&Settings) -> Box<dyn Extract>;
-
-/// What the kinds are built from.
-#[derive(Clone, Debug, Default)]
-pub struct Settings {
-    /// Names of cookies.
-    pub cookies: names::Settings,
-}
-
-/// Finds one kind of credential in a request.
-pub trait Extract: Send + Sync {
-    /// What the request presents of this kind. Reads only: nothing is proved here.
-    fn extract<'r>(&self, request: &RequestView<'r>) -> Presented<'r>;
-}
 
 /// What was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,27 +20,49 @@ pub enum Presented<'r> {
     Malformed,
 }
 
-/// A credential: a signed session token whose signature nobody has checked yet.
+/// A credential nobody has checked yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credential<'r> {
     /// Its kind.
     pub method: Method,
-    /// The token with its signature.
-    pub signed: signature::Signed<'r>,
+    /// What is to be checked.
+    pub proof: Proof<'r>,
 }
 
-/// How the caller proved who they are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Method {
-    /// The signed session cookie.
-    Session,
+/// What is to be checked.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Proof<'r> {
+    /// A session token with its signature.
+    Signed(signature::Signed<'r>),
+    /// Anything else, as it came: a bare session token, a JWT, an API key.
+    Text(Cow<'r, str>),
 }
+
+impl fmt::Debug for Proof<'_> {
+    // Whoever reads it could use it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Signed(_) => "Signed(..)",
+            Self::Text(_) => "Text(..)",
+        })
+    }
+}
+
+/// How the caller proved who they are: the word in the configuration, in `X-Auth-Method` and in metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Method(&'static str);
 
 impl Method {
-    /// The word in `X-Auth-Method` and in metrics.
+    /// The signed session cookie.
+    pub const SESSION: Self = Self("session");
+
+    /// A kind of credential by its word.
+    pub const fn of(word: &'static str) -> Self {
+        Self(word)
+    }
+
+    /// The word.
     pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Session => "session",
-        }
+        self.0
     }
 }

@@ -1,34 +1,11 @@
 //! The signed `session_token` cookie.
 
 use super::signature::Signed;
-use super::{Credential, Extract, Method, Presented, cookies};
-use crate::kind::Kind;
-use crate::request::RequestView;
+use super::{Credential, Method, Presented, Proof, cookies};
 
 /// Longest cookie value looked at, in bytes, before decoding. The framework issues about 80; this leaves room for custom token
 /// generators, fully escaped. Longer is malformed and costs nothing more.
 const VALUE_BYTES_MAX: usize = 2048;
-
-/// The entry in the family's table.
-pub const KIND: Kind<super::Build> = Kind {
-    name: "session",
-    about: "Better Auth's signed session cookie",
-    build: |settings| {
-        Box::new(SessionCookie {
-            name: settings.cookies.cookie("session_token").name,
-        })
-    },
-};
-
-struct SessionCookie {
-    name: String,
-}
-
-impl Extract for SessionCookie {
-    fn extract<'r>(&self, request: &RequestView<'r>) -> Presented<'r> {
-        read(request.headers, &self.name)
-    }
-}
 
 /// Reads the signed cookie `name`, first occurrence only.
 pub fn read<'r>(headers: &'r http::HeaderMap, name: &str) -> Presented<'r> {
@@ -44,8 +21,8 @@ pub fn read<'r>(headers: &'r http::HeaderMap, name: &str) -> Presented<'r> {
     }
     match plain.or_else(|| Signed::parse(cookies::decode(raw))) {
         Some(signed) => Presented::Found(Credential {
-            method: Method::Session,
-            signed,
+            method: Method::SESSION,
+            proof: Proof::Signed(signed),
         }),
         None => Presented::Malformed,
     }

@@ -91,6 +91,11 @@ pub enum Verdict {
     Unauthorized(Ask),
     /// Known or not, this caller may not (403).
     Forbidden,
+    /// This credential was used too often (429).
+    TooMany {
+        /// When to come back, where that is known.
+        retry_after: Option<Duration>,
+    },
     /// We could not find out who is calling (503).
     Unavailable,
 }
@@ -103,6 +108,7 @@ impl Verdict {
             Self::Redirect(_) => "redirect",
             Self::Unauthorized(_) => "unauthorized",
             Self::Forbidden => "forbidden",
+            Self::TooMany { .. } => "too_many",
             Self::Unavailable => "unavailable",
         }
     }
@@ -120,7 +126,8 @@ impl Verdict {
             Self::Redirect(To::Home) => 2,
             Self::Unavailable => 3,
             Self::Redirect(To::SignIn(_)) | Self::Unauthorized(_) => 4,
-            Self::Forbidden => 5,
+            Self::TooMany { .. } => 5,
+            Self::Forbidden => 6,
         }
     }
 }
@@ -265,6 +272,12 @@ pub fn decide(rule: &Rule, resolution: &Resolution, at: Circumstances) -> (Verdi
         (Need::SignedIn(_), Resolution::Anonymous) => {
             (challenge(at.form, Ask::SignIn), Reason::NoCredential)
         }
+        (Need::SignedIn(_), Resolution::Rejected(why @ Rejection::Limited { retry_after })) => (
+            Verdict::TooMany {
+                retry_after: *retry_after,
+            },
+            Reason::Rejected(*why),
+        ),
         (Need::SignedIn(_), Resolution::Rejected(why)) => {
             (challenge(at.form, Ask::SignIn), Reason::Rejected(*why))
         }

@@ -618,6 +618,7 @@ fn unreachable_sign_in(table: &RouteTable, settings: &Settings) -> Vec<Problem> 
                 target,
                 host,
                 headers: &headers,
+                client: std::net::Ipv4Addr::LOCALHOST.into(),
             };
             let Ok(matches) = table.find(&request) else {
                 continue;

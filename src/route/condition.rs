@@ -150,6 +150,7 @@ mod tests {
             target: Target::parse(target.as_bytes()).unwrap(),
             host: "app.example.com",
             headers: &map,
+            client: std::net::Ipv4Addr::LOCALHOST.into(),
         };
         Conditions::compile(spec).unwrap().hold(&request) == Outcome::Yes
     }

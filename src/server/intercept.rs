@@ -7,11 +7,10 @@ use http::{HeaderMap, Method, StatusCode};
 
 use super::respond::SessionCookies;
 use crate::credential::signature::{Seal, Signed};
-use crate::credential::{Presented, cookies, session_cookie};
+use crate::credential::{Presented, Proof, cookies, session_cookie};
+use crate::gate::Gate;
 use crate::request::RequestView;
-use crate::session::Freshness;
 use crate::session::resolve::{Resolution, Sessions, Who};
-use crate::time::UnixMs;
 
 /// Longest body read along for the id in it, in bytes. These bodies hold one id; longer ones are treated as unreadable.
 const BODY_BYTES_MAX: usize = 16 * 1024;
@@ -91,22 +90,18 @@ pub struct Watch {
 
 impl Watch {
     /// Watches a request, if its endpoint is in the table. Who it comes from is found out now: afterwards the session may be gone.
-    pub async fn begin(
-        request: &RequestView<'_>,
-        base_path: &str,
-        sessions: &Sessions,
-        names: &SessionCookies,
-        now: UnixMs,
-    ) -> Option<Self> {
+    pub async fn begin(request: &RequestView<'_>, base_path: &str, gate: &Gate) -> Option<Self> {
         if request.method != Method::POST && request.method != Method::GET {
             return None;
         }
         let effect = effect_of(request.target.path(), base_path)?;
-        let presented = session_cookie::read(request.headers, names.token_name());
-        let current = seal_of(&presented, sessions);
+        let current = match gate.presented(request) {
+            Some((kind, Presented::Found(credential))) => kind.session(&credential),
+            Some((_, Presented::Malformed | Presented::Absent)) | None => None,
+        };
         let (user_id, organization_id) = match (effect, current) {
             (Effect::User | Effect::TokenInBody(_) | Effect::Organization, Some(_)) => {
-                match sessions.resolve(&presented, Freshness::Cached, now).await.0 {
+                match gate.who(request).await {
                     Resolution::Verified(Who::Known(entry)) => {
                         let record = &entry.principal.record;
                         (Some(record.user_id.clone()), record.organization_id.clone())
@@ -300,7 +295,10 @@ pub fn learn(
 
 fn seal_of(presented: &Presented<'_>, sessions: &Sessions) -> Option<Seal> {
     match presented {
-        Presented::Found(credential) => sessions.signer().verify(&credential.signed),
+        Presented::Found(credential) => match &credential.proof {
+            Proof::Signed(signed) => sessions.signer().verify(signed),
+            Proof::Text(_) => None,
+        },
         Presented::Absent | Presented::Malformed => None,
     }
 }

@@ -205,7 +205,7 @@ impl ProxyHttp for Shared {
         let considered = if declares_two_framings(exchange) {
             Err(Malformed::bad("framing"))
         } else {
-            self.consider(head, ctx).await
+            self.consider(head, client, ctx).await
         };
         let answer = match considered {
             Ok(None) => return Ok(false),
@@ -445,6 +445,7 @@ impl Gateway {
     async fn consider(
         &self,
         head: &RequestHeader,
+        client: Client,
         ctx: &mut Ctx,
     ) -> std::result::Result<Option<Answer>, Malformed> {
         self.check_framing(head)?;
@@ -470,6 +471,7 @@ impl Gateway {
             target,
             host: &host,
             headers: &head.headers,
+            client: client.address,
         };
         let began = Instant::now();
         let decision = self
@@ -487,14 +489,7 @@ impl Gateway {
         }
         let destination = self.gate.routes.route(decision.destination);
         ctx.app = destination.upstream;
-        ctx.watch = Watch::begin(
-            &request,
-            &self.auth_base_path,
-            &self.gate.sessions,
-            &self.responder.session_cookies,
-            self.gate.clock.now(),
-        )
-        .await;
+        ctx.watch = Watch::begin(&request, &self.auth_base_path, &self.gate).await;
         if let Verdict::Allow(permit) = decision.verdict {
             ctx.private =
                 (decision.protected || permit.principal().is_some()) && !destination.app_caches;

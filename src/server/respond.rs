@@ -1,5 +1,7 @@
 //! The answers the gateway gives itself: the only place that picks status codes.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_TYPE,
@@ -109,6 +111,7 @@ impl Responder {
             ),
             Verdict::Unauthorized(ask) => self.unauthorized(request, form, *ask, request_id),
             Verdict::Forbidden => self.forbidden(request, form, request_id),
+            Verdict::TooMany { retry_after } => too_many(form, *retry_after, request_id),
             Verdict::Unavailable => unavailable(form, request_id),
         };
         let challenged = matches!(decision.verdict, Verdict::Redirect(To::SignIn(_)));
@@ -243,6 +246,28 @@ pub fn problem(status: StatusCode, title: &str, code: &str, request_id: &str) ->
         })
         .to_string(),
     );
+    answer
+}
+
+fn too_many(form: Form, retry_after: Option<Duration>, request_id: &str) -> Answer {
+    let status = StatusCode::TOO_MANY_REQUESTS;
+    let mut answer = match form {
+        Form::Document | Form::DocumentPost => page(
+            status,
+            "Too many requests",
+            "This was asked for too often. Please try again later.",
+            request_id,
+        ),
+        Form::ServerAction => text(status, "Too many requests. Please try again later.\n"),
+        Form::Program | Form::Preflight => {
+            problem(status, "Too Many Requests", "too_many_requests", request_id)
+        }
+    };
+    if let Some(wait) = retry_after {
+        // Rounded up: whoever comes back at that second is served.
+        let seconds = wait.as_millis().div_ceil(1000).max(1);
+        answer.push(RETRY_AFTER, &seconds.to_string());
+    }
     answer
 }
 

@@ -28,16 +28,15 @@ use super::respond::{Responder, SessionCookies};
 use super::settings::Settings;
 use super::tls;
 use super::upstream::App;
-use crate::credential::{self, names, signature::Signer};
+use crate::credential::{names, secrets, signature::Signer};
 use crate::gate::Gate;
 use crate::identity::{self, Identity, IdentityError};
 use crate::policy::redirect;
 use crate::route::RouteTable;
-use crate::secret::Secret;
 use crate::session::{self, Source, resolve};
 use crate::telemetry::metrics::Metrics;
 use crate::time::Clock;
-use crate::{client_ip, telemetry};
+use crate::{authenticator, client_ip, telemetry};
 
 /// How long nothing must be in flight before a stop ends: a request may be between two phases.
 const QUIET: Duration = Duration::from_millis(100);
@@ -58,10 +57,10 @@ pub struct Parts {
     pub auth_base_path: String,
     /// What the cookies are called.
     pub cookies: names::Settings,
-    /// The secret that signs.
-    pub secret: Secret,
-    /// Secrets that signed before.
-    pub older_secrets: Vec<Secret>,
+    /// What the app signs and seals with.
+    pub secrets: secrets::Settings,
+    /// Which kinds of credential the app has.
+    pub authenticator: authenticator::Settings,
     /// What sessions may cost.
     pub sessions: session::Settings,
     /// Where sessions are kept.
@@ -135,7 +134,7 @@ pub fn assemble(parts: Parts, clock: Arc<dyn Clock>) -> Result<Gateway, StartErr
     let told = LastTold::default();
     let sessions = resolve::Sessions::new(
         &parts.sessions,
-        Signer::new(&parts.secret),
+        Signer::new(&parts.secrets.current),
         parts.source,
         Arc::clone(&clock),
         Box::new(move |error| {
@@ -143,18 +142,26 @@ pub fn assemble(parts: Parts, clock: Arc<dyn Clock>) -> Result<Gateway, StartErr
             told.tell(error);
         }),
     );
-    let kinds = credential::Settings {
-        cookies: parts.cookies.clone(),
+    let sessions = Arc::new(sessions);
+    let context = authenticator::Context {
+        settings: &parts.authenticator,
+        cookies: &parts.cookies,
+        secrets: &parts.secrets,
+        sessions: &sessions,
+        clock: &clock,
     };
+    let authenticators = authenticator::build(&context);
     Ok(Gateway {
-        identity: Identity::new(&parts.identity, &parts.secret, &parts.older_secrets)?,
+        identity: Identity::new(
+            &parts.identity,
+            &parts.secrets.current,
+            &parts.secrets.older,
+        )?,
         gate: Gate {
             routes: parts.routes,
-            credentials: credential::KINDS
-                .iter()
-                .map(|kind| (kind.build)(&kinds))
-                .collect(),
-            sessions: Arc::new(sessions),
+            authenticators,
+            fall_through: parts.authenticator.fall_through,
+            sessions,
             clock,
         },
         responder: Responder {

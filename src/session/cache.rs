@@ -8,6 +8,7 @@ use http::{HeaderName, HeaderValue};
 
 use super::revocation::{Moment, Revocations, Slot};
 use super::{Principal, Settings};
+use crate::credential::Method;
 use crate::credential::signature::Seal;
 use crate::time::UnixMs;
 
@@ -106,8 +107,10 @@ impl quick_cache::Weighter<Seal, Arc<Entry>> for Weigher {
             + optional(&record.organization_role)
             + optional(&record.email)
             + optional(&record.name)
-            + optional(&record.role);
-        // Every text stands in the record, in its header and, base64, in the assertion.
+            + optional(&record.role)
+            + optional(&record.team_id)
+            + optional(&record.document) / 4;
+        // Every text stands in the record, in its header and, base64, in the assertion; the document stands once.
         (ENTRY_BYTES + 4 * texts as u64).max(self.least)
     }
 }
@@ -157,8 +160,8 @@ impl Cache {
     }
 
     /// What is remembered of the token behind `seal`.
-    pub fn recall(&self, seal: &Seal, now: UnixMs) -> Memory {
-        if let Some(entry) = self.known.get(seal) {
+    pub fn recall(&self, seal: &Seal, method: Method, now: UnixMs) -> Memory {
+        if let Some(entry) = self.known.get(&seal.by(method)) {
             // The app may have extended the session behind our back: past the expiry we know of, the store is asked again.
             let counts = entry.is_fresh(now, self.ttl) && !entry.is_expired(now);
             if counts && entry.stands(&self.revocations) {
@@ -183,13 +186,13 @@ impl Cache {
     pub fn remember(&self, seal: Seal, entry: Arc<Entry>) {
         if !self.ttl.is_zero() && entry.stands(&self.revocations) {
             self.missing.invalidate(&seal);
-            self.known.insert(seal, entry);
+            self.known.insert(seal.by(entry.principal.method), entry);
         }
     }
 
     /// Remembers that the store has no such session, unless the token was issued a moment ago.
-    pub fn remember_missing(&self, seal: Seal, told_at: UnixMs, since: Moment) {
-        self.known.remove(&seal);
+    pub fn remember_missing(&self, seal: Seal, method: Method, told_at: UnixMs, since: Moment) {
+        self.known.remove(&seal.by(method));
         if !self.was_just_issued(&seal) && !self.negative_ttl.is_zero() {
             self.missing.insert(seal, Absence { told_at, since });
         }

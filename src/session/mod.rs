@@ -8,6 +8,8 @@ use crate::credential::Method;
 use crate::time::UnixMs;
 
 pub mod cache;
+pub mod extend;
+pub mod feed;
 pub mod flight;
 pub mod resolve;
 pub mod revocation;
@@ -47,6 +49,11 @@ pub struct Record {
     pub banned: bool,
     /// `user.banExpires` (admin plugin).
     pub ban_expires: Option<UnixMs>,
+    /// `session.activeTeamId` (organization plugin with teams).
+    pub team_id: Option<Box<str>>,
+    /// Everything the app would answer about this session, as `{"session":{…},"user":{…}}` in its own spelling. Only read when it is
+    /// needed: to answer `get-session` ourselves, or to write a session on.
+    pub document: Option<Box<str>>,
 }
 
 /// Who a credential proved to be. Made only by resolving a credential.
@@ -77,6 +84,15 @@ pub enum Rejection {
     },
     /// The user is banned (only with `enforce_bans`).
     Banned,
+    /// Genuine, and switched off by its owner.
+    Disabled,
+    /// It proves who somebody was, and the route asks who it is now.
+    Stale,
+    /// Used too often.
+    Limited {
+        /// When to come back, where that is known.
+        retry_after: Option<Duration>,
+    },
 }
 
 impl Rejection {
@@ -88,6 +104,9 @@ impl Rejection {
             Self::Unknown { .. } => "unknown",
             Self::Expired { .. } => "expired",
             Self::Banned => "banned",
+            Self::Disabled => "disabled",
+            Self::Stale => "stale",
+            Self::Limited { .. } => "limited",
         }
     }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::cache::{Cache, Entry, Memory};
 use super::flight::Flights;
 use super::{Freshness, Principal, Rejection, Settings, Source, SourceError};
+use crate::credential::Method;
 use crate::credential::signature::{Seal, Signer};
-use crate::credential::{Credential, Method, Presented};
 use crate::time::{Clock, UnixMs};
 
 /// How far a resolution had to go: the label of the validation time.
@@ -141,69 +141,71 @@ impl Sessions {
         &*self.inner.source
     }
 
-    /// Who the presented credential proves. Waits only for the store, and only when memory cannot answer.
-    pub async fn resolve(
+    /// Who the token behind `seal` is known to belong to, when it comes by `method`. `None`: memory cannot say.
+    pub fn recall(
         &self,
-        presented: &Presented<'_>,
+        seal: &Seal,
+        method: Method,
         freshness: Freshness,
         now: UnixMs,
-    ) -> (Resolution, Tier) {
-        let credential = match presented {
-            Presented::Absent => return (Resolution::Anonymous, Tier::None),
-            Presented::Malformed => {
-                return (Resolution::Rejected(Rejection::Malformed), Tier::Forged);
-            }
-            Presented::Found(credential) => credential,
-        };
-        let Some(seal) = self.inner.signer.verify(&credential.signed) else {
-            return (Resolution::Rejected(Rejection::BadSignature), Tier::Forged);
-        };
-        if freshness != Freshness::Strict {
-            match self.inner.cache.recall(&seal, now) {
-                Memory::Known(entry) => {
-                    return (self.inner.judge_entry(entry), Tier::Memory);
-                }
-                Memory::Missing => {
-                    return (
-                        Resolution::Rejected(Rejection::Unknown { told_now: false }),
-                        Tier::Negative,
-                    );
-                }
-                // The framework signs other things under the same key: a pending second factor, the state of an OAuth flow. What does
-                // not look like a session token of its making is looked up after all.
-                Memory::Nothing
-                    if freshness == Freshness::Optimistic
-                        && looks_like_a_session_token(&credential.signed.value) =>
-                {
-                    return (Resolution::Verified(Who::SignatureOnly), Tier::Signature);
-                }
-                Memory::Nothing => {}
-            }
+    ) -> Option<(Resolution, Tier)> {
+        if freshness == Freshness::Strict {
+            return None;
         }
-        (self.ask(credential, seal, freshness).await, Tier::Store)
+        match self.inner.cache.recall(seal, method, now) {
+            Memory::Known(entry) => Some((self.inner.judge_entry(entry), Tier::Memory)),
+            Memory::Missing => Some((
+                Resolution::Rejected(Rejection::Unknown { told_now: false }),
+                Tier::Negative,
+            )),
+            Memory::Nothing => None,
+        }
     }
 
-    async fn ask(
+    /// What a good signature alone is worth.
+    ///
+    /// The framework signs other things under the same key: a pending second factor, the state of an OAuth flow. What does not look
+    /// like a session token of its making is looked up after all.
+    pub fn by_signature(token: &str, freshness: Freshness) -> Option<(Resolution, Tier)> {
+        (freshness == Freshness::Optimistic && looks_like_a_session_token(token))
+            .then_some((Resolution::Verified(Who::SignatureOnly), Tier::Signature))
+    }
+
+    /// What is judged of an identity that was found out elsewhere, from what the request itself carries.
+    pub fn judge(&self, entry: Arc<Entry>) -> Resolution {
+        self.inner.judge_entry(entry)
+    }
+
+    /// What time it is.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.inner.clock
+    }
+
+    /// Tells the operator of a lookup that failed.
+    pub fn failed(&self, error: &SourceError) {
+        (self.inner.on_failure)(error);
+    }
+
+    /// Asks the store who the session token belongs to. Whoever calls has made sure that it may be asked: the token is signed, or
+    /// its sender is within the limits.
+    pub async fn find(
         &self,
-        credential: &Credential<'_>,
-        seal: Seal,
+        token: &str,
+        method: Method,
         freshness: Freshness,
-    ) -> Resolution {
-        let lookup = || {
-            Inner::look_up(
-                Arc::clone(&self.inner),
-                seal,
-                credential.signed.value.as_ref().into(),
-                credential.method,
-            )
-        };
+    ) -> (Resolution, Tier) {
+        let seal = self.inner.signer.seal(token);
+        let lookup = || Inner::look_up(Arc::clone(&self.inner), seal, token.into(), method);
         // A strict lookup may not join one that began before the request came: what that brings may be older than the request.
         let found = if freshness == Freshness::Strict {
             lookup().await
         } else {
-            self.inner.flights.wait(seal, || Box::pin(lookup())).await
+            self.inner
+                .flights
+                .wait(seal.by(method), || Box::pin(lookup()))
+                .await
         };
-        match found {
+        let resolution = match found {
             Found::Known(entry) => self.inner.judge_entry(entry),
             Found::Missing => {
                 // A replica may lag behind the token's birth: then nobody may conclude that it is dead.
@@ -212,7 +214,8 @@ impl Sessions {
             }
             Found::Expired => Resolution::Rejected(Rejection::Expired { told_now: true }),
             Found::Failed => Resolution::Unavailable,
-        }
+        };
+        (resolution, Tier::Store)
     }
 }
 
@@ -253,14 +256,15 @@ impl Inner {
                     since,
                 ));
                 if entry.is_expired(self.clock.now()) {
-                    self.cache.remember_missing(*seal, asked_at, since);
+                    self.cache.remember_missing(*seal, method, asked_at, since);
                     return Found::Expired;
                 }
                 self.cache.remember(*seal, Arc::clone(&entry));
                 Found::Known(entry)
             }
             Ok(_) => {
-                self.cache.remember_missing(*seal, self.clock.now(), since);
+                self.cache
+                    .remember_missing(*seal, method, self.clock.now(), since);
                 Found::Missing
             }
             Err(error) => {
@@ -285,7 +289,6 @@ mod tests {
     use futures_util::FutureExt as _;
 
     use super::*;
-    use crate::credential::signature::Signed;
     use crate::secret::Secret;
     use crate::session::{BoxFuture, Record};
     use crate::time::ManualClock;
@@ -327,6 +330,8 @@ mod tests {
                 role: None,
                 banned: false,
                 ban_expires: None,
+                team_id: None,
+                document: None,
             };
             Box::pin(std::future::ready(Ok(Some(record))))
         }
@@ -359,16 +364,8 @@ mod tests {
             Box::new(|_| {}),
         );
         let _ = store.sessions.set(Arc::clone(&sessions.inner));
-        let seal = sessions.signer().seal("token");
-        let presented = Presented::Found(Credential {
-            method: Method::Session,
-            signed: Signed {
-                value: "token".into(),
-                signature: Some(*seal.bytes()),
-            },
-        });
         let resolved = sessions
-            .resolve(&presented, Freshness::Cached, UnixMs(1000))
+            .find("token", Method::SESSION, Freshness::Cached)
             .now_or_never();
         let (resolution, _) = resolved.unwrap_or((Resolution::Anonymous, Tier::None));
         (resolution, store.asked.load(Ordering::SeqCst))

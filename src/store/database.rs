@@ -259,7 +259,12 @@ pub(super) async fn open<B: Backend>(backend: B, settings: Settings) -> Result<O
         home: Handle::current(),
         admitted: Arc::new(Semaphore::new(admitted.min(Semaphore::MAX_PERMITS))),
     };
-    Ok((Arc::new(source), detected))
+    Ok(Opened {
+        source: Arc::new(source),
+        detected,
+        extend: None,
+        feed: None,
+    })
 }
 
 fn describe<B: Backend>(

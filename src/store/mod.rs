@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use crate::kind::Kind;
 use crate::secret::Secret;
+use crate::session::extend::Extend;
+use crate::session::feed::Feed;
 use crate::session::{BoxFuture, Source};
 
 mod database;
@@ -54,8 +56,18 @@ pub struct SchemaOverrides {
     pub columns: BTreeMap<String, String>,
 }
 
-/// What opening a source gives: the source itself, and what was found on the way.
-pub type Opened = (Arc<dyn Source>, Detected);
+/// What opening a source gives.
+#[derive(Clone)]
+pub struct Opened {
+    /// Answers lookups.
+    pub source: Arc<dyn Source>,
+    /// What was found on the way.
+    pub detected: Detected,
+    /// Writes that a session lives longer, where the store can.
+    pub extend: Option<Arc<dyn Extend>>,
+    /// Says what ends elsewhere, where the store can.
+    pub feed: Option<Arc<dyn Feed>>,
+}
 
 /// How one kind of source is opened, and by which URLs it is named.
 pub struct Build {
@@ -75,8 +87,7 @@ pub static KINDS: &[Kind<Build>] = &[sqlite::KIND, postgres::KIND, mysql::KIND];
 /// # Errors
 /// See [`OpenError`]. An unreachable database is an error too: what it holds must be seen once before anything is served.
 pub async fn open(settings: &Settings) -> Result<Arc<dyn Source>, OpenError> {
-    let (source, _) = inspect(settings).await?;
-    Ok(source)
+    Ok(inspect(settings).await?.source)
 }
 
 /// Like [`open`], and also says which tables, columns and encodings were found (`vestibule check`, `vestibule doctor`).

@@ -38,6 +38,7 @@ pub(super) const FIELDS: &[Field] = &[
     optional("session.updatedAt"),
     optional("session.impersonatedBy"),
     optional("session.activeOrganizationId"),
+    optional("session.activeTeamId"),
     optional("user.email"),
     optional("user.emailVerified"),
     optional("user.name"),

@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderValue, header::COOKIE};
 use serde_json::Value;
 use vestibule::credential::names::{Attributes, CookieSpec, Settings};
 use vestibule::credential::signature::Signer;
-use vestibule::credential::{Presented, cookies, session_cookie};
+use vestibule::credential::{Presented, Proof, cookies, session_cookie};
 use vestibule::secret::Secret;
 
 use super::{Tally, load};
@@ -41,9 +41,11 @@ fn signed_cookies() {
         let signer = Signer::new(&Secret::new(text(case, "secret")));
         let (status, value) = match session_cookie::read(&headers, text(case, "cookie_name")) {
             Presented::Absent | Presented::Malformed => ("absent", None),
-            Presented::Found(found) => match signer.verify(&found.signed) {
-                Some(_) => ("ok", Some(found.signed.value.into_owned())),
-                None => ("bad_signature", None),
+            Presented::Found(found) => match found.proof {
+                Proof::Signed(signed) if signer.verify(&signed).is_some() => {
+                    ("ok", Some(signed.value.into_owned()))
+                }
+                _ => ("bad_signature", None),
             },
         };
         let expect = &case["expect"];

@@ -92,7 +92,9 @@ fn organization_role<'c>(case: &'c Value, record: &Record) -> Option<&'c str> {
 }
 
 async fn check(case: &Value, url: &str) -> Result<(), String> {
-    let (source, detected) = store::inspect(&settings(url))
+    let store::Opened {
+        source, detected, ..
+    } = store::inspect(&settings(url))
         .await
         .map_err(|error| error.to_string())?;
     let warned: Vec<&String> = detected

@@ -178,6 +178,7 @@ fn check(case: &Value, counts: &mut Counts) -> Result<(), String> {
         target,
         host: &sent.host,
         headers: &sent.headers,
+        client: std::net::Ipv4Addr::LOCALHOST.into(),
     };
     let matcher = match sources(&case["matcher"]) {
         Some(sources) => Matcher::compile(&sources, &nextjs(case))?,
@@ -376,6 +377,7 @@ fn agree(
             target: sent,
             host: "app.example.test",
             headers: &HeaderMap::new(),
+            client: std::net::Ipv4Addr::LOCALHOST.into(),
         };
         let Ok(matches) = table.find(&request) else {
             continue;

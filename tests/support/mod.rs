@@ -12,6 +12,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use vestibule::authenticator;
 use vestibule::credential::names;
 use vestibule::credential::signature::Signer;
 use vestibule::identity;
@@ -312,6 +313,8 @@ pub fn record(token: &str, user: &str) -> Record {
         role: Some("user".into()),
         banned: false,
         ban_expires: None,
+        team_id: None,
+        document: None,
     }
 }
 
@@ -345,6 +348,8 @@ impl Drop for Gateway {
 pub struct Setup {
     pub server: Settings,
     pub routes: route::Settings,
+    /// Kinds of credential.
+    pub authenticator: authenticator::Settings,
     pub sessions: session::Settings,
     pub cookies: names::Settings,
     pub identity: identity::Settings,
@@ -461,6 +466,7 @@ impl Setup {
                 sign_in_path: Some("/sign-in".into()),
                 dev: false,
             },
+            authenticator: authenticator::Settings::default(),
             sessions: session::Settings {
                 cache_ttl: Duration::from_secs(30),
                 negative_ttl: Duration::from_secs(5),
@@ -556,8 +562,11 @@ impl Setup {
                 routes: RouteTable::build(&self.routes)
                     .unwrap_or_else(|problems| panic!("{problems:#?}")),
                 cookies: self.cookies.clone(),
-                secret: Secret::new(SECRET),
-                older_secrets: Vec::new(),
+                secrets: vestibule::credential::secrets::Settings {
+                    current: Secret::new(SECRET),
+                    older: Vec::new(),
+                },
+                authenticator: self.authenticator.clone(),
                 sessions: self.sessions.clone(),
                 source,
                 pages: self.pages.clone(),

@@ -195,9 +195,6 @@ pub(super) fn cookies(
     if let Some(prefix) = &auth.cookie_prefix {
         cookie_name(prefix, reader);
     }
-    for kind in auth.enable.iter().flat_map(|list| &list.value) {
-        enable(kind, reader);
-    }
     let cross_subdomain = value(auth.cross_subdomain.as_ref(), false);
     if let Some(domain) = &auth.cookie_domain {
         if host(domain.value.trim_start_matches('.')).is_err() || domain.value.contains('*') {
@@ -311,21 +308,29 @@ pub(super) fn cookie_name(found: &Found<String>, reader: &mut Reader<'_>) {
     }
 }
 
-pub(super) fn enable(found: &Found<String>, reader: &mut Reader<'_>) {
-    const LATER: [&str; 5] = ["bearer", "jwt", "api_key", "cookie_cache", "multi_session"];
-    if LATER.contains(&found.value.as_str()) {
-        reader.blame(
-            found,
-            Fault::NotYet {
-                what: format!("`{}`", found.value),
-                instead: "remove it: this version accepts the session cookie, which needs no enabling",
-            },
-        );
-    } else {
-        reader.blame(
-            found,
-            unknown_word("kind of credential", &found.value, &LATER),
-        );
+/// Words of `enable` that are no kind of credential of their own: more cookies, or another form of one.
+const FORMS: [&str; 1] = ["multi_session"];
+
+pub(super) fn authenticator(auth: &BetterAuth, reader: &mut Reader<'_>) -> authenticator::Settings {
+    let kinds = authenticator::KINDS.iter().map(|kind| kind.name);
+    let known: Vec<&str> = kinds
+        .filter(|name| *name != "session")
+        .chain(FORMS)
+        .collect();
+    let mut enabled = BTreeSet::new();
+    for found in auth.enable.iter().flat_map(|list| &list.value) {
+        if known.contains(&found.value.as_str()) {
+            enabled.insert(found.value.clone());
+        } else {
+            reader.blame(
+                found,
+                unknown_word("kind of credential", &found.value, &known),
+            );
+        }
+    }
+    authenticator::Settings {
+        enabled,
+        fall_through: value(auth.fall_through.as_ref(), false),
     }
 }
 

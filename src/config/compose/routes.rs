@@ -377,6 +377,15 @@ pub(super) fn conditions(
             ),
         );
     }
+    for kind in table.credentials.iter().flat_map(|list| &list.value) {
+        let known: Vec<&str> = authenticator::KINDS.iter().map(|kind| kind.name).collect();
+        if !known.contains(&kind.value.as_str()) {
+            reader.blame(
+                kind,
+                unknown_word("kind of credential", &kind.value, &known),
+            );
+        }
+    }
     if let Some(kinds) = table.credentials.as_ref().filter(|f| f.value.is_empty()) {
         reader.blame(
             kinds,
@@ -415,10 +424,7 @@ pub(super) fn conditions(
             .step_up
             .as_ref()
             .map(|f| bounded(reader, Some(f), HOUR, SECOND..=COOKIE_AGE_MAX)),
-        credentials: values(table.credentials.as_ref())
-            .into_iter()
-            .map(|kind| CredentialWord::as_str(kind).to_owned())
-            .collect(),
+        credentials: values(table.credentials.as_ref()),
     }
 }
 
