@@ -8,6 +8,7 @@ use crate::credential::Method;
 use crate::time::UnixMs;
 
 pub mod cache;
+pub mod document;
 pub mod extend;
 pub mod feed;
 pub mod flight;
