@@ -11,6 +11,7 @@ pub mod cache;
 pub mod extend;
 pub mod feed;
 pub mod flight;
+pub mod limit;
 pub mod resolve;
 pub mod revocation;
 
