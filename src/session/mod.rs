@@ -10,6 +10,7 @@ use carried::{Carried, Told};
 
 pub mod cache;
 pub mod carried;
+pub mod document;
 pub mod extend;
 pub mod feed;
 pub mod flight;
