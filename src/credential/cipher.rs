@@ -117,7 +117,7 @@ fn envelope(text: &str) -> Option<(u64, &str)> {
 
 /// Bytes from hex in either case.
 fn unhex(hex: &str) -> Option<Vec<u8>> {
-    if hex.len() > LETTERS_MAX || hex.len() % 2 != 0 {
+    if hex.len() > LETTERS_MAX || !hex.len().is_multiple_of(2) {
         return None;
     }
     let digit = |letter: u8| char::from(letter).to_digit(16);
