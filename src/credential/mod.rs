@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
+pub mod cipher;
+pub mod cookie_cache;
 pub mod cookies;
 pub mod names;
 pub mod secrets;
