@@ -3,7 +3,11 @@
 use std::borrow::Cow;
 use std::fmt;
 
+pub mod authorization;
 pub mod cookies;
+pub mod jws;
+pub mod key_ring;
+pub mod key_set;
 pub mod names;
 pub mod secrets;
 pub mod session_cookie;
