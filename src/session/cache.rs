@@ -6,6 +6,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use http::{HeaderName, HeaderValue};
 
+use super::carried::Owed;
 use super::revocation::{Moment, Revocations, Slot};
 use super::{Principal, Settings};
 use crate::credential::Method;
@@ -22,6 +23,12 @@ const JUST_ISSUED: Duration = Duration::from_secs(30);
 /// Most tokens remembered as just issued. Beyond it the oldest are forgotten, which costs a lookup each.
 const JUST_ISSUED_MAX: u64 = 10_000;
 
+/// How long `Set-Cookie` lines wait for the next answer to their browser. Later, the app sets new ones anyway.
+const OWED: Duration = Duration::from_secs(600);
+
+/// Most sessions that are owed something. Beyond it the oldest are forgotten, which costs them one renewal of a cookie.
+const OWED_MAX: u64 = 10_000;
+
 /// A remembered identity, with what is derived from it once instead of on every request.
 #[derive(Debug)]
 pub struct Entry {
@@ -37,6 +44,8 @@ pub struct Entry {
     pub headers: OnceLock<Box<[(HeaderName, HeaderValue)]>>,
     /// The signed assertion and when it was signed, written by `identity`.
     pub assertion: ArcSwapOption<(UnixMs, HeaderValue)>,
+    /// `Set-Cookie` lines its browser has not got yet.
+    pub owed: Arc<Owed>,
 }
 
 impl Entry {
@@ -55,7 +64,13 @@ impl Entry {
             since,
             headers: OnceLock::new(),
             assertion: ArcSwapOption::empty(),
+            owed: Arc::default(),
         }
+    }
+
+    /// The same, owing what others of this session owe.
+    pub fn owing(self, owed: Arc<Owed>) -> Self {
+        Self { owed, ..self }
     }
 
     /// Whether it has not been revoked since it was looked up.
@@ -129,6 +144,7 @@ pub struct Cache {
     // The library's own expiry only frees memory; whether an entry counts is decided here, on the given clock.
     missing: moka::sync::Cache<Seal, Absence>,
     just_issued: moka::sync::Cache<Seal, ()>,
+    owed: moka::sync::Cache<Seal, Arc<Owed>>,
     /// Revocations seen.
     pub revocations: Revocations,
 }
@@ -154,6 +170,10 @@ impl Cache {
             just_issued: moka::sync::Cache::builder()
                 .max_capacity(JUST_ISSUED_MAX)
                 .time_to_live(JUST_ISSUED)
+                .build(),
+            owed: moka::sync::Cache::builder()
+                .max_capacity(OWED_MAX)
+                .time_to_live(OWED)
                 .build(),
             revocations: Revocations::default(),
         }
@@ -203,6 +223,19 @@ impl Cache {
         self.just_issued.contains_key(seal)
     }
 
+    /// What is owed to the browser with this session, shared by everything that is remembered of it.
+    pub fn owed(&self, seal: &Seal) -> Arc<Owed> {
+        self.owed.get(seal).unwrap_or_default()
+    }
+
+    /// The next answer to this session's browser takes these lines along, even if the entry is replaced or dropped before.
+    pub fn owe(&self, seal: Seal, owed: &Arc<Owed>, lines: Vec<HeaderValue>) {
+        if !lines.is_empty() {
+            owed.put(lines);
+            self.owed.insert(seal, Arc::clone(owed));
+        }
+    }
+
     /// A token passed by in a `Set-Cookie`: whatever is remembered of it is outdated.
     pub fn issued(&self, seal: Seal) {
         self.just_issued.insert(seal, ());
@@ -214,6 +247,7 @@ impl Cache {
         self.revocations.revoke(Slot::of_token(seal));
         self.known.remove(seal);
         self.missing.invalidate(seal);
+        self.owed.invalidate(seal);
     }
 
     /// Forgets every session of a user.
@@ -232,6 +266,7 @@ impl Cache {
         self.revocations.revoke_all();
         self.known.clear();
         self.missing.invalidate_all();
+        self.owed.invalidate_all();
     }
 
     /// Identities remembered now.
