@@ -6,6 +6,7 @@
 mod case;
 mod compare;
 mod dice;
+mod plugins;
 mod server;
 
 use serde_json::json;
@@ -48,7 +49,7 @@ fn seed(world: &World) -> Materials {
     dora.done(
         at,
         "/two-factor/enable",
-        &json!({ "password": "correct horse battery staple" }),
+        &json!({ "password": server::PASSWORD }),
     );
     live.push(dora.clone());
     let mut pending = Browser::default();

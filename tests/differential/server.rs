@@ -12,7 +12,7 @@ use vestibule::percent;
 use crate::support::{Answer, connect, exchange_on};
 
 /// What every user of the tests signs in with.
-const PASSWORD: &str = "correct horse battery staple";
+pub const PASSWORD: &str = "correct horse battery staple";
 
 /// A running server. It ends when its standard input does, so also when this process is gone, however it went.
 pub struct Server {
