@@ -176,10 +176,7 @@ impl Set {
         let authenticators = authenticator::build(&authenticator::Context {
             settings: &authenticator::Settings::default(),
             cookies: &names::Settings::default(),
-            secrets: &secrets::Settings {
-                current: Secret::new(SECRET),
-                older: Vec::new(),
-            },
+            secrets: &secrets::Settings::single(Secret::new(SECRET)),
             sessions: &sessions,
             keys: &KeyRings::default(),
             clock: &clock,

@@ -51,7 +51,7 @@ impl Bearer {
         match &asked.credential.proof {
             Proof::Signed(signed) => {
                 self.sessions
-                    .find(&signed.value, METHOD, asked.freshness)
+                    .find(&signed.value, METHOD, asked.freshness, asked.request)
                     .await
             }
             Proof::Text(token) => {
@@ -61,7 +61,10 @@ impl Bearer {
                     let why = Rejection::Limited { retry_after };
                     return (Resolution::Rejected(why), Tier::Negative);
                 }
-                let found = self.sessions.find(token, METHOD, asked.freshness).await;
+                let found = self
+                    .sessions
+                    .find(token, METHOD, asked.freshness, asked.request)
+                    .await;
                 // Only what turned out to be nothing was a guess.
                 if !matches!(found.0, Resolution::Rejected(Rejection::Unknown { .. })) {
                     self.guesses.give_back(client);

@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::fmt;
 
 pub mod authorization;
+pub mod cipher;
+pub mod cookie_cache;
 pub mod cookies;
 pub mod jws;
 pub mod key_ring;

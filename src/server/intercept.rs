@@ -104,6 +104,12 @@ impl Watch {
             Some((_, Presented::Malformed | Presented::Absent)) | None => (None, true),
         };
         let (user_id, organization_id) = match (effect, current) {
+            (Effect::UserInBody(_), Some(_)) if !signed => {
+                if !matches!(gate.who(request).await, Resolution::Verified(_)) {
+                    current = None;
+                }
+                (None, None)
+            }
             (Effect::User | Effect::TokenInBody(_) | Effect::Organization, Some(_)) => {
                 match gate.who(request).await {
                     Resolution::Verified(Who::Known(entry)) => {

@@ -6,6 +6,8 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use http::{HeaderName, HeaderValue};
 
+use super::carried::Owed;
+use super::feed::{Ended, TokenDigest};
 use super::revocation::{Moment, Revocations, Slot};
 use super::{Principal, Settings};
 use crate::credential::Method;
@@ -22,6 +24,12 @@ const JUST_ISSUED: Duration = Duration::from_secs(30);
 /// Most tokens remembered as just issued. Beyond it the oldest are forgotten, which costs a lookup each.
 const JUST_ISSUED_MAX: u64 = 10_000;
 
+/// How long `Set-Cookie` lines wait for the next answer to their browser. Later, the app sets new ones anyway.
+const OWED: Duration = Duration::from_secs(600);
+
+/// Most sessions that are owed something. Beyond it the oldest are forgotten, which costs them one renewal of a cookie.
+const OWED_MAX: u64 = 10_000;
+
 /// A remembered identity, with what is derived from it once instead of on every request.
 #[derive(Debug)]
 pub struct Entry {
@@ -32,11 +40,15 @@ pub struct Entry {
     since: Moment,
     user: Slot,
     token: Slot,
+    /// The same token by its plain digest, reckoned once: others tell of it by that name.
+    digest: Slot,
     organization: Option<Slot>,
     /// The identity headers, written at first use by `identity`.
     pub headers: OnceLock<Box<[(HeaderName, HeaderValue)]>>,
     /// The signed assertion and when it was signed, written by `identity`.
     pub assertion: ArcSwapOption<(UnixMs, HeaderValue)>,
+    /// `Set-Cookie` lines its browser has not got yet.
+    pub owed: Arc<Owed>,
 }
 
 impl Entry {
@@ -45,6 +57,7 @@ impl Entry {
         Self {
             user: Slot::of_user(&principal.record.user_id),
             token: Slot::of_token(seal),
+            digest: Slot::of_digest(&TokenDigest::of(principal.record.token.expose())),
             organization: principal
                 .record
                 .organization_id
@@ -55,13 +68,20 @@ impl Entry {
             since,
             headers: OnceLock::new(),
             assertion: ArcSwapOption::empty(),
+            owed: Arc::default(),
         }
+    }
+
+    /// The same, owing what others of this session owe.
+    pub fn owing(self, owed: Arc<Owed>) -> Self {
+        Self { owed, ..self }
     }
 
     /// Whether it has not been revoked since it was looked up.
     pub fn stands(&self, revocations: &Revocations) -> bool {
         revocations.untouched(self.since, self.user)
             && revocations.untouched(self.since, self.token)
+            && revocations.untouched(self.since, self.digest)
             && self
                 .organization
                 .is_none_or(|slot| revocations.untouched(self.since, slot))
@@ -129,6 +149,7 @@ pub struct Cache {
     // The library's own expiry only frees memory; whether an entry counts is decided here, on the given clock.
     missing: moka::sync::Cache<Seal, Absence>,
     just_issued: moka::sync::Cache<Seal, ()>,
+    owed: moka::sync::Cache<Seal, Arc<Owed>>,
     /// Revocations seen.
     pub revocations: Revocations,
 }
@@ -154,6 +175,10 @@ impl Cache {
             just_issued: moka::sync::Cache::builder()
                 .max_capacity(JUST_ISSUED_MAX)
                 .time_to_live(JUST_ISSUED)
+                .build(),
+            owed: moka::sync::Cache::builder()
+                .max_capacity(OWED_MAX)
+                .time_to_live(OWED)
                 .build(),
             revocations: Revocations::default(),
         }
@@ -203,6 +228,19 @@ impl Cache {
         self.just_issued.contains_key(seal)
     }
 
+    /// What is owed to the browser with this session, shared by everything that is remembered of it.
+    pub fn owed(&self, seal: &Seal) -> Arc<Owed> {
+        self.owed.get(seal).unwrap_or_default()
+    }
+
+    /// The next answer to this session's browser takes these lines along, even if the entry is replaced or dropped before.
+    pub fn owe(&self, seal: Seal, owed: &Arc<Owed>, lines: Vec<HeaderValue>) {
+        if !lines.is_empty() {
+            owed.put(lines);
+            self.owed.insert(seal, Arc::clone(owed));
+        }
+    }
+
     /// A token passed by in a `Set-Cookie`: whatever is remembered of it is outdated.
     pub fn issued(&self, seal: Seal) {
         self.just_issued.insert(seal, ());
@@ -214,6 +252,7 @@ impl Cache {
         self.revocations.revoke(Slot::of_token(seal));
         self.known.remove(seal);
         self.missing.invalidate(seal);
+        self.owed.invalidate(seal);
     }
 
     /// Forgets every session of a user.
@@ -227,11 +266,23 @@ impl Cache {
             .revoke(Slot::of_organization(organization_id));
     }
 
+    /// Forgets what somebody else says has ended.
+    pub fn forget(&self, what: &Ended) {
+        match what {
+            Ended::Token(digest) => self.revocations.revoke(Slot::of_digest(digest)),
+            Ended::User(user_id) => self.forget_user(user_id),
+            Ended::Organization(organization_id) => self.forget_organization(organization_id),
+            Ended::ApiKey(stored) => self.revocations.revoke(Slot::of_api_key(stored)),
+            Ended::All => self.forget_all(),
+        }
+    }
+
     /// Forgets everything.
     pub fn forget_all(&self) {
         self.revocations.revoke_all();
         self.known.clear();
         self.missing.invalidate_all();
+        self.owed.invalidate_all();
     }
 
     /// Identities remembered now.

@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderValue, Method};
 use serde_json::Value;
 use vestibule::authenticator::jwt::{Issuer, Verifier};
 use vestibule::authenticator::{self, bearer};
+use vestibule::credential::cookie_cache::Published;
 use vestibule::credential::key_ring::{KeyRing, KeyRings, KeySource, Then};
 use vestibule::credential::key_set::{Algorithm, KeySet, StoredKey};
 use vestibule::credential::signature::Signer;
@@ -26,6 +27,7 @@ use vestibule::session::{self, Record, Source, SourceError};
 use vestibule::target::Target;
 use vestibule::time::{Clock, ManualClock, UnixMs};
 
+use super::cookie_cache::answer_by;
 use super::{Tally, load};
 use crate::support::{NOW, Setup, record};
 
@@ -78,10 +80,7 @@ fn gate(case: &Value) -> Gate {
     let authenticators = authenticator::build(&authenticator::Context {
         settings: &settings,
         cookies: &names::Settings::default(),
-        secrets: &secrets::Settings {
-            current: secret,
-            older: Vec::new(),
-        },
+        secrets: &secrets::Settings::single(secret),
         sessions: &sessions,
         keys: &KeyRings::default(),
         clock: &clock,
@@ -251,6 +250,43 @@ fn jwt() {
                 outcome = Err(format!("{found:?}, expected {wanted:?}"));
             }
         }
+        tally.case(case["id"].as_str().expect("an id"), outcome);
+    }
+    tally.finish();
+}
+
+#[test]
+fn cookie_cache_jwks() {
+    const FILE: &str = "cookie-cache-jwks.json";
+    let file = load(FILE);
+    let cases = file["cases"].as_array().expect("cases");
+    let mut tally = Tally::new(FILE, cases.len());
+    for case in cases {
+        let jwks = case["jwks"].to_string();
+        let now = UnixMs(case["now_ms"].as_i64().expect("an instant"));
+        let keys = Arc::new(KeyRing::new(
+            Arc::new(Keys(Box::new(move || {
+                KeySet::parse(jwks.as_bytes(), None).expect("a key set")
+            }))),
+            Arc::new(ManualClock::at(now)),
+            Duration::from_secs(10),
+            Arc::new(|_, _| {}),
+        ));
+        let published = Published {
+            keys,
+            issuer: case["base_url"].as_str().map(str::to_owned),
+        };
+        let config = serde_json::json!({ "secret": case["secret"], "strategy": "jwks" });
+        // The first cookie after a start finds no keys: it has them fetched, and nobody waits.
+        let first = answer_by(case, &config, Some(published.clone()));
+        let second = answer_by(case, &config, Some(published));
+        let expect = &case["expect"]["get_session_endpoint"];
+        let wanted = (expect["cache_hit"] == true).then(|| expect["body"].clone());
+        let outcome = match (first, second == wanted) {
+            (Some(_), _) => Err("it opened without keys".to_owned()),
+            (None, false) => Err(format!("{second:?}\n  expected {wanted:?}")),
+            (None, true) => Ok(()),
+        };
         tally.case(case["id"].as_str().expect("an id"), outcome);
     }
     tally.finish();

@@ -565,10 +565,7 @@ impl Setup {
                 routes: RouteTable::build(&self.routes)
                     .unwrap_or_else(|problems| panic!("{problems:#?}")),
                 cookies: self.cookies.clone(),
-                secrets: vestibule::credential::secrets::Settings {
-                    current: Secret::new(SECRET),
-                    older: Vec::new(),
-                },
+                secrets: vestibule::credential::secrets::Settings::single(Secret::new(SECRET)),
                 authenticator: self.authenticator.clone(),
                 sessions: self.sessions.clone(),
                 source,
