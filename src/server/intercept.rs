@@ -95,11 +95,21 @@ impl Watch {
             return None;
         }
         let effect = effect_of(request.target.path(), base_path)?;
-        let current = match gate.presented(request) {
-            Some((kind, Presented::Found(credential))) => kind.session(&credential),
-            Some((_, Presented::Malformed | Presented::Absent)) | None => None,
+        // A token without a signature proves nothing by itself: only one that leads to somebody may end more than itself.
+        let (mut current, signed) = match gate.presented(request) {
+            Some((kind, Presented::Found(credential))) => (
+                kind.session(&credential),
+                matches!(credential.proof, Proof::Signed(_)),
+            ),
+            Some((_, Presented::Malformed | Presented::Absent)) | None => (None, true),
         };
         let (user_id, organization_id) = match (effect, current) {
+            (Effect::UserInBody(_), Some(_)) if !signed => {
+                if !matches!(gate.who(request).await, Resolution::Verified(_)) {
+                    current = None;
+                }
+                (None, None)
+            }
             (Effect::User | Effect::TokenInBody(_) | Effect::Organization, Some(_)) => {
                 match gate.who(request).await {
                     Resolution::Verified(Who::Known(entry)) => {
@@ -109,7 +119,10 @@ impl Watch {
                     Resolution::Anonymous
                     | Resolution::Verified(Who::SignatureOnly)
                     | Resolution::Rejected(_)
-                    | Resolution::Unavailable => (None, None),
+                    | Resolution::Unavailable => {
+                        current = current.filter(|_| signed);
+                        (None, None)
+                    }
                 }
             }
             _ => (None, None),

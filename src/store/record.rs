@@ -5,6 +5,7 @@
 
 use chrono::{NaiveDate, NaiveTime};
 
+use crate::credential::key_set::StoredKey;
 use crate::secret::Secret;
 use crate::session::Record;
 use crate::time::UnixMs;
@@ -87,6 +88,17 @@ pub(super) fn decode(row: &mut Row, zone_offset_seconds: i32) -> Result<Record, 
         ban_expires: columns.date("user.banExpires")?,
         document: None,
         organization_role: columns.text(),
+    })
+}
+
+/// A row of [`super::schema::KEY_FIELDS`]. An end that cannot be read is over: a key without one would never end.
+pub(super) fn decode_key(row: &Row, zone_offset_seconds: i32) -> Option<StoredKey> {
+    let cell = |at: usize| row.get(at)?.clone();
+    Some(StoredKey {
+        id: cell(0)?,
+        public: cell(1)?,
+        expires_at: cell(3).map(|text| moment(&text, zone_offset_seconds).unwrap_or(UnixMs(0))),
+        algorithm: cell(4).filter(|word| !word.is_empty()),
     })
 }
 

@@ -54,6 +54,10 @@ pub const NAMES: &[(&str, &str)] = &[
         "vestibule_upstream_failures_total",
         "Requests the app could not be asked or did not answer.",
     ),
+    (
+        "vestibule_key_fetches_total",
+        "Fetches of the keys of tokens, by outcome.",
+    ),
 ];
 
 /// Handles to the metrics, ready to be counted on.
@@ -70,6 +74,7 @@ pub struct Metrics {
     source_failures: IntCounterVec,
     in_flight: IntGauge,
     upstream_failures: IntCounter,
+    key_fetches: IntCounterVec,
 }
 
 impl Metrics {
@@ -98,6 +103,7 @@ impl Metrics {
             source_failures: counters(&registry, 7, &["cause"])?,
             in_flight: gauge(&registry, 8)?,
             upstream_failures: IntCounter::with_opts(Opts::new(name(9), help(9)))?,
+            key_fetches: counters(&registry, at("vestibule_key_fetches_total"), &["outcome"])?,
             registry,
         };
         made.registry
@@ -173,6 +179,11 @@ impl Metrics {
         self.source_failures.with_label_values(&[cause]).inc();
     }
 
+    /// Keys were fetched, or were not.
+    pub fn keys_fetched(&self, outcome: &'static str) {
+        self.key_fetches.with_label_values(&[outcome]).inc();
+    }
+
     /// The app could not be asked.
     pub fn upstream_failed(&self) {
         self.upstream_failures.inc();
@@ -205,6 +216,14 @@ impl Metrics {
     pub fn collector(&self) -> &dyn Collector {
         &self.requests
     }
+}
+
+/// Where a metric stands in the table. One that does not is a defect, and a name the registry refuses.
+fn at(wanted: &str) -> usize {
+    let mut names = NAMES.iter();
+    names
+        .position(|(name, _)| *name == wanted)
+        .unwrap_or(NAMES.len())
 }
 
 fn name(at: usize) -> &'static str {

@@ -350,6 +350,8 @@ pub struct Setup {
     pub routes: route::Settings,
     /// Kinds of credential.
     pub authenticator: authenticator::Settings,
+    /// Where keys of tokens are published.
+    pub keys: run::KeySources,
     pub sessions: session::Settings,
     pub cookies: names::Settings,
     pub identity: identity::Settings,
@@ -467,6 +469,7 @@ impl Setup {
                 dev: false,
             },
             authenticator: authenticator::Settings::default(),
+            keys: run::KeySources::default(),
             sessions: session::Settings {
                 cache_ttl: Duration::from_secs(30),
                 negative_ttl: Duration::from_secs(5),
@@ -566,6 +569,7 @@ impl Setup {
                 authenticator: self.authenticator.clone(),
                 sessions: self.sessions.clone(),
                 source,
+                keys: self.keys.clone(),
                 pages: self.pages.clone(),
                 identity: self.identity.clone(),
                 telemetry: telemetry::Settings {
