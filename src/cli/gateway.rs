@@ -14,6 +14,7 @@ use crate::request::RequestView;
 use crate::route::{self, RouteTable, Severity};
 use crate::server::clock::SystemClock;
 use crate::server::forward::{self, Client, Outgoing, Trace};
+use crate::server::line;
 use crate::server::proxy::Gateway;
 use crate::server::run::{self, Parts, StartError};
 use crate::session::resolve::Tier;
@@ -57,9 +58,10 @@ pub fn serve(loaded: Loaded) -> Result<(), Failure> {
     for warning in &opened.detected.warnings {
         tracing::warn!("sessions.source: {warning}");
     }
+    let revocation = line::Settings { feed: opened.feed.clone(), ..line::Settings::default() };
     let listen = config.server.listen.clone();
     let (admin, public_url) = (config.server.admin, config.server.public_url.clone());
-    let gateway = run::assemble(parts(config, opened.source)?, Arc::new(SystemClock))
+    let gateway = run::assemble(parts(config, opened.source, revocation)?, Arc::new(SystemClock))
         .map_err(|error| cannot_start(&error))?;
     let running = run::start(gateway).map_err(|error| cannot_start(&error))?;
     for address in listen {
@@ -88,7 +90,7 @@ pub fn explain(config: &Config, asked: &Asked) -> Result<Explanation, Failure> {
             .map_err(|error| cannot_open(&error))?,
         _ => Arc::new(Unasked),
     };
-    let gateway = run::assemble(parts(config.clone(), source)?, Arc::new(SystemClock))
+    let gateway = run::assemble(parts(config.clone(), source, line::Settings::default())?, Arc::new(SystemClock))
         .map_err(|error| cannot_start(&error))?;
     runtime.block_on(explain_with(&gateway, asked))
 }
@@ -269,7 +271,11 @@ fn stamped(
         .collect())
 }
 
-fn parts(config: Config, source: Arc<dyn Source>) -> Result<Parts, Failure> {
+fn parts(
+    config: Config,
+    source: Arc<dyn Source>,
+    revocation: line::Settings,
+) -> Result<Parts, Failure> {
     let routes = RouteTable::build(&config.routes).map_err(|problems| Failure {
         message: problems
             .first()
@@ -286,6 +292,7 @@ fn parts(config: Config, source: Arc<dyn Source>) -> Result<Parts, Failure> {
         authenticator: config.authenticator,
         sessions: config.sessions,
         source,
+        revocation,
         pages: config.redirects,
         identity: config.identity,
         telemetry: config.log,

@@ -16,6 +16,7 @@ use crate::session::{BoxFuture, Source};
 
 mod database;
 mod mysql;
+mod notifications;
 mod postgres;
 mod record;
 mod schema;

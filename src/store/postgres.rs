@@ -9,6 +9,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
 use url::Url;
 
 use super::database::{self, Backend, Fault};
+use super::notifications::Notifications;
 use super::record::Row;
 use super::schema::Dialect;
 use super::{Build, OpenError, Opened, Settings};
@@ -58,7 +59,10 @@ struct Postgres {
 
 async fn open(mut settings: Settings) -> Result<Opened, OpenError> {
     let backend = Postgres::new(&mut settings)?;
-    database::open(backend, settings).await
+    let feed = Notifications::new(backend.pooled.clone());
+    let mut opened = database::open(backend, settings).await?;
+    opened.feed = Some(Arc::new(feed));
+    Ok(opened)
 }
 
 impl Postgres {

@@ -351,6 +351,7 @@ pub struct Setup {
     /// Kinds of credential.
     pub authenticator: authenticator::Settings,
     pub sessions: session::Settings,
+    pub revocation: vestibule::server::line::Settings,
     pub cookies: names::Settings,
     pub identity: identity::Settings,
     pub pages: redirect::Settings,
@@ -475,6 +476,7 @@ impl Setup {
                 negative_max: 1000,
                 enforce_bans: false,
             },
+            revocation: vestibule::server::line::Settings::default(),
             cookies: names::Settings {
                 base_url: Some("http://app.test".into()),
                 ..names::Settings::default()
@@ -569,6 +571,7 @@ impl Setup {
                 authenticator: self.authenticator.clone(),
                 sessions: self.sessions.clone(),
                 source,
+                revocation: self.revocation.clone(),
                 pages: self.pages.clone(),
                 identity: self.identity.clone(),
                 telemetry: telemetry::Settings {
