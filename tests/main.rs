@@ -17,6 +17,7 @@ mod golden;
 mod lifecycle;
 mod planted_secret;
 mod regressions;
+mod revocation;
 mod session_sources;
 mod sessions;
 mod smoke;

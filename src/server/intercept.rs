@@ -72,6 +72,7 @@ const ENDPOINTS: &[(&str, Effect)] = &[
     ("/two-factor/verify-otp", Effect::User),
     ("/two-factor/verify-backup-code", Effect::User),
     ("/phone-number/verify", Effect::User),
+    ("/multi-session/set-active", Effect::Current),
     ("/multi-session/revoke", Effect::TokenInBody("sessionToken")),
     ("/organization/set-active", Effect::Current),
     ("/organization/set-active-team", Effect::Current),
@@ -238,7 +239,7 @@ impl Watch {
                     Some("user")
                 } else {
                     // An admin did something to somebody, and we cannot tell to whom.
-                    line.end_unnamed();
+                    line.end(Ended::All);
                     Some("all")
                 }
             }
@@ -327,7 +328,7 @@ impl Watch {
             Caller::Known { .. } => self.end_known_user(line),
             // A session whose user we could not find out ended others: none of them may live on in memory.
             Caller::Unknown if !self.current.is_empty() => {
-                line.end_unnamed();
+                line.end(Ended::All);
                 "all"
             }
             Caller::Unknown | Caller::Nobody => "nothing",

@@ -21,8 +21,10 @@ mod postgres;
 mod record;
 mod schema;
 mod sqlite;
+mod triggers;
 
 pub use schema::SchemaError;
+pub use triggers::Triggers;
 
 /// How to reach and read the app's store.
 #[derive(Clone, Debug)]
@@ -98,6 +100,28 @@ pub async fn open(settings: &Settings) -> Result<Arc<dyn Source>, OpenError> {
 pub async fn inspect(settings: &Settings) -> Result<Opened, OpenError> {
     let kind = kind_of(&settings.url)?;
     (kind.build.open)(settings.clone()).await
+}
+
+/// The triggers by which the store says itself what ended, written for the tables it has. `None`: it can have none.
+///
+/// # Errors
+/// As [`open`].
+pub async fn triggers(settings: &Settings) -> Result<Option<Triggers>, OpenError> {
+    match kind_of(&settings.url)?.name {
+        "postgres" => postgres::read_triggers(settings.clone()).await.map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// Runs statements of [`Triggers`].
+///
+/// # Errors
+/// When the store cannot be reached, or does not let this role do it.
+pub async fn run_triggers(settings: &Settings, sql: &str) -> Result<(), OpenError> {
+    match kind_of(&settings.url)?.name {
+        "postgres" => postgres::run_triggers(settings.clone(), sql).await,
+        _ => Ok(()),
+    }
 }
 
 fn kind_of(url: &Secret) -> Result<&'static Kind<Build>, OpenError> {

@@ -12,6 +12,7 @@ use super::database::{self, Backend, Fault};
 use super::notifications::Notifications;
 use super::record::Row;
 use super::schema::Dialect;
+use super::triggers::{self, Triggers};
 use super::{Build, OpenError, Opened, Settings};
 use crate::kind::Kind;
 use crate::secret::Secret;
@@ -63,6 +64,20 @@ async fn open(mut settings: Settings) -> Result<Opened, OpenError> {
     let mut opened = database::open(backend, settings).await?;
     opened.feed = Some(Arc::new(feed));
     Ok(opened)
+}
+
+/// The triggers for the tables there are.
+pub(super) async fn read_triggers(mut settings: Settings) -> Result<Triggers, OpenError> {
+    let backend = Postgres::new(&mut settings)?;
+    let (options, place) = (backend.pooled.clone(), backend.place());
+    let opened = database::open(backend, settings).await?;
+    triggers::read(&options, &place, &opened.detected).await
+}
+
+/// Runs statements as they are.
+pub(super) async fn run_triggers(mut settings: Settings, sql: &str) -> Result<(), OpenError> {
+    let backend = Postgres::new(&mut settings)?;
+    triggers::run(&backend.pooled, &backend.place, sql).await
 }
 
 impl Postgres {

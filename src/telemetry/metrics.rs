@@ -77,11 +77,11 @@ pub const NAMES: &[(&str, &str)] = &[
         "How often they could not be heard any more.",
     ),
     (
-        "vestibule_open_streams",
+        "vestibule_streams_in_flight",
         "WebSockets and other long answers that end when their session does.",
     ),
     (
-        "vestibule_ended_streams_total",
+        "vestibule_streams_ended_total",
         "WebSockets and other long answers ended because their session was.",
     ),
 ];
@@ -143,8 +143,8 @@ impl Metrics {
             lag,
             line_up: gauge(&registry, place("vestibule_revocation_line_up"))?,
             line_lost: counter(&registry, place("vestibule_revocation_line_lost_total"))?,
-            open_streams: gauge(&registry, place("vestibule_open_streams"))?,
-            ended_streams: counter(&registry, place("vestibule_ended_streams_total"))?,
+            open_streams: gauge(&registry, place("vestibule_streams_in_flight"))?,
+            ended_streams: counter(&registry, place("vestibule_streams_ended_total"))?,
             registry,
         };
         made.registry
