@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use http::header::{COOKIE, SET_COOKIE};
 
+use super::db;
 use super::explain::{Asked, ExplainedRoute, Explanation};
 use super::{Failure, PROBLEMS, UNREACHABLE, USAGE};
-use crate::config::{Config, Loaded, RouteFinding};
+use crate::config::{self, Config, Loaded, RouteFinding};
 use crate::credential::Presented;
 use crate::gate::Decision;
 use crate::policy::Verdict;
@@ -58,7 +59,7 @@ pub fn serve(loaded: Loaded) -> Result<(), Failure> {
     for warning in &opened.detected.warnings {
         tracing::warn!("sessions.source: {warning}");
     }
-    let revocation = line::Settings { feed: opened.feed.clone(), ..line::Settings::default() };
+    let revocation = revocation(&config, settings, &opened, &runtime)?;
     let listen = config.server.listen.clone();
     let (admin, public_url) = (config.server.admin, config.server.public_url.clone());
     let gateway = run::assemble(parts(config, opened.source, revocation)?, Arc::new(SystemClock))
@@ -75,6 +76,81 @@ pub fn serve(loaded: Loaded) -> Result<(), Failure> {
     // The threads of the store may still wait for a database that does not answer.
     runtime.shutdown_background();
     Ok(())
+}
+
+/// How the gateway hears of revocations made elsewhere.
+fn revocation(
+    config: &Config,
+    settings: &store::Settings,
+    opened: &store::Opened,
+    runtime: &tokio::runtime::Runtime,
+) -> Result<line::Settings, Failure> {
+    let wanted = &config.revocation;
+    let feed = match &wanted.feed {
+        config::Feed::Off => None,
+        config::Feed::Source(None) => opened.feed.clone(),
+        config::Feed::Source(Some(kind)) => {
+            opened.feed.clone().filter(|feed| feed.name() == *kind)
+        }
+        config::Feed::At(url) => {
+            let settings = store::Settings {
+                url: url.clone(),
+                ..settings.clone()
+            };
+            runtime
+                .block_on(store::line(&settings))
+                .map_err(|error| cannot_open(&error))?
+        }
+    };
+    if feed.is_none() && wanted.promised {
+        return Err(Failure {
+            message: "`revocation`: no line can be had where it is asked for".into(),
+            advice: "name a PostgreSQL or a Redis by `revocation.url`, or leave `revocation.feed` out".into(),
+            code: USAGE,
+        });
+    }
+    Ok(line::Settings {
+        feed,
+        promised: wanted.promised,
+        recheck: wanted.recheck,
+    })
+}
+
+/// Writes, puts there or takes away the triggers of the store.
+///
+/// # Errors
+/// When the store cannot have any, cannot be reached, or does not let this role do it.
+pub fn triggers(config: &Config, asked: &db::Asked) -> Result<String, Failure> {
+    let mut settings = config.store.clone().ok_or_else(no_store)?;
+    if let Some(url) = &asked.url {
+        settings.url = url.clone();
+    }
+    let runtime = store_runtime()?;
+    let written = runtime
+        .block_on(store::triggers(&settings))
+        .map_err(|error| cannot_open(&error))?;
+    let Some(written) = written else {
+        return Err(Failure {
+            message: "this store has no triggers that could tell of revocations".into(),
+            advice: if settings.url.expose().starts_with("redis") {
+                "Redis tells by itself: `CONFIG SET notify-keyspace-events Egx` on the server, and gateways listen".into()
+            } else {
+                "revocations that pass through a gateway count at once; for the others keep `sessions.cache_ttl` short, or send \
+                 them to `POST /sessions/evict` of the admin listener"
+                    .into()
+            },
+            code: UNREACHABLE,
+        });
+    };
+    let (sql, done) = match asked.action {
+        db::Action::Print => return Ok(written.install),
+        db::Action::Install => (&written.install, "installed on"),
+        db::Action::Remove => (&written.remove, "removed from"),
+    };
+    runtime
+        .block_on(store::run_triggers(&settings, sql))
+        .map_err(|error| cannot_open(&error))?;
+    Ok(format!("{done} {}\n", written.tables.join(", ")))
 }
 
 /// Judges one request as the gateway would.

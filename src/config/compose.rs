@@ -3,6 +3,7 @@
 
 mod auth;
 mod limits;
+mod revocation;
 mod routes;
 mod sessions;
 mod upstream;
@@ -15,7 +16,7 @@ use std::time::Duration;
 use url::{Host, Url};
 
 use super::file::{
-    AdminAddress, Attributes, BetterAuth, Caching, ConditionWord, File, FreshnessWord, Level,
+    AdminAddress, Attributes, BetterAuth, Caching, ConditionWord, FeedWord, File, FreshnessWord, Level,
     LogFormat, Path, Preset, Route, RuleTable, RuleText, RuleWord, SameSite, Sessions, Threads,
     Upstream, VersionedSecret,
 };
@@ -33,6 +34,7 @@ use crate::{
 
 use auth::*;
 use limits::*;
+use revocation::*;
 use routes::*;
 use sessions::*;
 use upstream::*;
@@ -67,6 +69,7 @@ pub(super) fn compose(file: &File, tree: &Node, reader: &mut Reader<'_>) -> Conf
     let (admin, admin_token) = admin(file, &listen, reader);
     check_proxies(file, reader);
     Config {
+        revocation: revocation(file, reader),
         store: store(file, tree, reader),
         authenticator: authenticator(auth, reader),
         sessions: sessions(file, auth, reader),

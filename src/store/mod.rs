@@ -102,6 +102,18 @@ pub async fn inspect(settings: &Settings) -> Result<Opened, OpenError> {
     (kind.build.open)(settings.clone()).await
 }
 
+/// The line over the store that `settings.url` names, whether or not it holds any sessions. `None`: it has none.
+///
+/// # Errors
+/// As [`open`].
+pub async fn line(settings: &Settings) -> Result<Option<Arc<dyn Feed>>, OpenError> {
+    match kind_of(&settings.url)?.name {
+        // No table of it is needed, and it may come up later.
+        "postgres" => postgres::line(settings.clone()).map(Some),
+        _ => Ok(inspect(settings).await?.feed),
+    }
+}
+
 /// The triggers by which the store says itself what ended, written for the tables it has. `None`: it can have none.
 ///
 /// # Errors

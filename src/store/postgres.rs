@@ -16,6 +16,7 @@ use super::triggers::{self, Triggers};
 use super::{Build, OpenError, Opened, Settings};
 use crate::kind::Kind;
 use crate::secret::Secret;
+use crate::session::feed::Feed;
 
 /// `postgres://USER:PASSWORD@HOST/DATABASE`.
 pub(super) const KIND: Kind<Build> = Kind {
@@ -64,6 +65,12 @@ async fn open(mut settings: Settings) -> Result<Opened, OpenError> {
     let mut opened = database::open(backend, settings).await?;
     opened.feed = Some(Arc::new(feed));
     Ok(opened)
+}
+
+/// The line alone.
+pub(super) fn line(mut settings: Settings) -> Result<Arc<dyn Feed>, OpenError> {
+    let backend = Postgres::new(&mut settings)?;
+    Ok(Arc::new(Notifications::new(backend.pooled)))
 }
 
 /// The triggers for the tables there are.
