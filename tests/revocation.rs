@@ -76,7 +76,10 @@ fn app(server: &'static Server, database: &str) -> App {
                 Some(value.split('.').next()?.to_owned())
             });
             let token = token.expect("a session cookie");
-            server.sql(&database, &format!("DELETE FROM session WHERE token = '{token}'"));
+            server.sql(
+                &database,
+                &format!("DELETE FROM session WHERE token = '{token}'"),
+            );
         }
         reply(stream, 200, &[("content-type", "text/plain")], b"app");
     })
@@ -98,7 +101,12 @@ fn gateway(app: &App, url: &str, change: impl FnOnce(&mut Setup)) -> Gateway {
 }
 
 fn line_is_up(gateway: &Gateway) -> bool {
-    gateway.running.gateway.line.state().is_some_and(|(_, up)| up)
+    gateway
+        .running
+        .gateway
+        .line
+        .state()
+        .is_some_and(|(_, up)| up)
 }
 
 fn ask(gateway: &Gateway, token: &str) -> u16 {
@@ -144,9 +152,21 @@ fn a_sign_out_at_one_gateway_counts_at_the_other() {
         assert_eq!(ask(gateway, "bob-1"), 200);
     }
     // The other one was told nothing more, and forgot nothing else.
-    assert_eq!(metric(&other, "vestibule_revocations_heard_total{what=\"session\"}"), 1.0);
-    assert_eq!(metric(&other, "vestibule_session_revocation_lag_seconds_count"), 1.0);
-    assert_eq!(metric(&one, "vestibule_revocations_heard_total{what=\"session\"}"), 0.0);
+    assert_eq!(
+        metric(
+            &other,
+            "vestibule_revocations_heard_total{what=\"session\"}"
+        ),
+        1.0
+    );
+    assert_eq!(
+        metric(&other, "vestibule_session_revocation_lag_seconds_count"),
+        1.0
+    );
+    assert_eq!(
+        metric(&one, "vestibule_revocations_heard_total{what=\"session\"}"),
+        0.0
+    );
 }
 
 fn metric(gateway: &Gateway, series: &str) -> f64 {
@@ -184,7 +204,12 @@ fn what_plain_sql_ends_is_felt_where_triggers_are_and_what_it_leaves_is_not() {
     let sql = |text: &str| server.sql(&database, text);
     everybody();
     assert_eq!(ask(&gateway, "ada-1"), 200);
-    assert_eq!(gateway.get("/admin", &[("cookie", &cookie("ada-2"))]).status, 200);
+    assert_eq!(
+        gateway
+            .get("/admin", &[("cookie", &cookie("ada-2"))])
+            .status,
+        200
+    );
 
     // A row that is gone, and one that ended before its time.
     sql("DELETE FROM session WHERE token = 'ada-1'");
@@ -195,20 +220,34 @@ fn what_plain_sql_ends_is_felt_where_triggers_are_and_what_it_leaves_is_not() {
     // A role that was taken away.
     sql("UPDATE \"user\" SET role = 'user' WHERE id = 'ada'");
     await_until("the role to be gone", || {
-        gateway.get("/admin", &[("cookie", &cookie("ada-2"))]).status == 403
+        gateway
+            .get("/admin", &[("cookie", &cookie("ada-2"))])
+            .status
+            == 403
     });
     assert_eq!((heard("session"), heard("user")), (1.0, 1.0));
 
     // What changes nothing about who anybody is says nothing: each of these comes before the next that is heard.
-    sql("UPDATE session SET \"expiresAt\" = \"expiresAt\" + interval '1 day', \"updatedAt\" = now()");
+    sql(
+        "UPDATE session SET \"expiresAt\" = \"expiresAt\" + interval '1 day', \"updatedAt\" = now()",
+    );
     sql("UPDATE \"user\" SET \"updatedAt\" = now()");
-    sql("UPDATE apikey SET \"requestCount\" = \"requestCount\" + 1, \"lastRequest\" = now(), remaining = 3, \"updatedAt\" = now()");
-    sql("INSERT INTO session (id, token, \"userId\", \"expiresAt\") VALUES ('old', 'old', 'bob', now() - interval '2 days')");
+    sql(
+        "UPDATE apikey SET \"requestCount\" = \"requestCount\" + 1, \"lastRequest\" = now(), remaining = 3, \"updatedAt\" = now()",
+    );
+    sql(
+        "INSERT INTO session (id, token, \"userId\", \"expiresAt\") VALUES ('old', 'old', 'bob', now() - interval '2 days')",
+    );
     sql("DELETE FROM session WHERE token = 'old'");
     sql("UPDATE member SET role = 'member' WHERE id = 'm1'");
     await_until("the membership", || heard("user") >= 2.0);
     assert_eq!(
-        (heard("session"), heard("user"), heard("api_key"), heard("all")),
+        (
+            heard("session"),
+            heard("user"),
+            heard("api_key"),
+            heard("all")
+        ),
         (1.0, 2.0, 0.0, 0.0)
     );
 
@@ -239,7 +278,9 @@ fn triggers_come_and_go_without_a_trace_and_the_app_never_feels_them() {
     let count = |what: &str| {
         stores().block_on(async {
             use sqlx::Connection as _;
-            let mut link = sqlx::PgConnection::connect(&url).await.expect("a connection");
+            let mut link = sqlx::PgConnection::connect(&url)
+                .await
+                .expect("a connection");
             let sql = format!("SELECT count(*) FROM {what}");
             let (count,): (i64,) = sqlx::query_as(sqlx::AssertSqlSafe(sql))
                 .fetch_one(&mut link)
@@ -266,7 +307,10 @@ fn triggers_come_and_go_without_a_trace_and_the_app_never_feels_them() {
     run(&triggers(&url).install);
     assert_eq!(traces(), installed, "a second time changes nothing");
     // Even when the function cannot do its work, the app's own statements go through: here it may not even call what it needs.
-    server.sql(&database, "REVOKE EXECUTE ON FUNCTION pg_notify(text, text) FROM PUBLIC");
+    server.sql(
+        &database,
+        "REVOKE EXECUTE ON FUNCTION pg_notify(text, text) FROM PUBLIC",
+    );
     server.sql(
         &database,
         "CREATE ROLE narrow_app; GRANT USAGE ON SCHEMA public TO narrow_app; GRANT ALL ON ALL TABLES IN SCHEMA public TO narrow_app",
@@ -383,7 +427,10 @@ fn line_at(url: &str) -> Option<Arc<dyn Feed>> {
 }
 
 fn asked_the_store(gateway: &Gateway) -> f64 {
-    metric(gateway, "vestibule_validation_seconds_count{tier=\"store\"}")
+    metric(
+        gateway,
+        "vestibule_validation_seconds_count{tier=\"store\"}",
+    )
 }
 
 /// Whether a request of this session asks the store; it must pass.
@@ -400,8 +447,13 @@ fn while_the_line_is_down_every_request_asks_the_store_and_afterwards_nothing_ol
     let url = server.reader_url(&database);
     server.sql(&database, &triggers(&server.url(&database)).install);
     let road = Road::to(server.port);
-    let through = url.replace(&format!(":{}", server.port), &format!(":{}", road.address.port()));
-    let gateway = gateway(&app, &url, |setup| setup.revocation.feed = line_at(&through));
+    let through = url.replace(
+        &format!(":{}", server.port),
+        &format!(":{}", road.address.port()),
+    );
+    let gateway = gateway(&app, &url, |setup| {
+        setup.revocation.feed = line_at(&through)
+    });
     let lost = || metric(&gateway, "vestibule_revocation_line_lost_total");
     for (round, how) in [CUT, HANGS, CUT].into_iter().enumerate() {
         let case = format!("round {round}");
@@ -424,12 +476,18 @@ fn while_the_line_is_down_every_request_asks_the_store_and_afterwards_nothing_ol
         assert_eq!(metric(&gateway, "vestibule_revocation_line_up"), 0.0);
         assert!(readiness(&gateway).contains("[failing] revocations (postgres)"));
         // Nobody hears of this, and nobody is let in.
-        server.sql(&database, &format!("DELETE FROM session WHERE token = '{doomed}'"));
+        server.sql(
+            &database,
+            &format!("DELETE FROM session WHERE token = '{doomed}'"),
+        );
         assert_eq!(ask(&gateway, &doomed), 401, "{case}");
         for _ in 0..2 {
             assert!(asks(&gateway, "ada-1"), "{case}: read through");
         }
-        server.sql(&database, &format!("DELETE FROM session WHERE token = '{missed}'"));
+        server.sql(
+            &database,
+            &format!("DELETE FROM session WHERE token = '{missed}'"),
+        );
 
         // Connections of the road that hung are cut by then: whoever waits on them would wait for the system to give up.
         road.becomes(CUT);
@@ -441,7 +499,10 @@ fn while_the_line_is_down_every_request_asks_the_store_and_afterwards_nothing_ol
         assert!(asks(&gateway, "ada-1"), "{case}: everything was forgotten");
         assert!(!asks(&gateway, "ada-1"), "{case}: and is remembered again");
         // It hears again.
-        server.sql(&database, "UPDATE \"user\" SET name = name || '.' WHERE id = 'ada'");
+        server.sql(
+            &database,
+            "UPDATE \"user\" SET name = name || '.' WHERE id = 'ada'",
+        );
         await_until("a change to be heard", || asks(&gateway, "ada-1"));
     }
 }
@@ -463,8 +524,8 @@ fn a_line_that_the_database_breaks_comes_back_by_itself() {
     assert!(!asks(&gateway, "ada-1"));
     server.sql(
         &database,
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%vestibule_ended%' \
-         AND pid <> pg_backend_pid()",
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() \
+         AND application_name = 'vestibule (revocations)'",
     );
     await_until("the loss to be noticed", || {
         metric(&gateway, "vestibule_revocation_line_lost_total") >= 1.0
@@ -481,7 +542,10 @@ fn a_line_that_never_came_up_makes_memory_useless_only_where_it_was_promised() {
     let url = server.reader_url(&database);
     let road = Road::to(server.port);
     road.becomes(CUT);
-    let through = url.replace(&format!(":{}", server.port), &format!(":{}", road.address.port()));
+    let through = url.replace(
+        &format!(":{}", server.port),
+        &format!(":{}", road.address.port()),
+    );
     for promised in [false, true] {
         let mut setup = Setup::in_front_of(app.address);
         setup.revocation = line::Settings {
@@ -506,8 +570,13 @@ fn what_could_not_be_told_is_told_when_the_line_is_back() {
     let app = app(server, &database);
     let url = server.reader_url(&database);
     let road = Road::to(server.port);
-    let through = url.replace(&format!(":{}", server.port), &format!(":{}", road.address.port()));
-    let one = gateway(&app, &url, |setup| setup.revocation.feed = line_at(&through));
+    let through = url.replace(
+        &format!(":{}", server.port),
+        &format!(":{}", road.address.port()),
+    );
+    let one = gateway(&app, &url, |setup| {
+        setup.revocation.feed = line_at(&through)
+    });
     let other = gateway(&app, &url, |_| {});
     assert_eq!(ask(&other, "ada-1"), 200);
     road.becomes(CUT);
@@ -557,7 +626,12 @@ const ALL: &[&str] = &["mine", "same", "mate", "other"];
 /// Every endpoint that creates, changes or revokes sessions: method, path, body, whose sessions are asked for anew.
 const ROWS: &[(&str, &str, &str, &[&str])] = &[
     // New sessions end none.
-    ("POST", "/sign-in/email", r#"{"email":"a@b.c","password":"x"}"#, NOBODY),
+    (
+        "POST",
+        "/sign-in/email",
+        r#"{"email":"a@b.c","password":"x"}"#,
+        NOBODY,
+    ),
     ("POST", "/sign-in/username", "{}", NOBODY),
     ("POST", "/sign-in/phone-number", "{}", NOBODY),
     ("POST", "/sign-up/email", "{}", NOBODY),
@@ -589,10 +663,30 @@ const ROWS: &[(&str, &str, &str, &[&str])] = &[
     ("POST", "/revoke-session", r#"{"token":"same"}"#, ADA),
     ("POST", "/revoke-sessions", "{}", ADA),
     ("POST", "/revoke-other-sessions", "{}", ADA),
-    ("POST", "/change-password", r#"{"revokeOtherSessions":true}"#, ADA),
-    ("POST", "/reset-password", r#"{"newPassword":"x","token":"y"}"#, ALL),
-    ("POST", "/email-otp/reset-password", r#"{"email":"a@b.c"}"#, ALL),
-    ("POST", "/phone-number/reset-password", r#"{"phoneNumber":"1"}"#, ALL),
+    (
+        "POST",
+        "/change-password",
+        r#"{"revokeOtherSessions":true}"#,
+        ADA,
+    ),
+    (
+        "POST",
+        "/reset-password",
+        r#"{"newPassword":"x","token":"y"}"#,
+        ALL,
+    ),
+    (
+        "POST",
+        "/email-otp/reset-password",
+        r#"{"email":"a@b.c"}"#,
+        ALL,
+    ),
+    (
+        "POST",
+        "/phone-number/reset-password",
+        r#"{"phoneNumber":"1"}"#,
+        ALL,
+    ),
     ("POST", "/update-user", r#"{"name":"x"}"#, ADA),
     ("POST", "/change-email", r#"{"newEmail":"x@y.z"}"#, ADA),
     ("POST", "/update-session", "{}", ADA),
@@ -600,27 +694,92 @@ const ROWS: &[(&str, &str, &str, &[&str])] = &[
     ("GET", "/delete-user/callback?token=x", "", ADA),
     ("POST", "/delete-anonymous-user", "", ADA),
     ("POST", "/admin/ban-user", r#"{"userId":"bob"}"#, BOB),
-    ("POST", "/admin/revoke-user-sessions", r#"{"userId":"bob"}"#, BOB),
+    (
+        "POST",
+        "/admin/revoke-user-sessions",
+        r#"{"userId":"bob"}"#,
+        BOB,
+    ),
     ("POST", "/admin/remove-user", r#"{"userId":"bob"}"#, BOB),
-    ("POST", "/admin/update-user", r#"{"userId":"bob","data":{"banned":true}}"#, BOB),
+    (
+        "POST",
+        "/admin/update-user",
+        r#"{"userId":"bob","data":{"banned":true}}"#,
+        BOB,
+    ),
     ("POST", "/admin/unban-user", r#"{"userId":"bob"}"#, BOB),
-    ("POST", "/admin/set-role", r#"{"userId":"bob","role":"admin"}"#, BOB),
-    ("POST", "/admin/revoke-user-session", r#"{"sessionToken":"other"}"#, BOB),
-    ("POST", "/admin/set-user-password", r#"{"userId":"bob"}"#, BOB),
-    ("POST", "/admin/impersonate-user", r#"{"userId":"bob"}"#, MINE),
+    (
+        "POST",
+        "/admin/set-role",
+        r#"{"userId":"bob","role":"admin"}"#,
+        BOB,
+    ),
+    (
+        "POST",
+        "/admin/revoke-user-session",
+        r#"{"sessionToken":"other"}"#,
+        BOB,
+    ),
+    (
+        "POST",
+        "/admin/set-user-password",
+        r#"{"userId":"bob"}"#,
+        BOB,
+    ),
+    (
+        "POST",
+        "/admin/impersonate-user",
+        r#"{"userId":"bob"}"#,
+        MINE,
+    ),
     ("POST", "/admin/stop-impersonating", "", MINE),
-    ("POST", "/organization/set-active", r#"{"organizationId":"org"}"#, MINE),
+    (
+        "POST",
+        "/organization/set-active",
+        r#"{"organizationId":"org"}"#,
+        MINE,
+    ),
     ("POST", "/organization/set-active-team", "{}", MINE),
     ("POST", "/organization/create", "{}", MINE),
     ("POST", "/organization/accept-invitation", "{}", MINE),
-    ("POST", "/organization/delete", r#"{"organizationId":"org"}"#, MATES),
-    ("POST", "/organization/leave", r#"{"organizationId":"org"}"#, MATES),
-    ("POST", "/organization/remove-member", r#"{"organizationId":"org"}"#, MATES),
+    (
+        "POST",
+        "/organization/delete",
+        r#"{"organizationId":"org"}"#,
+        MATES,
+    ),
+    (
+        "POST",
+        "/organization/leave",
+        r#"{"organizationId":"org"}"#,
+        MATES,
+    ),
+    (
+        "POST",
+        "/organization/remove-member",
+        r#"{"organizationId":"org"}"#,
+        MATES,
+    ),
     ("POST", "/organization/update-member-role", "{}", MATES),
-    ("POST", "/multi-session/set-active", r#"{"sessionToken":"other"}"#, MINE),
-    ("POST", "/multi-session/revoke", r#"{"sessionToken":"other"}"#, BOB),
+    (
+        "POST",
+        "/multi-session/set-active",
+        r#"{"sessionToken":"other"}"#,
+        MINE,
+    ),
+    (
+        "POST",
+        "/multi-session/revoke",
+        r#"{"sessionToken":"other"}"#,
+        BOB,
+    ),
     ("POST", "/api-key/create", "{}", MATES),
-    ("POST", "/api-key/update", r#"{"keyId":"k","enabled":false}"#, MATES),
+    (
+        "POST",
+        "/api-key/update",
+        r#"{"keyId":"k","enabled":false}"#,
+        MATES,
+    ),
     ("POST", "/api-key/delete", r#"{"keyId":"k"}"#, MATES),
 ];
 
@@ -633,33 +792,38 @@ fn every_endpoint_that_ends_sessions_ends_these_and_no_others_before_its_answer_
             true => chosen.load(Ordering::SeqCst),
             false => 200,
         };
-        reply(stream, status, &[("content-type", "application/json")], b"{}");
+        reply(
+            stream,
+            status,
+            &[("content-type", "application/json")],
+            b"{}",
+        );
     });
     for (method, endpoint, body, ends) in ROWS {
-        for answered in [200, 400, 401] {
-            let notebook = Arc::new(Notebook::default());
-            let mut setup = Setup::in_front_of(app.address);
-            setup.revocation.feed = Some(Arc::clone(&notebook) as Arc<dyn Feed>);
-            let gateway = setup.start();
-            for (token, user, organization) in [
-                ("mine", "ada", Some("org")),
-                ("same", "ada", Some("org")),
-                ("mate", "carol", Some("org")),
-                ("other", "bob", None),
-            ] {
-                let mut record = record(token, user);
-                record.organization_id = organization.map(Into::into);
-                gateway.store.put(record);
-                assert_eq!(ask(&gateway, token), 200);
-            }
-            await_until("the line to be up", || line_is_up(&gateway));
+        let notebook = Arc::new(Notebook::default());
+        let mut setup = Setup::in_front_of(app.address);
+        setup.revocation.feed = Some(Arc::clone(&notebook) as Arc<dyn Feed>);
+        let gateway = setup.start();
+        for (token, user, organization) in [
+            ("mine", "ada", Some("org")),
+            ("same", "ada", Some("org")),
+            ("mate", "carol", Some("org")),
+            ("other", "bob", None),
+        ] {
+            let mut record = record(token, user);
+            record.organization_id = organization.map(Into::into);
+            gateway.store.put(record);
+        }
+        await_until("the line to be up", || line_is_up(&gateway));
+        for answered in [400, 401, 200] {
             for token in ALL {
                 ask(&gateway, token);
             }
             status.store(answered, Ordering::SeqCst);
             let path = format!("/api/auth{endpoint}");
             let headers = [("cookie", cookie("mine"))];
-            let headers: Vec<(&str, &str)> = headers.iter().map(|(n, v)| (*n, v.as_str())).collect();
+            let headers: Vec<(&str, &str)> =
+                headers.iter().map(|(n, v)| (*n, v.as_str())).collect();
             let answer = gateway.send(method, &path, &headers, body.as_bytes());
             assert_eq!(answer.status, answered);
             let case = format!("{method} {endpoint} answered {answered}");
@@ -668,7 +832,11 @@ fn every_endpoint_that_ends_sessions_ends_these_and_no_others_before_its_answer_
                 .copied()
                 .filter(|token| {
                     let before = gateway.store.asked();
-                    assert_eq!(ask(&gateway, token), 200, "{case}: nobody is signed out by us");
+                    assert_eq!(
+                        ask(&gateway, token),
+                        200,
+                        "{case}: nobody is signed out by us"
+                    );
                     gateway.store.asked() > before
                 })
                 .collect();
@@ -688,7 +856,11 @@ fn every_endpoint_that_ends_sessions_ends_these_and_no_others_before_its_answer_
                 // Ada's other session is in the organization, or hers.
                 without_mine.extend(expected.contains("same").then_some("same"));
             }
-            let forgotten = if expected.is_empty() { forgotten } else { without_mine };
+            let forgotten = if expected.is_empty() {
+                forgotten
+            } else {
+                without_mine
+            };
             assert_eq!(forgotten, expected, "{case}");
             // And the other gateways hear of it, or of nothing.
             if expected.is_empty() {
@@ -701,8 +873,16 @@ fn every_endpoint_that_ends_sessions_ends_these_and_no_others_before_its_answer_
                     let user = |user: &str| about(&Ended::User(user.into()));
                     about(&Ended::All)
                         || expected.iter().all(|name| match *name {
-                            "mine" => token("mine") || user("ada") || about(&Ended::Organization("org".into())),
-                            "same" => token("same") || user("ada") || about(&Ended::Organization("org".into())),
+                            "mine" => {
+                                token("mine")
+                                    || user("ada")
+                                    || about(&Ended::Organization("org".into()))
+                            }
+                            "same" => {
+                                token("same")
+                                    || user("ada")
+                                    || about(&Ended::Organization("org".into()))
+                            }
                             "mate" => about(&Ended::Organization("org".into())),
                             _ => token("other") || user("bob"),
                         })
@@ -766,7 +946,8 @@ fn who_can_reset_passwords_at_will_does_not_keep_the_store_busy() {
 
 const UPGRADE: &str = "connection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 const SWITCHED: &str = "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
-const EVENTS: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+const EVENTS: &str =
+    "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
 
 /// Both ends of a stream through the gateway.
 struct Stream {
@@ -775,7 +956,14 @@ struct Stream {
 }
 
 impl Stream {
-    fn open(gateway: &Gateway, app: &RawApp, token: &str, path: &str, headers: &str, answer: &str) -> Self {
+    fn open(
+        gateway: &Gateway,
+        app: &RawApp,
+        token: &str,
+        path: &str,
+        headers: &str,
+        answer: &str,
+    ) -> Self {
         let mut client = Wire::to(gateway.address);
         client.write(format!(
             "GET {path} HTTP/1.1\r\nhost: app.test\r\ncookie: {}\r\n{headers}\r\n",
@@ -794,7 +982,14 @@ impl Stream {
     }
 
     fn events(gateway: &Gateway, app: &RawApp, token: &str) -> Self {
-        let mut stream = Self::open(gateway, app, token, "/events", "accept: text/event-stream\r\n", EVENTS);
+        let mut stream = Self::open(
+            gateway,
+            app,
+            token,
+            "/events",
+            "accept: text/event-stream\r\n",
+            EVENTS,
+        );
         stream.server.write_chunk("data: 1\n\n");
         assert_eq!(stream.client.read_chunks(9), b"data: 1\n\n");
         stream
@@ -887,7 +1082,9 @@ fn streams_end_when_somebody_else_tells_and_not_when_they_are_still_good() {
     {
         let asked = gateway.store.asked();
         line.ended(&what, None);
-        gateway.store.await_asked(asked + 1 + usize::from(number == 2));
+        gateway
+            .store
+            .await_asked(asked + 1 + usize::from(number == 2));
         ada.lives();
         bob.lives();
     }
@@ -918,7 +1115,10 @@ fn a_stream_ends_with_the_right_to_it_and_with_its_session() {
             conditions.role = vec!["admin".into()];
         }
         setup.routes.routes.insert(0, route("/live/admin", admins));
-        setup.routes.routes.insert(0, route("/live/open", rule(vestibule::policy::Need::Optional)));
+        setup.routes.routes.insert(
+            0,
+            route("/live/open", rule(vestibule::policy::Need::Optional)),
+        );
     });
     let line = &gateway.running.gateway.line;
     let mut admin = record("ada-1", "ada");

@@ -62,8 +62,11 @@ pub fn serve(loaded: Loaded) -> Result<(), Failure> {
     let revocation = revocation(&config, settings, &opened, &runtime)?;
     let listen = config.server.listen.clone();
     let (admin, public_url) = (config.server.admin, config.server.public_url.clone());
-    let gateway = run::assemble(parts(config, opened.source, revocation)?, Arc::new(SystemClock))
-        .map_err(|error| cannot_start(&error))?;
+    let gateway = run::assemble(
+        parts(config, opened.source, revocation)?,
+        Arc::new(SystemClock),
+    )
+    .map_err(|error| cannot_start(&error))?;
     let running = run::start(gateway).map_err(|error| cannot_start(&error))?;
     for address in listen {
         tracing::info!(%address, public_url, "listening");
@@ -89,9 +92,7 @@ fn revocation(
     let feed = match &wanted.feed {
         config::Feed::Off => None,
         config::Feed::Source(None) => opened.feed.clone(),
-        config::Feed::Source(Some(kind)) => {
-            opened.feed.clone().filter(|feed| feed.name() == *kind)
-        }
+        config::Feed::Source(Some(kind)) => opened.feed.clone().filter(|feed| feed.name() == *kind),
         config::Feed::At(url) => {
             let settings = store::Settings {
                 url: url.clone(),
@@ -105,7 +106,9 @@ fn revocation(
     if feed.is_none() && wanted.promised {
         return Err(Failure {
             message: "`revocation`: no line can be had where it is asked for".into(),
-            advice: "name a PostgreSQL or a Redis by `revocation.url`, or leave `revocation.feed` out".into(),
+            advice:
+                "name a PostgreSQL or a Redis by `revocation.url`, or leave `revocation.feed` out"
+                    .into(),
             code: USAGE,
         });
     }
@@ -166,8 +169,11 @@ pub fn explain(config: &Config, asked: &Asked) -> Result<Explanation, Failure> {
             .map_err(|error| cannot_open(&error))?,
         _ => Arc::new(Unasked),
     };
-    let gateway = run::assemble(parts(config.clone(), source, line::Settings::default())?, Arc::new(SystemClock))
-        .map_err(|error| cannot_start(&error))?;
+    let gateway = run::assemble(
+        parts(config.clone(), source, line::Settings::default())?,
+        Arc::new(SystemClock),
+    )
+    .map_err(|error| cannot_start(&error))?;
     runtime.block_on(explain_with(&gateway, asked))
 }
 

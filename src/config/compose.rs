@@ -16,9 +16,9 @@ use std::time::Duration;
 use url::{Host, Url};
 
 use super::file::{
-    AdminAddress, Attributes, BetterAuth, Caching, ConditionWord, FeedWord, File, FreshnessWord, Level,
-    LogFormat, Path, Preset, Route, RuleTable, RuleText, RuleWord, SameSite, Sessions, Threads,
-    Upstream, VersionedSecret,
+    AdminAddress, Attributes, BetterAuth, Caching, ConditionWord, FeedWord, File, FreshnessWord,
+    Level, LogFormat, Path, Preset, Route, RuleTable, RuleText, RuleWord, SameSite, Sessions,
+    Threads, Upstream, VersionedSecret,
 };
 use super::node::{At, Node, Value};
 use super::problem::Fault;

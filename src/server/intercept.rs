@@ -410,17 +410,14 @@ pub fn learn(response: &HeaderMap, request: &HeaderMap, names: &SessionCookies, 
             }
             continue;
         }
-        let current = named(
-            &session_cookie::read(request, names.token_name()),
-            sessions,
-        );
+        let current = named(&session_cookie::read(request, names.token_name()), sessions);
         let issued = Signed::parse(cookies::decode(cookie.value().as_bytes()))
             .and_then(|signed| sessions.signer().verify(&signed));
         if let Some(seal) = issued.filter(|_| !removed) {
             sessions.cache().issued(seal);
         }
-        if let Some(current) = current
-            .filter(|current| removed || issued.is_some_and(|issued| issued != current.seal))
+        if let Some(current) =
+            current.filter(|current| removed || issued.is_some_and(|issued| issued != current.seal))
         {
             line.end_session(&current.seal, current.digest);
         }

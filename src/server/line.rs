@@ -112,7 +112,10 @@ impl Line {
     /// Sessions have ended of somebody who cannot be named. Everything is forgotten, now or, if that was a moment ago, in a moment.
     pub fn end_unnamed(&self) {
         let mut flushed = lock(&self.flushed);
-        if flushed.last.is_some_and(|last| last.elapsed() < FLUSH_EVERY) {
+        if flushed
+            .last
+            .is_some_and(|last| last.elapsed() < FLUSH_EVERY)
+        {
             flushed.due = true;
             return;
         }
@@ -124,7 +127,11 @@ impl Line {
     /// Does what [`Self::end_unnamed`] put off. Called every moment.
     pub fn catch_up(&self) {
         let mut flushed = lock(&self.flushed);
-        if flushed.due && flushed.last.is_none_or(|last| last.elapsed() >= FLUSH_EVERY) {
+        if flushed.due
+            && flushed
+                .last
+                .is_none_or(|last| last.elapsed() >= FLUSH_EVERY)
+        {
             *flushed = Flushed {
                 last: Some(Instant::now()),
                 due: false,

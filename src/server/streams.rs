@@ -501,7 +501,11 @@ impl HttpServerApp for Endable {
                 return Poll::Ready(done);
             }
             let over = END.with(|end| end.borrow().as_ref().is_some_and(|end| end.is_over(cx)));
-            if over { Poll::Ready(None) } else { Poll::Pending }
+            if over {
+                Poll::Ready(None)
+            } else {
+                Poll::Pending
+            }
         });
         END.scope(RefCell::new(None), until_ended).await
     }

@@ -208,7 +208,8 @@ impl Cache {
     pub fn recall(&self, seal: &Seal, method: Method, now: UnixMs) -> Memory {
         if let Some(entry) = self.known.get(&seal.by(method)) {
             // The app may have extended the session behind our back: past the expiry we know of, the store is asked again.
-            let counts = self.is_trusted() && entry.is_fresh(now, self.ttl) && !entry.is_expired(now);
+            let counts =
+                self.is_trusted() && entry.is_fresh(now, self.ttl) && !entry.is_expired(now);
             if counts && entry.stands(&self.revocations) {
                 return Memory::Known(entry);
             }

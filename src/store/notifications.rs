@@ -59,6 +59,10 @@ impl From<tokio::time::error::Elapsed> for Broken {
 
 impl Notifications {
     pub(super) fn new(options: PgConnectOptions) -> Self {
+        // Whoever looks at the server's list of connections should see why this one does nothing.
+        let name = options.get_application_name().unwrap_or("vestibule");
+        let name = format!("{name} (revocations)");
+        let options = options.application_name(&name);
         // Gateways must only differ from one another: no one gains anything from knowing it.
         let random = RandomState::new().hash_one(std::process::id());
         Self {

@@ -67,7 +67,11 @@ pub(super) async fn read(
         cause,
     };
     let major = detected.version.split(['.', ' ']).next();
-    if major.and_then(|major| major.parse().ok()).unwrap_or(VERSION_MIN) < VERSION_MIN {
+    if major
+        .and_then(|major| major.parse().ok())
+        .unwrap_or(VERSION_MIN)
+        < VERSION_MIN
+    {
         return Err(lookup(format!(
             "the triggers need PostgreSQL {VERSION_MIN} or later, and this is {}",
             detected.version

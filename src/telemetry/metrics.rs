@@ -139,7 +139,11 @@ impl Metrics {
             source_failures: counters(&registry, 7, &["cause"])?,
             in_flight: gauge(&registry, 8)?,
             upstream_failures: IntCounter::with_opts(Opts::new(name(9), help(9)))?,
-            heard: counters(&registry, place("vestibule_revocations_heard_total"), &["what"])?,
+            heard: counters(
+                &registry,
+                place("vestibule_revocations_heard_total"),
+                &["what"],
+            )?,
             lag,
             line_up: gauge(&registry, place("vestibule_revocation_line_up"))?,
             line_lost: counter(&registry, place("vestibule_revocation_line_lost_total"))?,
