@@ -16,6 +16,7 @@ mod faults;
 mod golden;
 mod lifecycle;
 mod planted_secret;
+mod redis;
 mod regressions;
 mod revocation;
 mod session_sources;

@@ -1,6 +1,7 @@
 //! What the tests stand on: an app that says what it saw, a store that does what it is told, and a gateway between them.
 
 pub mod databases;
+pub mod redis;
 pub mod tls;
 pub mod wire;
 
