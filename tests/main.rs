@@ -10,10 +10,12 @@
 
 mod answers;
 mod architecture;
+mod bearer;
 mod bypasses;
 mod config;
 mod faults;
 mod golden;
+mod jwt;
 mod lifecycle;
 mod planted_secret;
 mod regressions;
