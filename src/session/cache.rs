@@ -6,6 +6,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use http::{HeaderName, HeaderValue};
 
+use super::feed::{Ended, TokenDigest};
 use super::revocation::{Moment, Revocations, Slot};
 use super::{Principal, Settings};
 use crate::credential::Method;
@@ -32,6 +33,8 @@ pub struct Entry {
     since: Moment,
     user: Slot,
     token: Slot,
+    /// The same token by its plain digest, reckoned once: others tell of it by that name.
+    digest: Slot,
     organization: Option<Slot>,
     /// The identity headers, written at first use by `identity`.
     pub headers: OnceLock<Box<[(HeaderName, HeaderValue)]>>,
@@ -45,6 +48,7 @@ impl Entry {
         Self {
             user: Slot::of_user(&principal.record.user_id),
             token: Slot::of_token(seal),
+            digest: Slot::of_digest(&TokenDigest::of(principal.record.token.expose())),
             organization: principal
                 .record
                 .organization_id
@@ -62,6 +66,7 @@ impl Entry {
     pub fn stands(&self, revocations: &Revocations) -> bool {
         revocations.untouched(self.since, self.user)
             && revocations.untouched(self.since, self.token)
+            && revocations.untouched(self.since, self.digest)
             && self
                 .organization
                 .is_none_or(|slot| revocations.untouched(self.since, slot))
@@ -225,6 +230,17 @@ impl Cache {
     pub fn forget_organization(&self, organization_id: &str) {
         self.revocations
             .revoke(Slot::of_organization(organization_id));
+    }
+
+    /// Forgets what somebody else says has ended.
+    pub fn forget(&self, what: &Ended) {
+        match what {
+            Ended::Token(digest) => self.revocations.revoke(Slot::of_digest(digest)),
+            Ended::User(user_id) => self.forget_user(user_id),
+            Ended::Organization(organization_id) => self.forget_organization(organization_id),
+            Ended::ApiKey(stored) => self.revocations.revoke(Slot::of_api_key(stored)),
+            Ended::All => self.forget_all(),
+        }
     }
 
     /// Forgets everything.
