@@ -173,6 +173,7 @@ impl Set {
         );
         let sessions = Arc::new(sessions);
         let authenticators = authenticator::build(&authenticator::Context {
+            keys: None,
             settings: &authenticator::Settings::default(),
             cookies: &names::Settings::default(),
             secrets: &secrets::Settings {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use crate::api_key::keys::Keys;
 use crate::credential::signature::Seal;
 use crate::credential::{Credential, Method, Presented, names, secrets};
 use crate::kind::Kind;
@@ -11,10 +12,11 @@ use crate::session::resolve::{Resolution, Sessions, Tier};
 use crate::session::{BoxFuture, Freshness};
 use crate::time::{Clock, UnixMs};
 
+mod api_key;
 mod session;
 
 /// Every kind of credential, in the order in which the framework lets one take the place of another.
-pub static KINDS: &[Kind<Build>] = &[session::KIND];
+pub static KINDS: &[Kind<Build>] = &[api_key::KIND, session::KIND];
 
 /// How a kind is built. `None`: the app does not have it, so it is not looked for.
 pub type Build = fn(&Context<'_>) -> Option<Box<dyn Authenticator>>;
@@ -47,6 +49,8 @@ pub struct Context<'c> {
     pub secrets: &'c secrets::Settings,
     /// Sessions, looked up and remembered.
     pub sessions: &'c Arc<Sessions>,
+    /// API keys, looked up and remembered; none unless the app has them.
+    pub keys: Option<&'c Keys>,
     /// What time it is.
     pub clock: &'c Arc<dyn Clock>,
 }
