@@ -6,6 +6,7 @@ use http::header::{COOKIE, SET_COOKIE};
 
 use super::explain::{Asked, ExplainedRoute, Explanation};
 use super::{Failure, PROBLEMS, UNREACHABLE, USAGE};
+use crate::api_key::{self, ApiKeys};
 use crate::config::{Config, Loaded, RouteFinding};
 use crate::credential::Presented;
 use crate::gate::Decision;
@@ -57,10 +58,14 @@ pub fn serve(loaded: Loaded) -> Result<(), Failure> {
     for warning in &opened.detected.warnings {
         tracing::warn!("sessions.source: {warning}");
     }
+    let api_keys = open_api_keys(&runtime, &config, settings)?;
     let listen = config.server.listen.clone();
     let (admin, public_url) = (config.server.admin, config.server.public_url.clone());
-    let gateway = run::assemble(parts(config, opened.source)?, Arc::new(SystemClock))
-        .map_err(|error| cannot_start(&error))?;
+    let gateway = run::assemble(
+        parts(config, opened.source, api_keys)?,
+        Arc::new(SystemClock),
+    )
+    .map_err(|error| cannot_start(&error))?;
     let running = run::start(gateway).map_err(|error| cannot_start(&error))?;
     for address in listen {
         tracing::info!(%address, public_url, "listening");
@@ -81,14 +86,24 @@ pub fn serve(loaded: Loaded) -> Result<(), Failure> {
 /// When the gateway could not start with this configuration, or the store the credential needs cannot be opened.
 pub fn explain(config: &Config, asked: &Asked) -> Result<Explanation, Failure> {
     let runtime = store_runtime()?;
-    // Without a cookie nobody is looked up, and the database need not run.
-    let source = match &config.store {
-        Some(settings) if asked.headers.contains_key(COOKIE) => runtime
-            .block_on(store::open(settings))
-            .map_err(|error| cannot_open(&error))?,
-        _ => Arc::new(Unasked),
+    let mut config = config.clone();
+    let mut has_key = false;
+    if let Some(keys) = &mut config.api_keys {
+        has_key = (keys.headers.iter()).any(|name| asked.headers.contains_key(name));
+        // Explaining is no use of the key.
+        keys.usage = api_key::Usage::App;
+    }
+    // Without a cookie or a key nobody is looked up, and the database need not run.
+    let (source, api_keys) = match &config.store {
+        Some(settings) if has_key || asked.headers.contains_key(COOKIE) => {
+            let source = runtime
+                .block_on(store::open(settings))
+                .map_err(|error| cannot_open(&error))?;
+            (source, open_api_keys(&runtime, &config, settings)?)
+        }
+        _ => (Arc::new(Unasked) as Arc<dyn Source>, None),
     };
-    let gateway = run::assemble(parts(config.clone(), source)?, Arc::new(SystemClock))
+    let gateway = run::assemble(parts(config, source, api_keys)?, Arc::new(SystemClock))
         .map_err(|error| cannot_start(&error))?;
     runtime.block_on(explain_with(&gateway, asked))
 }
@@ -269,7 +284,32 @@ fn stamped(
         .collect())
 }
 
-fn parts(config: Config, source: Arc<dyn Source>) -> Result<Parts, Failure> {
+/// The app's API keys, where they are accepted.
+fn open_api_keys(
+    runtime: &tokio::runtime::Runtime,
+    config: &Config,
+    settings: &store::Settings,
+) -> Result<Option<Keys>, Failure> {
+    let Some(keys) = &config.api_keys else {
+        return Ok(None);
+    };
+    let access = match keys.usage {
+        api_key::Usage::Gateway => store::KeyAccess::Write,
+        api_key::Usage::App => store::KeyAccess::Read,
+    };
+    runtime
+        .block_on(store::open_api_keys(settings, access))
+        .map(|opened| Some((keys.clone(), opened)))
+        .map_err(|error| cannot_open(&error))
+}
+
+type Keys = (api_key::Settings, Arc<dyn ApiKeys>);
+
+fn parts(
+    config: Config,
+    source: Arc<dyn Source>,
+    api_keys: Option<Keys>,
+) -> Result<Parts, Failure> {
     let routes = RouteTable::build(&config.routes).map_err(|problems| Failure {
         message: problems
             .first()
@@ -286,6 +326,7 @@ fn parts(config: Config, source: Arc<dyn Source>) -> Result<Parts, Failure> {
         authenticator: config.authenticator,
         sessions: config.sessions,
         source,
+        api_keys,
         pages: config.redirects,
         identity: config.identity,
         telemetry: config.log,

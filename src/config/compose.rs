@@ -15,9 +15,9 @@ use std::time::Duration;
 use url::{Host, Url};
 
 use super::file::{
-    AdminAddress, Attributes, BetterAuth, Caching, ConditionWord, File, FreshnessWord, Level,
-    LogFormat, Path, Preset, Route, RuleTable, RuleText, RuleWord, SameSite, Sessions, Threads,
-    Upstream, VersionedSecret,
+    AdminAddress, ApiKey, Attributes, BetterAuth, Caching, ConditionWord, File, FreshnessWord,
+    KeyUsage, Level, LogFormat, Path, Preset, Route, RuleTable, RuleText, RuleWord, SameSite,
+    Sessions, Threads, Upstream, VersionedSecret,
 };
 use super::node::{At, Node, Value};
 use super::problem::Fault;
@@ -28,7 +28,7 @@ use crate::route::{ConditionOn, ConditionSpec, NextJs, RouteSpec, SourceSpec};
 use crate::secret::Secret;
 use crate::session::Freshness;
 use crate::{
-    authenticator, credential, identity, policy, route, server, session, store, telemetry,
+    api_key, authenticator, credential, identity, policy, route, server, session, store, telemetry,
 };
 
 use auth::*;
@@ -69,6 +69,7 @@ pub(super) fn compose(file: &File, tree: &Node, reader: &mut Reader<'_>) -> Conf
     Config {
         store: store(file, tree, reader),
         authenticator: authenticator(auth, reader),
+        api_keys: api_keys(auth, reader),
         sessions: sessions(file, auth, reader),
         update_age: bounded(
             reader,

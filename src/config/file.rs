@@ -169,6 +169,8 @@ tables! {
         secrets: Vec<Found<VersionedSecret>>,
         /// Kinds of credentials accepted besides the session cookie. Default: none.
         enable: Vec<Found<String>>,
+        /// The API-key plugin, for `enable = ["api_key"]`.
+        api_key: ApiKey,
         /// Whether a credential that does not count leaves the word to the next kind. Default: `false`.
         fall_through: bool,
         /// `advanced.cookiePrefix`. Default: `better-auth`.
@@ -193,6 +195,24 @@ tables! {
         cache_max_age: Duration,
         /// Refuse users whose `banned` is set, which Better Auth itself only does at sign-in. Default: `false`.
         enforce_bans: bool,
+    }
+
+    /// The API-key plugin with `enableSessionForAPIKeys`.
+    ApiKey {
+        /// `apiKeyHeaders`: the first header that is not empty holds the key. Default: `x-api-key`.
+        headers: Vec<Found<String>>,
+        /// `defaultKeyLength`: whatever is shorter is refused without a lookup. Default: 64.
+        key_length: u64,
+        /// Whether digests of keys are stored (not `disableKeyHashing`). Default: `true`.
+        hashing: bool,
+        /// `configId` of the configuration whose keys give sessions. Default: `default`.
+        config_id: String,
+        /// `rateLimit.enabled`. Default: `true`.
+        rate_limit: bool,
+        /// Who counts the uses of a key: `gateway`, or `app` where it checks the same key again. Default: `gateway`.
+        usage: KeyUsage,
+        /// Where keys are kept: `database` or `secondary` (`storage` of the plugin). Default: `database`.
+        storage: KeyStorage,
     }
 
     /// Attributes of a cookie.
@@ -243,7 +263,7 @@ tables! {
     SessionSchema {
         /// PostgreSQL schema. Default: the connection's `search_path`.
         schema: String,
-        /// Stored name by Better Auth's table: `session`, `user`, `member`.
+        /// Stored name by Better Auth's table: `session`, `user`, `member`, `apikey`.
         tables: Named<String>,
         /// Stored name by Better Auth's column, as `"session.userId"`.
         columns: Named<String>,
@@ -392,6 +412,10 @@ tables! {
 
 words!(/// `baseURL.protocol`.
     Protocol, "protocol" { Http = "http", Https = "https", Auto = "auto" });
+words!(/// Who counts the uses of a key.
+    KeyUsage, "word for `usage`" { Gateway = "gateway", App = "app" });
+words!(/// Where API keys are kept.
+    KeyStorage, "storage of API keys" { Database = "database", Secondary = "secondary" });
 words!(/// `sameSite`, lower-case.
     SameSite, "same-site rule" { Lax = "lax", Strict = "strict", None = "none" });
 words!(/// How fresh an identity must be.

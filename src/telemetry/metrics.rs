@@ -54,6 +54,11 @@ pub const NAMES: &[(&str, &str)] = &[
         "vestibule_upstream_failures_total",
         "Requests the app could not be asked or did not answer.",
     ),
+    ("vestibule_api_key_entries", "API keys remembered."),
+    (
+        "vestibule_api_key_uses_in_flight",
+        "Uses of API keys counted and not written to the store yet.",
+    ),
 ];
 
 /// Handles to the metrics, ready to be counted on.
@@ -70,6 +75,8 @@ pub struct Metrics {
     source_failures: IntCounterVec,
     in_flight: IntGauge,
     upstream_failures: IntCounter,
+    api_keys: IntGauge,
+    api_key_uses: IntGauge,
 }
 
 impl Metrics {
@@ -98,6 +105,8 @@ impl Metrics {
             source_failures: counters(&registry, 7, &["cause"])?,
             in_flight: gauge(&registry, 8)?,
             upstream_failures: IntCounter::with_opts(Opts::new(name(9), help(9)))?,
+            api_keys: gauge(&registry, 10)?,
+            api_key_uses: gauge(&registry, 11)?,
             registry,
         };
         made.registry
@@ -161,6 +170,13 @@ impl Metrics {
             .set(i64::try_from(entries).unwrap_or(i64::MAX));
         self.cache_bytes
             .set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    /// API keys remembered now, and their uses that are not written yet.
+    pub fn keys(&self, remembered: usize, unwritten: i64) {
+        self.api_keys
+            .set(i64::try_from(remembered).unwrap_or(i64::MAX));
+        self.api_key_uses.set(unwritten);
     }
 
     /// A revocation passed by.
