@@ -1,6 +1,7 @@
 //! What the tests stand on: an app that says what it saw, a store that does what it is told, and a gateway between them.
 
 pub mod databases;
+pub mod keys;
 pub mod tls;
 pub mod wire;
 
@@ -12,6 +13,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use vestibule::api_key::{self, ApiKeys};
 use vestibule::authenticator;
 use vestibule::credential::names;
 use vestibule::credential::signature::Signer;
@@ -351,6 +353,8 @@ pub struct Setup {
     /// Kinds of credential.
     pub authenticator: authenticator::Settings,
     pub sessions: session::Settings,
+    /// API keys: how they are set up, and where they are kept.
+    pub api_keys: Option<(api_key::Settings, Arc<dyn ApiKeys>)>,
     pub cookies: names::Settings,
     pub identity: identity::Settings,
     pub pages: redirect::Settings,
@@ -475,6 +479,7 @@ impl Setup {
                 negative_max: 1000,
                 enforce_bans: false,
             },
+            api_keys: None,
             cookies: names::Settings {
                 base_url: Some("http://app.test".into()),
                 ..names::Settings::default()
@@ -569,6 +574,7 @@ impl Setup {
                 authenticator: self.authenticator.clone(),
                 sessions: self.sessions.clone(),
                 source,
+                api_keys: self.api_keys.clone(),
                 pages: self.pages.clone(),
                 identity: self.identity.clone(),
                 telemetry: telemetry::Settings {
