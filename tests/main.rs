@@ -17,6 +17,7 @@ mod faults;
 mod golden;
 mod lifecycle;
 mod planted_secret;
+mod redis;
 mod regressions;
 mod session_sources;
 mod sessions;

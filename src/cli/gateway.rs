@@ -88,7 +88,7 @@ pub fn explain(config: &Config, asked: &Asked) -> Result<Explanation, Failure> {
     let runtime = store_runtime()?;
     let mut config = config.clone();
     let mut has_key = false;
-    if let Some(keys) = &mut config.api_keys {
+    if let Some((keys, _)) = &mut config.api_keys {
         has_key = (keys.headers.iter()).any(|name| asked.headers.contains_key(name));
         // Explaining is no use of the key.
         keys.usage = api_key::Usage::App;
@@ -290,7 +290,7 @@ fn open_api_keys(
     config: &Config,
     settings: &store::Settings,
 ) -> Result<Option<Keys>, Failure> {
-    let Some(keys) = &config.api_keys else {
+    let Some((keys, storage)) = &config.api_keys else {
         return Ok(None);
     };
     let access = match keys.usage {
@@ -298,7 +298,7 @@ fn open_api_keys(
         api_key::Usage::App => store::KeyAccess::Read,
     };
     runtime
-        .block_on(store::open_api_keys(settings, access))
+        .block_on(store::open_api_keys(settings, access, *storage))
         .map(|opened| Some((keys.clone(), opened)))
         .map_err(|error| cannot_open(&error))
 }

@@ -16,8 +16,8 @@ use url::{Host, Url};
 
 use super::file::{
     AdminAddress, ApiKey, Attributes, BetterAuth, Caching, ConditionWord, File, FreshnessWord,
-    KeyUsage, Level, LogFormat, Path, Preset, Route, RuleTable, RuleText, RuleWord, SameSite,
-    Sessions, Threads, Upstream, VersionedSecret,
+    KeyStorage, KeyUsage, Level, LogFormat, Path, Preset, Route, RuleTable, RuleText, RuleWord,
+    SameSite, Sessions, Threads, Upstream, VersionedSecret,
 };
 use super::node::{At, Node, Value};
 use super::problem::Fault;

@@ -8,6 +8,7 @@ use crate::credential::Method;
 use crate::time::UnixMs;
 
 pub mod cache;
+pub mod document;
 pub mod extend;
 pub mod feed;
 pub mod flight;
@@ -213,6 +214,11 @@ pub trait Source: Send + Sync {
 
     /// Whether the source answers at all (readiness).
     fn ping(&self) -> BoxFuture<'_, Result<(), SourceError>>;
+
+    /// The sources it is made of, where they are several (readiness).
+    fn parts(&self) -> Vec<&dyn Source> {
+        Vec::new()
+    }
 }
 
 /// What sessions may cost and how old they may be.

@@ -839,6 +839,7 @@ mod tests {
                 waiting_max: 0,
                 schema: crate::store::SchemaOverrides::default(),
                 zone_offset_seconds: 0,
+                secondary: crate::store::SecondaryStorage::default(),
             },
             slots: Semaphore::new(2),
             resting: Mutex::new(Vec::new()),

@@ -1,29 +1,32 @@
-//! Where sessions are looked up: the app's own database.
+//! Where sessions are looked up: the app's own database, or its Redis.
 //!
 //! [`open`] reads which tables and columns hold the sessions, proves that they can be read, and gives the [`Source`] that
-//! answers lookups. Sessions are only read: a role with `SELECT` alone is enough, and an SQLite file is opened read-only. Only what
-//! counts the uses of API keys writes, over connections of its own ([`open_api_keys`]).
+//! answers lookups. A lookup writes nothing: a role with `SELECT` alone is enough, and an SQLite file is opened read-only. What counts
+//! the uses of API keys writes, over connections of its own ([`open_api_keys`]).
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::api_key::ApiKeys;
+use crate::api_key::{ApiKeys, Row};
 use crate::kind::Kind;
 use crate::secret::Secret;
 use crate::session::extend::Extend;
 use crate::session::feed::Feed;
-use crate::session::{BoxFuture, Source};
+use crate::session::{BoxFuture, Record, Source, SourceError};
 
 mod api_keys;
 mod database;
+mod fallthrough;
 mod mysql;
 mod postgres;
 mod record;
+mod redis;
 mod schema;
 mod sqlite;
 
+pub use redis::{KeyspaceEvents, keyspace_events};
 pub use schema::SchemaError;
 
 /// How to reach and read the app's store.
@@ -46,6 +49,32 @@ pub struct Settings {
     /// Offset from UTC, in seconds, in which MySQL `TIMESTAMP`/`DATETIME` texts were written. Zero unless the app's Node process
     /// writes local time.
     pub zone_offset_seconds: i32,
+    /// How the app uses Redis, where the source is one.
+    pub secondary: SecondaryStorage,
+}
+
+/// How the app uses Redis: as Better Auth's secondary storage.
+#[derive(Clone, Debug)]
+pub struct SecondaryStorage {
+    /// What comes before every key: `better-auth:` with the framework's own Redis package, nothing with most others.
+    pub key_prefix: String,
+    /// The SQL database the app has beside it: sessions that Redis does not know may be there, and roles in organizations are.
+    pub database: Option<Secret>,
+    /// Better Auth's `session.storeSessionInDatabase`.
+    pub store_in_database: bool,
+    /// Better Auth's `session.preserveSessionInDatabase`: what is in the database may have ended.
+    pub preserve_in_database: bool,
+}
+
+impl Default for SecondaryStorage {
+    fn default() -> Self {
+        Self {
+            key_prefix: "better-auth:".to_owned(),
+            database: None,
+            store_in_database: false,
+            preserve_in_database: false,
+        }
+    }
 }
 
 /// Names that differ from what is detected. Keys are the framework's logical names.
@@ -77,10 +106,42 @@ pub struct Build {
     /// What comes before the `:` of `sessions.source`.
     pub schemes: &'static [&'static str],
     open: fn(Settings) -> BoxFuture<'static, Result<Opened, OpenError>>,
+    /// For a database: the API keys in it.
     api_keys: Option<OpenKeys>,
+    /// For a database: the owners of keys that are elsewhere.
+    owners: Option<OpenOwners>,
+    /// For secondary storage: the API keys in it, whose owners are in a database.
+    key_storage: Option<OpenKeyStorage>,
 }
 
 type OpenKeys = fn(Settings, KeyAccess) -> BoxFuture<'static, Result<Arc<dyn ApiKeys>, OpenError>>;
+
+type OpenOwners = fn(Settings) -> BoxFuture<'static, Result<Arc<dyn Owners>, OpenError>>;
+
+type OpenKeyStorage = fn(
+    Settings,
+    KeyAccess,
+    Arc<dyn Owners>,
+) -> BoxFuture<'static, Result<Arc<dyn ApiKeys>, OpenError>>;
+
+/// Where the owners of keys are looked up.
+trait Owners: Send + Sync {
+    /// Reads the user with this id, in the shape of a session of the key.
+    fn owner<'a>(
+        &'a self,
+        user_id: &'a str,
+        key: &'a Row,
+    ) -> BoxFuture<'a, Result<Option<Record>, SourceError>>;
+}
+
+/// Where API keys are kept: the plugin's `storage`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyStorage {
+    /// In the app's database.
+    Database,
+    /// In its secondary storage.
+    Secondary,
+}
 
 /// What is done with API keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,7 +153,7 @@ pub enum KeyAccess {
 }
 
 /// Every kind of session source.
-pub static KINDS: &[Kind<Build>] = &[sqlite::KIND, postgres::KIND, mysql::KIND];
+pub static KINDS: &[Kind<Build>] = &[sqlite::KIND, postgres::KIND, mysql::KIND, redis::KIND];
 
 /// Opens the source that `settings.url` names.
 ///
@@ -114,19 +175,47 @@ pub async fn inspect(settings: &Settings) -> Result<Opened, OpenError> {
     (kind.build.open)(settings.clone()).await
 }
 
-/// Opens the keys in the store that `settings.url` names, over a few connections of their own: however slow counting uses may be,
-/// looking sessions up is not held up by it. To be called where [`open`] is.
+/// Opens the app's API keys, over a few connections of their own: however slow counting uses may be, looking sessions up is not held
+/// up by it. To be called where [`open`] is.
 ///
 /// # Errors
 /// See [`OpenError`]; among them that there is no table of keys, or that it may not be written.
 pub async fn open_api_keys(
     settings: &Settings,
     access: KeyAccess,
+    storage: KeyStorage,
 ) -> Result<Arc<dyn ApiKeys>, OpenError> {
-    let kind = kind_of(&settings.url)?;
-    match kind.build.api_keys {
-        Some(open) => open(settings.clone(), access).await,
-        None => Err(OpenError::NoKeys { store: kind.name }),
+    let source = kind_of(&settings.url)?;
+    // With Redis as the source, the database is beside it.
+    let url = match source.build.key_storage {
+        Some(_) => settings
+            .secondary
+            .database
+            .clone()
+            .ok_or(OpenError::NoKeys {
+                cause: "no database is named, and the owners of keys are in one",
+            })?,
+        None => settings.url.clone(),
+    };
+    let database = Settings {
+        url,
+        secondary: SecondaryStorage::default(),
+        ..settings.clone()
+    };
+    let beside = &kind_of(&database.url)?.build;
+    let (Some(keys), Some(owners)) = (beside.api_keys, beside.owners) else {
+        return Err(OpenError::NoKeys {
+            cause: "the database that is named is none",
+        });
+    };
+    match storage {
+        KeyStorage::Database => keys(database, access).await,
+        KeyStorage::Secondary => {
+            let keys = source.build.key_storage.ok_or(OpenError::NoKeys {
+                cause: "they are in secondary storage, and `sessions.source` is a database",
+            })?;
+            keys(settings.clone(), access, owners(database).await?).await
+        }
     }
 }
 
@@ -218,11 +307,11 @@ pub enum OpenError {
         /// The database's own words.
         cause: String,
     },
-    /// This kind of store has no API keys for us.
-    #[error("`better_auth.api_key`: {store} keeps no API keys that the gateway could look up")]
+    /// Where API keys are is not said.
+    #[error("`better_auth.api_key`: the keys cannot be looked up: {cause}")]
     NoKeys {
-        /// Which kind of source.
-        store: &'static str,
+        /// What is missing.
+        cause: &'static str,
     },
     /// The uses of API keys cannot be counted.
     #[error(
@@ -234,6 +323,14 @@ pub enum OpenError {
         /// Host and port, socket or file.
         place: String,
         /// The database's own words.
+        cause: String,
+    },
+    /// It holds a part of the keys only.
+    #[error("`sessions.source`: redis at {place} cannot be used: {cause}")]
+    Cluster {
+        /// Host and port.
+        place: String,
+        /// How we know.
         cause: String,
     },
     /// It answered what we cannot use.
@@ -273,26 +370,32 @@ impl OpenError {
     pub const fn advice(&self) -> &'static str {
         match self {
             Self::NoScheme { .. } | Self::Scheme { .. } | Self::Url { .. } => {
-                "write `sqlite:PATH`, `postgres://USER:PASSWORD@HOST/DATABASE` or `mysql://USER:PASSWORD@HOST/DATABASE`; \
-                 percent-encode special letters in the password"
+                "write `sqlite:PATH`, `postgres://USER:PASSWORD@HOST/DATABASE`, `mysql://USER:PASSWORD@HOST/DATABASE` or \
+                 `redis://USER:PASSWORD@HOST`; percent-encode special letters in the password"
             }
             Self::File { .. } => {
                 "give the path of the app's own database file, and let the gateway's user read it; a relative path counts from the \
                  folder the gateway was started in"
             }
             Self::Denied { .. } => {
-                "check user, password and database name; the role needs SELECT on the session, user and member tables"
+                "check user, password and database name; the role needs SELECT on the session, user and member tables, or in Redis `+getrange \
+                 +ping` on the keys of the prefix"
             }
             Self::NoKeys { .. } => {
-                "name the database in which the app keeps them, or leave \"api_key\" out of `better_auth.enable`"
+                "for keys in the database name it (as `sessions.source`, or beside Redis as `sessions.database`); for keys in Redis set \
+                 `better_auth.api_key.storage = \"secondary\"`, Redis as `sessions.source` and the database as `sessions.database`"
             }
             Self::ReadOnlyKeys { .. } => {
-                "grant SELECT and UPDATE on the table of API keys (let the gateway's user write the SQLite file), or set \
+                "grant SELECT and UPDATE on the table of API keys (let the gateway's user write the SQLite file, in Redis `+eval +get +set` on \
+                 `api-key:*`), or set \
                  `better_auth.api_key.usage = \"app\"` where the app checks every key again itself"
             }
             Self::Schema { cause, .. } => cause.advice(),
             Self::Lookup { .. } => {
                 "compare the tables with those Better Auth's migration makes, and map those that differ under `[sessions.schema]`"
+            }
+            Self::Cluster { .. } => {
+                "name a Redis or Valkey that is no cluster, or a proxy in front of it that is asked like one"
             }
             Self::Garbage { .. } => {
                 "check that host and port are those of the database itself, and not of another service"
@@ -315,6 +418,7 @@ impl OpenError {
             | Self::File { .. }
             | Self::Denied { .. }
             | Self::Schema { .. }
+            | Self::Cluster { .. }
             | Self::Lookup { .. }
             | Self::NoKeys { .. }
             | Self::ReadOnlyKeys { .. } => true,
@@ -367,11 +471,10 @@ impl fmt::Display for Detected {
             } = column;
             writeln!(f, "  {logical}: {stored} ({kind})")?;
         }
-        writeln!(
-            f,
-            "  dates: {}",
-            self.dates.unwrap_or("no session yet to tell from")
-        )?;
+        if !self.tables.is_empty() {
+            let dates = self.dates.unwrap_or("no session yet to tell from");
+            writeln!(f, "  dates: {dates}")?;
+        }
         for warning in &self.warnings {
             writeln!(f, "  warning: {warning}")?;
         }
@@ -396,6 +499,9 @@ mod tests {
             ("PostgreSQL://h/d", "postgres"),
             ("mysql://h/d", "mysql"),
             ("mariadb://h/d", "mysql"),
+            ("redis://h", "redis"),
+            ("valkeys://h", "redis"),
+            ("redis+unix:///s", "redis"),
         ] {
             assert_eq!(kind(url).unwrap(), name, "{url}");
         }

@@ -4,6 +4,7 @@ mod api_keys;
 mod client_ip;
 mod cookies;
 mod databases;
+mod redis;
 
 use std::io::Write as _;
 use std::path::PathBuf;

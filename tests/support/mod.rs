@@ -2,6 +2,7 @@
 
 pub mod databases;
 pub mod keys;
+pub mod redis;
 pub mod tls;
 pub mod wire;
 
