@@ -10,7 +10,7 @@ use super::api_keys;
 use super::database::{self, Backend, Fault, Parameter};
 use super::record::Row;
 use super::schema::{Dialect, Layout};
-use super::{Build, KeyAccess, OpenError, Opened, Settings};
+use super::{Build, KeyAccess, OpenError, Opened, Owners, Settings};
 use crate::api_key::ApiKeys;
 use crate::kind::Kind;
 use crate::secret::Secret;
@@ -23,6 +23,8 @@ pub(super) const KIND: Kind<Build> = Kind {
         schemes: &["mysql", "mariadb"],
         open: |settings| Box::pin(open(settings)),
         api_keys: Some(|settings, access| Box::pin(open_keys(settings, access))),
+        owners: Some(|settings| Box::pin(open_owners(settings))),
+        key_storage: None,
     },
 };
 
@@ -43,6 +45,12 @@ async fn open_keys(settings: Settings, access: KeyAccess) -> Result<Arc<dyn ApiK
     let backend = MySql::new(&settings)?;
     let settings = api_keys::with_few_connections(settings);
     api_keys::open(backend, settings, access).await
+}
+
+async fn open_owners(settings: Settings) -> Result<Arc<dyn Owners>, OpenError> {
+    let backend = MySql::new(&settings)?;
+    let settings = api_keys::with_few_connections(settings);
+    api_keys::open_owners(backend, settings).await
 }
 
 impl MySql {

@@ -14,7 +14,7 @@ use super::notifications::Notifications;
 use super::record::Row;
 use super::schema::Dialect;
 use super::triggers::{self, Triggers};
-use super::{Build, KeyAccess, OpenError, Opened, Settings};
+use super::{Build, KeyAccess, OpenError, Opened, Owners, Settings};
 use crate::api_key::ApiKeys;
 use crate::kind::Kind;
 use crate::secret::Secret;
@@ -28,6 +28,8 @@ pub(super) const KIND: Kind<Build> = Kind {
         schemes: &["postgres", "postgresql"],
         open: |settings| Box::pin(open(settings)),
         api_keys: Some(|settings, access| Box::pin(open_keys(settings, access))),
+        owners: Some(|settings| Box::pin(open_owners(settings))),
+        key_storage: None,
     },
 };
 
@@ -97,6 +99,12 @@ async fn open_keys(
     let backend = Postgres::new(&mut settings)?;
     let settings = api_keys::with_few_connections(settings);
     api_keys::open(backend, settings, access).await
+}
+
+async fn open_owners(mut settings: Settings) -> Result<Arc<dyn Owners>, OpenError> {
+    let backend = Postgres::new(&mut settings)?;
+    let settings = api_keys::with_few_connections(settings);
+    api_keys::open_owners(backend, settings).await
 }
 
 impl Postgres {

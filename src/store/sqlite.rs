@@ -14,7 +14,7 @@ use super::api_keys;
 use super::database::{self, Backend, Fault, Parameter};
 use super::record::Row;
 use super::schema::Dialect;
-use super::{Build, KeyAccess, OpenError, Opened, Settings};
+use super::{Build, KeyAccess, OpenError, Opened, Owners, Settings};
 use crate::api_key::ApiKeys;
 use crate::kind::Kind;
 use crate::secret::Secret;
@@ -27,6 +27,8 @@ pub(super) const KIND: Kind<Build> = Kind {
         schemes: &["sqlite", "file"],
         open: |settings| Box::pin(open(settings)),
         api_keys: Some(|settings, access| Box::pin(open_keys(settings, access))),
+        owners: Some(|settings| Box::pin(open_owners(settings))),
+        key_storage: None,
     },
 };
 
@@ -68,6 +70,12 @@ async fn open_keys(settings: Settings, access: KeyAccess) -> Result<Arc<dyn ApiK
         ..settings
     };
     api_keys::open(backend, settings, access).await
+}
+
+async fn open_owners(settings: Settings) -> Result<Arc<dyn Owners>, OpenError> {
+    let backend = Sqlite::new(&settings, false)?;
+    let settings = api_keys::with_few_connections(settings);
+    api_keys::open_owners(backend, settings).await
 }
 
 impl Sqlite {
