@@ -10,6 +10,8 @@ use crate::session::{BoxFuture, Record, Source, SourceError};
 use crate::time::UnixMs;
 
 /// What the store that is asked first says of a token.
+// There is one at a time, on its way to whoever asked.
+#[allow(clippy::large_enum_variant)]
 pub(super) enum Word {
     /// This session.
     Known(Record),
