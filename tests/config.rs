@@ -1537,6 +1537,31 @@ fn explain_tells_why_and_ends_with_4_when_asked() {
 }
 
 #[test]
+fn init_names_redis_where_the_app_has_it() {
+    let empty = Environment::new();
+    for (variables, line) in [
+        (
+            "REDIS_URL=redis://h\n",
+            "\nsource = { env = \"REDIS_URL\" }\n",
+        ),
+        (
+            "REDIS_URL=redis://h\nDATABASE_URL=sqlite:app.db\n",
+            "\n# source = { env = \"REDIS_URL\" }\n",
+        ),
+    ] {
+        let folder = Folder::new("init");
+        let secret = "BETTER_AUTH_SECRET=hunter2-hunter2-hunter2-hunter2-hunter2\n";
+        folder.write(".env", &format!("{secret}{variables}"));
+        let (code, _, err) = run(&folder.0, &empty, &["init"]);
+        assert_eq!(code, 0, "{err}");
+        let text = std::fs::read_to_string(folder.0.join("vestibule.toml")).expect("written");
+        assert!(text.contains(line), "{text}");
+        let (code, out, err) = run(&folder.0, &empty, &["check", "--env-file", ".env"]);
+        assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    }
+}
+
+#[test]
 fn what_init_writes_passes_check_and_holds_no_secret() {
     let folder = Folder::new("init");
     folder

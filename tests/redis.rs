@@ -11,7 +11,7 @@ use vestibule::session::{Source, SourceError};
 use vestibule::store::{self, OpenError, Opened, SecondaryStorage, Settings};
 use vestibule::time::UnixMs;
 
-use crate::support::databases::{Folder, program};
+use crate::support::databases::{Dialect, Folder, Server, program, shared};
 use crate::support::redis::{Redis, connect, run};
 use crate::support::{App, NOW, PATIENCE, Setup, cookie, free_port};
 
@@ -605,7 +605,12 @@ async fn the_database_is_asked_only_where_its_rows_are_sessions() {
         assert_eq!(behind, found, "store {store}, preserve {preserve}");
         assert!(source.find("nowhere").await.unwrap().is_none());
         let names: Vec<&str> = source.parts().iter().map(|part| part.name()).collect();
-        assert_eq!(names, ["redis", "sqlite"]);
+        let known: &[&str] = if found {
+            &["redis", "sqlite"]
+        } else {
+            &["redis"]
+        };
+        assert_eq!(names, known);
         source.ping().await.unwrap();
     }
 }
@@ -666,6 +671,114 @@ async fn a_database_that_is_not_there_is_told_at_the_start() {
     ))
     .await;
     assert!(error.is_configuration(), "{error:?}");
+}
+
+/// A database with memberships and no sessions, as the framework's migration makes it beside Redis.
+fn memberships(dialect: Option<Dialect>, folder: &Folder) -> String {
+    let quote = if dialect == Some(Dialect::MySql) {
+        "`"
+    } else {
+        "\""
+    };
+    let sql = "CREATE TABLE ~member~ (~id~ varchar(36) PRIMARY KEY, ~userId~ varchar(36), ~organizationId~ varchar(36), ~role~ varchar(99), ~createdAt~ varchar(36)); \
+        INSERT INTO ~member~ VALUES ('m1', 'u1', 'o1', 'owner', ''), ('m2', 'u1', 'o2', 'member', ''), ('m3', 'U1', 'o3', 'owner', ''), ('m4', 'u2', 'o3', 'admin', '')"
+        .replace('~', quote);
+    let Some(dialect) = dialect else {
+        let path = folder.join("members.db");
+        let url = format!("sqlite:{}?mode=rwc", path.display());
+        tokio::task::block_in_place(|| {
+            tokio::runtime::Handle::current().block_on(async {
+                let mut app: sqlx::SqliteConnection =
+                    <sqlx::SqliteConnection as sqlx::Connection>::connect(&url)
+                        .await
+                        .unwrap();
+                sqlx::raw_sql(sqlx::AssertSqlSafe(sql))
+                    .execute(&mut app)
+                    .await
+                    .unwrap();
+            });
+        });
+        return format!("sqlite:{}", path.display());
+    };
+    let server = shared(dialect);
+    let database = server.database();
+    server.sql(&database, &sql);
+    server.reader_url(&database)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_role_in_the_active_organization_comes_from_the_database() {
+    let folder = Folder::new("members");
+    let redis = Redis::start();
+    let mut connection = redis.connect();
+    for dialect in [None, Some(Dialect::Postgres), Some(Dialect::MySql)] {
+        let url = memberships(dialect, &folder);
+        let source = opened(&with_database(&redis, &url, false, false))
+            .await
+            .source;
+        assert_eq!(source.parts().len(), 2);
+        for (organization, role) in [
+            (r#""o1""#, Some("owner")),
+            (r#""o2""#, Some("member")),
+            (r#""o3""#, None),
+            (r#""O1""#, None),
+            ("null", None),
+        ] {
+            let active = format!(r#""activeOrganizationId":{organization},"id":"s1""#);
+            put(
+                &mut connection,
+                TOKEN,
+                &entry(TOKEN, "u1").replacen(r#""id":"s1""#, &active, 1),
+            );
+            let record = source.find(TOKEN).await.unwrap().unwrap();
+            assert_eq!(
+                record.organization_role.as_deref(),
+                role,
+                "{dialect:?} {organization}"
+            );
+        }
+    }
+    // Without the table nothing is known of roles, and that is said.
+    let url = database(&folder).await;
+    let plain = opened(&with_database(&redis, &url, false, false)).await;
+    assert!(
+        plain
+            .detected
+            .warnings
+            .iter()
+            .any(|w| w.contains("`member`"))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_role_that_cannot_be_found_out_is_no_missing_role() {
+    let server = Server::start(Dialect::Postgres);
+    let database = server.database();
+    server.sql(&database, "CREATE TABLE member (id text, \"userId\" text, \"organizationId\" text, role text, \"createdAt\" text)");
+    let redis = Redis::start();
+    let mut connection = redis.connect();
+    let source = opened(&with_database(&redis, &server.url(&database), false, false))
+        .await
+        .source;
+    put(&mut connection, TOKEN, &entry(TOKEN, "u1"));
+    put(
+        &mut connection,
+        "active",
+        &entry("active", "u1").replacen(
+            r#""id":"s1""#,
+            r#""activeOrganizationId":"o1","id":"s1""#,
+            1,
+        ),
+    );
+    assert!(find(&source, "active").await.unwrap());
+    server.stop();
+    assert!(find(&source, "active").await.is_err());
+    assert!(
+        find(&source, TOKEN).await.unwrap(),
+        "no organization, no question"
+    );
+    server.resume();
+    assert!(find(&source, "active").await.unwrap());
 }
 
 // --------------------------------------------------------------------------------------------------------------- the line

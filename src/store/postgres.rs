@@ -9,6 +9,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
 use url::Url;
 
 use super::database::{self, Backend, Fault};
+use super::fallthrough::Members;
 use super::record::Row;
 use super::schema::Dialect;
 use super::{Build, OpenError, Opened, Settings};
@@ -59,6 +60,14 @@ struct Postgres {
 async fn open(mut settings: Settings) -> Result<Opened, OpenError> {
     let backend = Postgres::new(&mut settings)?;
     database::open(backend, settings).await
+}
+
+/// Who has which role in which organization.
+pub(super) async fn memberships(
+    mut settings: Settings,
+) -> Result<Option<Arc<dyn Members>>, OpenError> {
+    let backend = Postgres::new(&mut settings)?;
+    database::memberships(backend, settings).await
 }
 
 impl Postgres {
