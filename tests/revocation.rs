@@ -15,6 +15,7 @@ use vestibule::store::{self, Opened};
 use vestibule::time::UnixMs;
 
 use crate::support::databases::{Dialect, Server, settings, shared};
+use crate::support::redis::{Redis, run};
 use crate::support::wire::{RawApp, Wire, header};
 use crate::support::{
     App, Gateway, NOW, Setup, await_until, cookie, exchange, record, reply, route, rule, signed_in,
@@ -591,6 +592,87 @@ fn what_could_not_be_told_is_told_when_the_line_is_back() {
     assert_eq!(ask(&other, "ada-1"), 200, "it cannot know yet");
     road.becomes(CARRIES);
     await_refusal(&other, "ada-1");
+}
+
+// ---------------------------------------------------------------------------------------------------------------- over Redis
+
+#[test]
+fn over_redis_a_revocation_counts_at_the_other_gateway_and_a_lost_line_at_none() {
+    let server = Redis::start();
+    let key = |token: &str| format!("better-auth:{token}");
+    let session = |token: &str, user: &str| {
+        let expires = "2026-12-31T00:00:00.000Z";
+        let value = serde_json::json!({
+            "session": { "id": token, "token": token, "userId": user, "expiresAt": expires },
+            "user": { "id": user, "name": user, "email": format!("{user}@example.com"), "emailVerified": true },
+        });
+        run::<()>(
+            &mut server.connect(),
+            &["SET", &key(token), &value.to_string()],
+        );
+    };
+    let framework = "Abcdefghijklmnopqrstuvwxyz012345";
+    for (token, user) in [
+        ("ada-1", "ada"),
+        (framework, "ada"),
+        ("bob-1", "bob"),
+        ("bob-2", "bob"),
+    ] {
+        session(token, user);
+    }
+    let url = server.url(0);
+    let deleting = url.clone();
+    let app = App::scripted(move |seen, stream| {
+        if seen.line.starts_with("POST /api/auth/sign-out") {
+            let mut link = crate::support::redis::connect(&deleting);
+            run::<()>(&mut link, &["DEL", "better-auth:ada-1"]);
+        }
+        reply(stream, 200, &[], b"app");
+    });
+    // Before anybody listens: gateways look which events there are.
+    let events = stores().block_on(store::keyspace_events(&settings(&url), true));
+    assert!(events.is_ok_and(|events| events.before.is_empty() && events.after.contains('g')));
+    let road = Road::to(server.port);
+    let through = format!("redis://{}/0", road.address);
+    let one = gateway(&app, &url, |_| {});
+    let other = gateway(&app, &url, |setup| {
+        setup.revocation.feed = line_at(&through)
+    });
+    for gateway in [&one, &other] {
+        for token in ["ada-1", framework, "bob-1"] {
+            assert_eq!(ask(gateway, token), 200);
+        }
+    }
+    let signed_out = one.send(
+        "POST",
+        "/api/auth/sign-out",
+        &[("cookie", &cookie("ada-1"))],
+        b"",
+    );
+    assert_eq!(signed_out.status, 200);
+    assert_eq!(ask(&one, "ada-1"), 401);
+    await_refusal(&other, "ada-1");
+    // By the app alone.
+    run::<()>(&mut server.connect(), &["DEL", &key(framework)]);
+    await_refusal(&one, framework);
+    await_refusal(&other, framework);
+    assert!(!asks(&other, "bob-1"), "somebody else's session stays");
+
+    for how in [CUT, HANGS] {
+        session("bob-2", "bob");
+        await_until("it to be remembered", || !asks(&other, "bob-2"));
+        await_until("it to be remembered", || !asks(&other, "bob-1"));
+        road.becomes(how);
+        await_until("the loss to be noticed", || !line_is_up(&other));
+        run::<()>(&mut server.connect(), &["DEL", &key("bob-2")]);
+        assert_eq!(ask(&other, "bob-2"), 401);
+        assert!(asks(&other, "bob-1"), "read through");
+        road.becomes(CUT);
+        road.becomes(CARRIES);
+        await_until("the line to be up again", || line_is_up(&other));
+        assert!(asks(&other, "bob-1"), "everything was forgotten");
+        assert_eq!(ask(&other, "bob-2"), 401);
+    }
 }
 
 // ------------------------------------------------------------------------------------------------- everything that passes by
