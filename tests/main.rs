@@ -10,10 +10,13 @@
 
 mod answers;
 mod architecture;
+mod bearer;
 mod bypasses;
 mod config;
+mod differential;
 mod faults;
 mod golden;
+mod jwt;
 mod lifecycle;
 mod planted_secret;
 mod redis;

@@ -166,6 +166,10 @@ impl Watch {
         let mut caller = Caller::Nobody;
         if needs_caller && gate.presented(request).is_some() {
             caller = identify(request, gate, &mut current).await;
+            // A token without a signature proves nothing by itself: only one that leads to somebody may end anything.
+            if !matches!(caller, Caller::Known { .. }) {
+                current.retain(|session| session.digest.is_some());
+            }
         }
         if effect == Effect::Device {
             current.extend(

@@ -1,5 +1,6 @@
 //! Start, run, stop.
 
+use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -30,6 +31,7 @@ use super::settings::Settings;
 use super::streams::{Endable, Streams, Sweeping};
 use super::tls;
 use super::upstream::App;
+use crate::credential::key_ring::{KeyRing, KeyRings, KeySource, OnFetch};
 use crate::credential::{names, secrets, signature::Signer};
 use crate::gate::Gate;
 use crate::identity::{self, Identity, IdentityError};
@@ -67,6 +69,8 @@ pub struct Parts {
     pub sessions: session::Settings,
     /// Where sessions are kept.
     pub source: Arc<dyn Source>,
+    /// Where the keys of tokens are published.
+    pub keys: KeySources,
     /// How revocations travel.
     pub revocation: line::Settings,
     /// Where people are sent.
@@ -75,6 +79,15 @@ pub struct Parts {
     pub identity: identity::Settings,
     /// What is logged.
     pub telemetry: telemetry::Settings,
+}
+
+/// Where the keys of tokens are published.
+#[derive(Clone, Default)]
+pub struct KeySources {
+    /// The app's own.
+    pub app: Option<Arc<dyn KeySource>>,
+    /// Those of other issuers, by their names in the configuration.
+    pub issuers: BTreeMap<String, Arc<dyn KeySource>>,
 }
 
 /// Why a gateway does not start.
@@ -147,11 +160,13 @@ pub fn assemble(parts: Parts, clock: Arc<dyn Clock>) -> Result<Gateway, StartErr
         }),
     );
     let sessions = Arc::new(sessions);
+    let keys = key_rings(parts.keys, &parts.authenticator.jwt, &clock, &metrics);
     let context = authenticator::Context {
         settings: &parts.authenticator,
         cookies: &parts.cookies,
         secrets: &parts.secrets,
         sessions: &sessions,
+        keys: &keys,
         clock: &clock,
     };
     let authenticators = authenticator::build(&context);
@@ -206,6 +221,43 @@ pub fn assemble(parts: Parts, clock: Arc<dyn Clock>) -> Result<Gateway, StartErr
         seed: RandomState::new().hash_one("seed"),
         drawn: AtomicU64::new(0),
     })
+}
+
+/// The keys of every issuer, with somebody who tells the operator what became of fetching them.
+fn key_rings(
+    sources: KeySources,
+    settings: &authenticator::jwt::Settings,
+    clock: &Arc<dyn Clock>,
+    metrics: &Arc<Metrics>,
+) -> KeyRings {
+    let counted = Arc::clone(metrics);
+    let on_fetch: OnFetch = Arc::new(move |place, fetched| match fetched {
+        Ok(keys) => {
+            counted.keys_fetched("fetched");
+            tracing::debug!(place, keys, "keys fetched");
+        }
+        Err(error) => {
+            counted.keys_fetched(error.as_str());
+            tracing::warn!(
+                place,
+                cause = error.as_str(),
+                advice = error.advice(),
+                "keys of tokens cannot be fetched: {error}"
+            );
+        }
+    });
+    let ring = |source| {
+        let (clock, told) = (Arc::clone(clock), Arc::clone(&on_fetch));
+        Arc::new(KeyRing::new(source, clock, settings.refetch, told))
+    };
+    KeyRings {
+        app: sources.app.map(ring),
+        issuers: sources
+            .issuers
+            .into_iter()
+            .map(|(name, source)| (name, ring(source)))
+            .collect(),
+    }
 }
 
 /// A gateway that runs.

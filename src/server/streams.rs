@@ -416,7 +416,7 @@ impl Sweeping {
                     } else {
                         Freshness::Cached
                     };
-                    gate.sessions.find(token, method, freshness).await.0
+                    gate.sessions.find(token, method, freshness, None).await.0
                 }
             }
         };

@@ -7,6 +7,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use http::{HeaderName, HeaderValue};
 
+use super::carried::Owed;
 use super::feed::{Ended, TokenDigest};
 use super::revocation::{Moment, Revocations, Slot};
 use super::{Principal, Settings};
@@ -23,6 +24,12 @@ const JUST_ISSUED: Duration = Duration::from_secs(30);
 
 /// Most tokens remembered as just issued. Beyond it the oldest are forgotten, which costs a lookup each.
 const JUST_ISSUED_MAX: u64 = 10_000;
+
+/// How long `Set-Cookie` lines wait for the next answer to their browser. Later, the app sets new ones anyway.
+const OWED: Duration = Duration::from_secs(600);
+
+/// Most sessions that are owed something. Beyond it the oldest are forgotten, which costs them one renewal of a cookie.
+const OWED_MAX: u64 = 10_000;
 
 /// A remembered identity, with what is derived from it once instead of on every request.
 #[derive(Debug)]
@@ -41,6 +48,8 @@ pub struct Entry {
     pub headers: OnceLock<Box<[(HeaderName, HeaderValue)]>>,
     /// The signed assertion and when it was signed, written by `identity`.
     pub assertion: ArcSwapOption<(UnixMs, HeaderValue)>,
+    /// `Set-Cookie` lines its browser has not got yet.
+    pub owed: Arc<Owed>,
 }
 
 impl Entry {
@@ -60,7 +69,13 @@ impl Entry {
             since,
             headers: OnceLock::new(),
             assertion: ArcSwapOption::empty(),
+            owed: Arc::default(),
         }
+    }
+
+    /// The same, owing what others of this session owe.
+    pub fn owing(self, owed: Arc<Owed>) -> Self {
+        Self { owed, ..self }
     }
 
     /// Whether it has not been revoked since it was looked up.
@@ -147,6 +162,7 @@ pub struct Cache {
     // The library's own expiry only frees memory; whether an entry counts is decided here, on the given clock.
     missing: moka::sync::Cache<Seal, Absence>,
     just_issued: moka::sync::Cache<Seal, ()>,
+    owed: moka::sync::Cache<Seal, Arc<Owed>>,
     /// Revocations seen.
     pub revocations: Revocations,
     /// Revocations may be happening that nobody tells us of.
@@ -175,6 +191,10 @@ impl Cache {
             just_issued: moka::sync::Cache::builder()
                 .max_capacity(JUST_ISSUED_MAX)
                 .time_to_live(JUST_ISSUED)
+                .build(),
+            owed: moka::sync::Cache::builder()
+                .max_capacity(OWED_MAX)
+                .time_to_live(OWED)
                 .build(),
             revocations: Revocations::default(),
             deaf: AtomicBool::new(false),
@@ -249,6 +269,19 @@ impl Cache {
         self.just_issued.contains_key(seal)
     }
 
+    /// What is owed to the browser with this session, shared by everything that is remembered of it.
+    pub fn owed(&self, seal: &Seal) -> Arc<Owed> {
+        self.owed.get(seal).unwrap_or_default()
+    }
+
+    /// The next answer to this session's browser takes these lines along, even if the entry is replaced or dropped before.
+    pub fn owe(&self, seal: Seal, owed: &Arc<Owed>, lines: Vec<HeaderValue>) {
+        if !lines.is_empty() {
+            owed.put(lines);
+            self.owed.insert(seal, Arc::clone(owed));
+        }
+    }
+
     /// A token passed by in a `Set-Cookie`: whatever is remembered of it is outdated. The session itself lives.
     pub fn issued(&self, seal: Seal) {
         self.just_issued.insert(seal, ());
@@ -265,6 +298,7 @@ impl Cache {
         self.revocations.revoke(Slot::of_token(seal));
         self.known.remove(seal);
         self.missing.invalidate(seal);
+        self.owed.invalidate(seal);
     }
 
     /// Forgets every session of a user.
@@ -293,6 +327,7 @@ impl Cache {
                 self.revocations.revoke_all();
                 self.known.clear();
                 self.missing.invalidate_all();
+                self.owed.invalidate_all();
                 return self.tell(Forgotten::Named(what));
             }
         };

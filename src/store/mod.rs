@@ -8,6 +8,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::credential::key_ring::KeysError;
+use crate::credential::key_set::StoredKey;
 use crate::kind::Kind;
 use crate::secret::Secret;
 use crate::session::extend::Extend;
@@ -16,6 +18,8 @@ use crate::session::{BoxFuture, Source};
 
 mod database;
 mod fallthrough;
+pub mod keys_http;
+pub mod keys_table;
 mod mysql;
 mod notifications;
 mod postgres;
@@ -82,7 +86,7 @@ impl Default for SecondaryStorage {
 pub struct SchemaOverrides {
     /// PostgreSQL schema (`search_path` otherwise).
     pub schema: Option<String>,
-    /// Logical table (`session`, `user`, `member`) to stored table.
+    /// Logical table (`session`, `user`, `member`, `jwks`) to stored table.
     pub tables: BTreeMap<String, String>,
     /// Logical column, as `session.userId`, to stored column.
     pub columns: BTreeMap<String, String>,
@@ -99,7 +103,13 @@ pub struct Opened {
     pub extend: Option<Arc<dyn Extend>>,
     /// Says what ends elsewhere, where the store can.
     pub feed: Option<Arc<dyn Feed>>,
+    /// Reads the keys of the JWT plugin, where the store has them.
+    pub keys: Option<StoredKeys>,
 }
+
+/// Reads the table `jwks`: newest first, within the store's own deadline. Public keys only; the private ones are never read.
+pub type StoredKeys =
+    Arc<dyn Fn() -> BoxFuture<'static, Result<Vec<StoredKey>, KeysError>> + Send + Sync>;
 
 /// How one kind of source is opened, and by which URLs it is named.
 pub struct Build {

@@ -61,6 +61,10 @@ pub const NAMES: &[(&str, &str)] = &[
         "Requests the app could not be asked or did not answer.",
     ),
     (
+        "vestibule_key_fetches_total",
+        "Fetches of the keys of tokens, by outcome.",
+    ),
+    (
         "vestibule_revocations_heard_total",
         "Revocations that the store or other gateways told of, by what ended.",
     ),
@@ -100,6 +104,7 @@ pub struct Metrics {
     source_failures: IntCounterVec,
     in_flight: IntGauge,
     upstream_failures: IntCounter,
+    key_fetches: IntCounterVec,
     heard: IntCounterVec,
     lag: Histogram,
     line_up: IntGauge,
@@ -139,6 +144,11 @@ impl Metrics {
             source_failures: counters(&registry, 7, &["cause"])?,
             in_flight: gauge(&registry, 8)?,
             upstream_failures: IntCounter::with_opts(Opts::new(name(9), help(9)))?,
+            key_fetches: counters(
+                &registry,
+                place("vestibule_key_fetches_total"),
+                &["outcome"],
+            )?,
             heard: counters(
                 &registry,
                 place("vestibule_revocations_heard_total"),
@@ -253,6 +263,11 @@ impl Metrics {
     /// A lookup failed.
     pub fn source_failed(&self, cause: &'static str) {
         self.source_failures.with_label_values(&[cause]).inc();
+    }
+
+    /// Keys were fetched, or were not.
+    pub fn keys_fetched(&self, outcome: &'static str) {
+        self.key_fetches.with_label_values(&[outcome]).inc();
     }
 
     /// The app could not be asked.

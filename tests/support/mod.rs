@@ -351,6 +351,8 @@ pub struct Setup {
     pub routes: route::Settings,
     /// Kinds of credential.
     pub authenticator: authenticator::Settings,
+    /// Where keys of tokens are published.
+    pub keys: run::KeySources,
     pub sessions: session::Settings,
     pub revocation: vestibule::server::line::Settings,
     pub cookies: names::Settings,
@@ -469,6 +471,7 @@ impl Setup {
                 dev: false,
             },
             authenticator: authenticator::Settings::default(),
+            keys: run::KeySources::default(),
             sessions: session::Settings {
                 cache_ttl: Duration::from_secs(30),
                 negative_ttl: Duration::from_secs(5),
@@ -565,13 +568,11 @@ impl Setup {
                 routes: RouteTable::build(&self.routes)
                     .unwrap_or_else(|problems| panic!("{problems:#?}")),
                 cookies: self.cookies.clone(),
-                secrets: vestibule::credential::secrets::Settings {
-                    current: Secret::new(SECRET),
-                    older: Vec::new(),
-                },
+                secrets: vestibule::credential::secrets::Settings::single(Secret::new(SECRET)),
                 authenticator: self.authenticator.clone(),
                 sessions: self.sessions.clone(),
                 source,
+                keys: self.keys.clone(),
                 revocation: self.revocation.clone(),
                 pages: self.pages.clone(),
                 identity: self.identity.clone(),
