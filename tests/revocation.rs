@@ -8,13 +8,14 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use vestibule::cli::{self, World};
 use vestibule::server::line;
 use vestibule::session::feed::{Ended, Feed, Listener, TokenDigest};
 use vestibule::session::{BoxFuture, SourceError};
 use vestibule::store::{self, Opened};
 use vestibule::time::UnixMs;
 
-use crate::support::databases::{Dialect, Server, settings, shared};
+use crate::support::databases::{Dialect, Folder, Server, settings, shared};
 use crate::support::redis::{Redis, run};
 use crate::support::wire::{RawApp, Wire, header};
 use crate::support::{
@@ -352,6 +353,69 @@ fn triggers_fit_the_tables_that_drizzle_and_prisma_make() {
             .unwrap_or_else(|error| panic!("{dump}: {error}\n{}", written.install));
         assert!(written.tables.len() >= 2, "{dump}: {:?}", written.tables);
     }
+}
+
+#[test]
+fn the_command_prints_installs_and_removes_the_triggers() {
+    let (server, database) = database();
+    let folder = Folder::new("triggers");
+    let config = |source: &str| {
+        format!(
+            "[upstream]\nurl = \"http://127.0.0.1:3000\"\n[better_auth]\nsecret = {{ env = \"SECRET\" }}\n\
+             [sessions]\nsource = \"{source}\"\n[routes]\ndefault = \"signed-in\"\n"
+        )
+    };
+    std::fs::write(
+        folder.join("vestibule.toml"),
+        config(&server.reader_url(&database)),
+    )
+    .unwrap();
+    std::fs::write(folder.join("redis.toml"), config("redis://127.0.0.1:1")).unwrap();
+    let command = |arguments: &[&str]| {
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let mut world = World {
+            environment: [
+                ("SECRET".to_owned(), crate::support::SECRET.to_owned()),
+                ("ADMIN_URL".to_owned(), server.url(&database)),
+            ]
+            .into(),
+            folder: folder.join("."),
+            out: &mut out,
+            err: &mut err,
+            terminal: false,
+        };
+        let words = ["vestibule", "db", "triggers"].iter().chain(arguments);
+        let code = cli::run(words.map(Into::into), &mut world, cli::edges());
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+        (code, text(out), text(err))
+    };
+    let (code, printed, err) = command(&["print"]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert_eq!(printed, triggers(&server.url(&database)).install);
+    // The role of the gateway may only read.
+    let (code, _, err) = command(&["install"]);
+    assert_eq!(code, 2, "{err}");
+    assert!(err.contains("permission denied"), "{err}");
+    let (code, out, err) = command(&["install", "--database-url-env", "ADMIN_URL"]);
+    assert_eq!(code, 0, "{err}");
+    assert!(
+        out.starts_with("installed on ") && out.contains("\"session\""),
+        "{out}"
+    );
+    let (code, out, err) = command(&["remove", "--database-url-env", "ADMIN_URL"]);
+    assert_eq!(code, 0, "{err}");
+    assert!(out.starts_with("removed from "), "{out}");
+    let (code, _, err) = command(&["install", "--database-url-env", "NONE"]);
+    assert_eq!(code, 2);
+    assert!(err.contains("the variable NONE is not set"), "{err}");
+    // Redis needs none; a file cannot have any.
+    let (code, out, err) = command(&["print", "--config", "redis.toml"]);
+    assert_eq!(code, 0, "{err}");
+    assert!(
+        out.contains("CONFIG SET notify-keyspace-events Kg$x"),
+        "{out}"
+    );
+    assert_eq!(command(&["install", "--config", "redis.toml"]).0, 3);
 }
 
 // ---------------------------------------------------------------------------------------------- while nothing can be heard
@@ -694,6 +758,7 @@ impl Feed for Notebook {
 
 /// Whose sessions a row of the table ends: `mine` and `same` are Ada's, `mate` is active in the same organization, `other` is Bob's.
 const NOBODY: &[&str] = &[];
+const KEY: &[&str] = &["the API key"];
 const MINE: &[&str] = &["mine"];
 const ADA: &[&str] = &["mine", "same"];
 const BOB: &[&str] = &["mine", "other"];
@@ -850,14 +915,15 @@ const ROWS: &[(&str, &str, &str, &[&str])] = &[
         r#"{"sessionToken":"other"}"#,
         BOB,
     ),
-    ("POST", "/api-key/create", "{}", MATES),
+    // A key that nobody has seen yet, and one that is remembered by its id.
+    ("POST", "/api-key/create", "{}", NOBODY),
     (
         "POST",
         "/api-key/update",
         r#"{"keyId":"k","enabled":false}"#,
-        MATES,
+        KEY,
     ),
-    ("POST", "/api-key/delete", r#"{"keyId":"k"}"#, MATES),
+    ("POST", "/api-key/delete", r#"{"keyId":"k"}"#, KEY),
 ];
 
 #[test]
@@ -876,9 +942,14 @@ fn every_endpoint_that_ends_sessions_ends_these_and_no_others_before_its_answer_
             b"{}",
         );
     });
+    let by = |kind: &str, token: &str| match kind {
+        "bearer" => ("authorization", format!("Bearer {token}")),
+        _ => ("cookie", cookie(token)),
+    };
     for (method, endpoint, body, ends) in ROWS {
         let notebook = Arc::new(Notebook::default());
         let mut setup = Setup::in_front_of(app.address);
+        setup.authenticator.enabled.insert("bearer".into());
         setup.revocation.feed = Some(Arc::clone(&notebook) as Arc<dyn Feed>);
         let gateway = setup.start();
         for (token, user, organization) in [
@@ -892,79 +963,65 @@ fn every_endpoint_that_ends_sessions_ends_these_and_no_others_before_its_answer_
             gateway.store.put(record);
         }
         await_until("the line to be up", || line_is_up(&gateway));
-        for answered in [400, 401, 200] {
+        // Who resets a password is nobody yet, and everything is forgotten once a second at most.
+        let kinds: &[&str] = if *ends == ALL {
+            &["cookie"]
+        } else {
+            &["cookie", "bearer"]
+        };
+        let answers = kinds
+            .iter()
+            .flat_map(|kind| [400, 401, 200].map(|answered| (*kind, answered)));
+        for (kind, answered) in answers {
+            let case = format!("{method} {endpoint} by {kind} answered {answered}");
+            notebook.0.lock().unwrap().clear();
+            let asks = |token: &str| {
+                let before = gateway.store.asked();
+                let (name, value) = by(kind, token);
+                let status = gateway.get("/dashboard", &[(name, &value)]).status;
+                assert_eq!(status, 200, "{case}: nobody is signed out by us");
+                gateway.store.asked() > before
+            };
             for token in ALL {
-                ask(&gateway, token);
+                asks(token);
+                assert!(!asks(token), "{case}");
             }
             status.store(answered, Ordering::SeqCst);
             let path = format!("/api/auth{endpoint}");
-            let headers = [("cookie", cookie("mine"))];
-            let headers: Vec<(&str, &str)> =
-                headers.iter().map(|(n, v)| (*n, v.as_str())).collect();
-            let answer = gateway.send(method, &path, &headers, body.as_bytes());
+            let (name, value) = by(kind, "mine");
+            let answer = gateway.send(method, &path, &[(name, &value)], body.as_bytes());
             assert_eq!(answer.status, answered);
-            let case = format!("{method} {endpoint} answered {answered}");
-            let forgotten: BTreeSet<&str> = ALL
-                .iter()
-                .copied()
-                .filter(|token| {
-                    let before = gateway.store.asked();
-                    assert_eq!(
-                        ask(&gateway, token),
-                        200,
-                        "{case}: nobody is signed out by us"
-                    );
-                    gateway.store.asked() > before
-                })
-                .collect();
+            let forgotten: BTreeSet<&str> =
+                ALL.iter().copied().filter(|token| asks(token)).collect();
             let expected: BTreeSet<&str> = match answered {
-                200 => ends.iter().copied().collect(),
+                200 if *ends != KEY => ends.iter().copied().collect(),
                 _ => BTreeSet::new(),
-            };
-            let mut without_mine = forgotten.clone();
-            // The caller's own session costs one lookup more where somebody else's ends.
-            if !expected.contains("mine") {
-                assert!(!forgotten.contains("mine"), "{case}");
-            }
-            if ends == &BOB || ends == &MATES {
-                without_mine.insert("mine");
-            }
-            if endpoint.starts_with("/organization/") || endpoint.starts_with("/api-key/") {
-                // Ada's other session is in the organization, or hers.
-                without_mine.extend(expected.contains("same").then_some("same"));
-            }
-            let forgotten = if expected.is_empty() {
-                forgotten
-            } else {
-                without_mine
             };
             assert_eq!(forgotten, expected, "{case}");
             // And the other gateways hear of it, or of nothing.
-            if expected.is_empty() {
-                assert_eq!(*notebook.0.lock().unwrap(), [], "{case}");
-            } else {
-                await_until("the others to be told", || {
-                    let told = notebook.0.lock().unwrap();
-                    let about = |what: &Ended| told.contains(what);
-                    let token = |token: &str| about(&Ended::Token(TokenDigest::of(token)));
-                    let user = |user: &str| about(&Ended::User(user.into()));
-                    about(&Ended::All)
-                        || expected.iter().all(|name| match *name {
-                            "mine" => {
-                                token("mine")
-                                    || user("ada")
-                                    || about(&Ended::Organization("org".into()))
-                            }
-                            "same" => {
-                                token("same")
-                                    || user("ada")
-                                    || about(&Ended::Organization("org".into()))
-                            }
-                            "mate" => about(&Ended::Organization("org".into())),
-                            _ => token("other") || user("bob"),
-                        })
-                });
+            let told = || notebook.0.lock().unwrap().clone();
+            if answered == 200 && *ends == KEY {
+                await_until("the others to be told", || !told().is_empty());
+                assert_eq!(told(), [Ended::ApiKey("k".into())], "{case}");
+                continue;
             }
+            if expected.is_empty() {
+                assert_eq!(told(), [], "{case}");
+                continue;
+            }
+            await_until("the others to be told", || {
+                let told = told();
+                let token = |token: &str| told.contains(&Ended::Token(TokenDigest::of(token)));
+                let user = |user: &str| told.contains(&Ended::User(user.into()));
+                let organization = told.contains(&Ended::Organization("org".into()));
+                told.contains(&Ended::All)
+                    || expected.iter().all(|name| match *name {
+                        "mine" => token("mine"),
+                        "same" => token("same") || user("ada") || organization,
+                        "mate" => organization,
+                        _ => token("other") || user("bob"),
+                    })
+            });
         }
     }
 }
