@@ -7,6 +7,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
 use url::Url;
 
 use super::database::{self, Backend, Fault};
+use super::fallthrough::Members;
 use super::record::Row;
 use super::schema::{Dialect, Layout};
 use super::{Build, OpenError, Opened, Settings};
@@ -34,6 +35,12 @@ struct MySql {
 async fn open(settings: Settings) -> Result<Opened, OpenError> {
     let backend = MySql::new(&settings)?;
     database::open(backend, settings).await
+}
+
+/// Who has which role in which organization.
+pub(super) async fn memberships(settings: Settings) -> Result<Option<Arc<dyn Members>>, OpenError> {
+    let backend = MySql::new(&settings)?;
+    database::memberships(backend, settings).await
 }
 
 impl MySql {

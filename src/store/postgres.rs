@@ -9,6 +9,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
 use url::Url;
 
 use super::database::{self, Backend, Fault};
+use super::fallthrough::Members;
 use super::notifications::Notifications;
 use super::record::Row;
 use super::schema::Dialect;
@@ -85,6 +86,14 @@ pub(super) async fn read_triggers(mut settings: Settings) -> Result<Triggers, Op
 pub(super) async fn run_triggers(mut settings: Settings, sql: &str) -> Result<(), OpenError> {
     let backend = Postgres::new(&mut settings)?;
     triggers::run(&backend.pooled, &backend.place, sql).await
+}
+
+/// Who has which role in which organization.
+pub(super) async fn memberships(
+    mut settings: Settings,
+) -> Result<Option<Arc<dyn Members>>, OpenError> {
+    let backend = Postgres::new(&mut settings)?;
+    database::memberships(backend, settings).await
 }
 
 impl Postgres {

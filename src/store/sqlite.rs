@@ -11,6 +11,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
 use tokio::time::Instant;
 
 use super::database::{self, Backend, Fault};
+use super::fallthrough::Members;
 use super::record::Row;
 use super::schema::Dialect;
 use super::{Build, OpenError, Opened, Settings};
@@ -54,6 +55,12 @@ fn file_id(path: &Path) -> Option<FileId> {
 async fn open(settings: Settings) -> Result<Opened, OpenError> {
     let backend = Sqlite::new(&settings)?;
     database::open(backend, settings).await
+}
+
+/// Who has which role in which organization.
+pub(super) async fn memberships(settings: Settings) -> Result<Option<Arc<dyn Members>>, OpenError> {
+    let backend = Sqlite::new(&settings)?;
+    database::memberships(backend, settings).await
 }
 
 impl Sqlite {
