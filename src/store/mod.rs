@@ -1,13 +1,15 @@
 //! Where sessions are looked up: the app's own database, or its Redis.
 //!
 //! [`open`] reads which tables and columns hold the sessions, proves that they can be read, and gives the [`Source`] that
-//! answers lookups. A lookup writes nothing: a role with `SELECT` alone is enough, and an SQLite file is opened read-only.
+//! answers lookups. A lookup writes nothing: a role with `SELECT` alone is enough, and an SQLite file is opened read-only. Only what
+//! counts the uses of API keys writes, over connections of its own ([`open_api_keys`]).
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::api_key::ApiKeys;
 use crate::credential::key_ring::KeysError;
 use crate::credential::key_set::StoredKey;
 use crate::kind::Kind;
@@ -16,6 +18,7 @@ use crate::session::extend::Extend;
 use crate::session::feed::Feed;
 use crate::session::{BoxFuture, Source};
 
+mod api_keys;
 mod database;
 mod fallthrough;
 pub mod keys_http;
@@ -116,6 +119,18 @@ pub struct Build {
     /// What comes before the `:` of `sessions.source`.
     pub schemes: &'static [&'static str],
     open: fn(Settings) -> BoxFuture<'static, Result<Opened, OpenError>>,
+    api_keys: Option<OpenKeys>,
+}
+
+type OpenKeys = fn(Settings, KeyAccess) -> BoxFuture<'static, Result<Arc<dyn ApiKeys>, OpenError>>;
+
+/// What is done with API keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyAccess {
+    /// They are looked up.
+    Read,
+    /// Their uses are counted, too.
+    Write,
 }
 
 /// Every kind of session source.
@@ -172,6 +187,22 @@ pub async fn run_triggers(settings: &Settings, sql: &str) -> Result<(), OpenErro
     match kind_of(&settings.url)?.name {
         "postgres" => postgres::run_triggers(settings.clone(), sql).await,
         _ => Ok(()),
+    }
+}
+
+/// Opens the keys in the store that `settings.url` names, over a few connections of their own: however slow counting uses may be,
+/// looking sessions up is not held up by it. To be called where [`open`] is.
+///
+/// # Errors
+/// See [`OpenError`]; among them that there is no table of keys, or that it may not be written.
+pub async fn open_api_keys(
+    settings: &Settings,
+    access: KeyAccess,
+) -> Result<Arc<dyn ApiKeys>, OpenError> {
+    let kind = kind_of(&settings.url)?;
+    match kind.build.api_keys {
+        Some(open) => open(settings.clone(), access).await,
+        None => Err(OpenError::NoKeys { store: kind.name }),
     }
 }
 
@@ -271,6 +302,24 @@ pub enum OpenError {
         /// How we know.
         cause: String,
     },
+    /// This kind of store has no API keys for us.
+    #[error("`better_auth.api_key`: {store} keeps no API keys that the gateway could look up")]
+    NoKeys {
+        /// Which kind of source.
+        store: &'static str,
+    },
+    /// The uses of API keys cannot be counted.
+    #[error(
+        "`better_auth.api_key`: the API keys in {store} at {place} may not be changed, so their uses cannot be counted: {cause}"
+    )]
+    ReadOnlyKeys {
+        /// Which kind of source.
+        store: &'static str,
+        /// Host and port, socket or file.
+        place: String,
+        /// The database's own words.
+        cause: String,
+    },
     /// It answered what we cannot use.
     #[error("`sessions.source`: {store} at {place} answered what we cannot read: {cause}")]
     Garbage {
@@ -319,6 +368,13 @@ impl OpenError {
                 "check user, password and database name; the role needs SELECT on the session, user and member tables, or in Redis `+getrange \
                  +ping` on the keys of the prefix"
             }
+            Self::NoKeys { .. } => {
+                "name the database in which the app keeps them, or leave \"api_key\" out of `better_auth.enable`"
+            }
+            Self::ReadOnlyKeys { .. } => {
+                "grant SELECT and UPDATE on the table of API keys (let the gateway's user write the SQLite file), or set \
+                 `better_auth.api_key.usage = \"app\"` where the app checks every key again itself"
+            }
             Self::Schema { cause, .. } => cause.advice(),
             Self::Lookup { .. } => {
                 "compare the tables with those Better Auth's migration makes, and map those that differ under `[sessions.schema]`"
@@ -348,7 +404,9 @@ impl OpenError {
             | Self::Denied { .. }
             | Self::Schema { .. }
             | Self::Cluster { .. }
-            | Self::Lookup { .. } => true,
+            | Self::Lookup { .. }
+            | Self::NoKeys { .. }
+            | Self::ReadOnlyKeys { .. } => true,
             Self::Garbage { .. } | Self::Unreachable { .. } | Self::Timeout { .. } => false,
         }
     }

@@ -42,6 +42,7 @@ pub(super) const KIND: Kind<Build> = Kind {
             "valkey+unix",
         ],
         open: |settings| Box::pin(open(settings)),
+        api_keys: None,
     },
 };
 
