@@ -142,15 +142,14 @@ pub fn triggers(config: &Config, asked: &db::Asked) -> Result<String, Failure> {
         .block_on(store::triggers(&settings))
         .map_err(|error| cannot_open(&error))?;
     let Some(written) = written else {
+        if settings.url.expose().starts_with("redis") {
+            return redis_events(&settings, asked.action, &runtime);
+        }
         return Err(Failure {
             message: "this store has no triggers that could tell of revocations".into(),
-            advice: if settings.url.expose().starts_with("redis") {
-                "Redis tells by itself: `CONFIG SET notify-keyspace-events Egx` on the server, and gateways listen".into()
-            } else {
-                "revocations that pass through a gateway count at once; for the others keep `sessions.cache_ttl` short, or send \
-                 them to `POST /sessions/evict` of the admin listener"
-                    .into()
-            },
+            advice: "revocations that pass through a gateway count at once; for the others keep `sessions.cache_ttl` short, or send \
+                     them to `POST /sessions/evict` of the admin listener"
+                .into(),
             code: UNREACHABLE,
         });
     };
@@ -163,6 +162,31 @@ pub fn triggers(config: &Config, asked: &db::Asked) -> Result<String, Failure> {
         .block_on(store::run_triggers(&settings, sql))
         .map_err(|error| cannot_open(&error))?;
     Ok(format!("{done} {}\n", written.tables.join(", ")))
+}
+
+/// Redis needs no triggers: it tells of its keys where it is told to.
+fn redis_events(
+    settings: &store::Settings,
+    action: db::Action,
+    runtime: &tokio::runtime::Runtime,
+) -> Result<String, Failure> {
+    if action == db::Action::Print {
+        return Ok(
+            "# Redis tells by itself. These letters are added to those that are there; keep them in redis.conf too.\n\
+             CONFIG SET notify-keyspace-events Kg$x\n"
+                .into(),
+        );
+    }
+    let events = runtime
+        .block_on(store::keyspace_events(
+            settings,
+            action == db::Action::Install,
+        ))
+        .map_err(|error| cannot_open(&error))?;
+    Ok(format!(
+        "notify-keyspace-events: \"{}\", was \"{}\"\nthe server forgets it at its next start: write it into redis.conf too\n",
+        events.after, events.before
+    ))
 }
 
 /// Judges one request as the gateway would.

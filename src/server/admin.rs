@@ -43,7 +43,7 @@ struct Evict {
     user: Option<String>,
     /// Every session in which an organization is the active one, by id.
     organization: Option<String>,
-    /// An API key, in the form in which the app stores it.
+    /// An API key, by its id or in the form in which the app stores it.
     api_key: Option<String>,
     /// Everything.
     all: bool,

@@ -93,6 +93,14 @@ pub(super) async fn run_triggers(mut settings: Settings, sql: &str) -> Result<()
     triggers::run(&backend.pooled, &backend.place, sql).await
 }
 
+/// Who has which role in which organization.
+pub(super) async fn memberships(
+    mut settings: Settings,
+) -> Result<Option<Arc<dyn Members>>, OpenError> {
+    let backend = Postgres::new(&mut settings)?;
+    database::memberships(backend, settings).await
+}
+
 async fn open_keys(
     mut settings: Settings,
     access: KeyAccess,
@@ -106,14 +114,6 @@ async fn open_owners(mut settings: Settings) -> Result<Arc<dyn Owners>, OpenErro
     let backend = Postgres::new(&mut settings)?;
     let settings = api_keys::with_few_connections(settings);
     api_keys::open_owners(backend, settings).await
-}
-
-/// Who has which role in which organization.
-pub(super) async fn memberships(
-    mut settings: Settings,
-) -> Result<Option<Arc<dyn Members>>, OpenError> {
-    let backend = Postgres::new(&mut settings)?;
-    database::memberships(backend, settings).await
 }
 
 impl Postgres {
