@@ -19,6 +19,7 @@ use futures_util::FutureExt as _;
 use http::{HeaderMap, HeaderValue, Method};
 use pingora::http::RequestHeader;
 use vestibule::authenticator;
+use vestibule::credential::key_ring::KeyRings;
 use vestibule::credential::signature::Signer;
 use vestibule::credential::{Presented, names, secrets};
 use vestibule::gate::Gate;
@@ -173,14 +174,12 @@ impl Set {
         );
         let sessions = Arc::new(sessions);
         let authenticators = authenticator::build(&authenticator::Context {
-            keys: None,
             settings: &authenticator::Settings::default(),
             cookies: &names::Settings::default(),
-            secrets: &secrets::Settings {
-                current: Secret::new(SECRET),
-                older: Vec::new(),
-            },
+            secrets: &secrets::Settings::single(Secret::new(SECRET)),
             sessions: &sessions,
+            keys: &KeyRings::default(),
+            api_keys: None,
             clock: &clock,
         });
         let requests = (0..SESSIONS)

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::database::{self, Backend, Database, Failure, Fault, Parameter, Unchanged};
 use super::record::{self, Row as Cells, Unreadable};
-use super::schema::{self, Column, KEY_FIELDS, KeyLayout};
+use super::schema::{self, API_KEY_FIELDS, ApiKeyLayout, Column};
 use super::{KeyAccess, OpenError, Owners, SchemaError, Settings};
 use crate::api_key::{
     ApiKeys, Counters, FOREVER, Found, Refill, Row, Taken, Unwritten, Used, Wanted,
@@ -160,13 +160,13 @@ fn open_error<B: Backend>(failure: Failure, place: &str, began: Instant) -> Open
 async fn read_layout<B: Backend>(
     database: &Database<B>,
     deadline: Instant,
-) -> Result<Result<KeyLayout, SchemaError>, Failure> {
+) -> Result<Result<ApiKeyLayout, SchemaError>, Failure> {
     let core = &database.core;
     let overrides = &core.settings.schema;
     let wanted = schema::wanted_tables(overrides);
     let sql = core.backend.catalog(&wanted, overrides.schema.as_deref());
     let rows = core.ask(&sql.into(), None, deadline).await?;
-    Ok(schema::detect_keys(&database::tables(rows), overrides))
+    Ok(schema::detect_api_keys(&database::tables(rows), overrides))
 }
 
 /// Opens the owners of keys that are kept elsewhere: finds their table, and proves that they can be looked up.
@@ -324,7 +324,7 @@ impl<B: Backend> Owners for DatabaseOwners<B> {
 
 /// What is run, and where that came from.
 struct Plan {
-    layout: KeyLayout,
+    layout: ApiKeyLayout,
     find: Arc<str>,
     counters: Arc<str>,
     no_id: &'static str,
@@ -332,19 +332,19 @@ struct Plan {
 }
 
 impl Plan {
-    fn new<B: Backend>(layout: KeyLayout) -> Self {
+    fn new<B: Backend>(layout: ApiKeyLayout) -> Self {
         let dialect = &B::DIALECT;
         let at = |alias: &str, column: &Column| format!("{alias}.{}", dialect.name(&column.name));
         let text = |alias: &str, logical: &str| match layout.column(logical) {
             Some(column) => (dialect.text)(&at(alias, column), &column.kind),
             None => "NULL".to_owned(),
         };
-        let selected: Vec<String> = KEY_FIELDS
+        let selected: Vec<String> = API_KEY_FIELDS
             .iter()
             .map(|field| text("k", field.logical))
             .chain(OWNER_FIELDS.iter().map(|logical| text("u", logical)))
             .collect();
-        // `detect_keys` found the required columns, so none of these is missing.
+        // `detect_api_keys` found the required columns, so none of these is missing.
         let name = |logical: &str| layout.column(logical).map(|column| at("k", column));
         let same = match (layout.owner(), layout.column("user.id")) {
             (Some(owner), Some(id)) => dialect.equal((&at("k", owner), owner), (&at("u", id), id)),
@@ -830,7 +830,7 @@ impl Reading {
         })
     }
 
-    /// In the order of [`KEY_FIELDS`] and then [`OWNER_FIELDS`].
+    /// In the order of [`API_KEY_FIELDS`] and then [`OWNER_FIELDS`].
     fn found(&mut self) -> Result<Found, Unreadable> {
         let id = self.needed("apikey.id")?;
         let _stored = self.text();

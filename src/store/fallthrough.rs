@@ -80,6 +80,7 @@ pub(super) async fn open(
         detected,
         extend,
         feed: opened.feed,
+        keys: behind.keys,
     })
 }
 

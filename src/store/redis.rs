@@ -81,6 +81,7 @@ async fn open(settings: Settings) -> Result<Opened, OpenError> {
         source: Arc::new(Secondary(Arc::clone(&redis))),
         extend: Some(Arc::new(Secondary(Arc::clone(&redis)))),
         feed: Some(Arc::new(feed::Channel::new(Arc::clone(&redis)))),
+        keys: None,
     };
     match &settings.secondary.database {
         None => Ok(opened),

@@ -55,6 +55,15 @@ const JOINED: &[Field] = &[
     optional("member.userId"),
 ];
 
+/// What is read of the JWT plugin's keys, in order. The last two columns came with version 1.7.
+pub(super) const KEY_FIELDS: &[Field] = &[
+    required("jwks.id"),
+    required("jwks.publicKey"),
+    required("jwks.createdAt"),
+    optional("jwks.expiresAt"),
+    optional("jwks.alg"),
+];
+
 /// Columns the framework always makes, which tell its table from another of the same name in the other number: `users` may be the
 /// app's own, or another library's, beside the framework's `user`.
 const ALWAYS: &[(&str, &[&str])] = &[
@@ -65,15 +74,16 @@ const ALWAYS: &[(&str, &[&str])] = &[
     ),
     ("member", &["createdat"]),
     ("apikey", &["name", "start", "prefix", "metadata"]),
+    ("jwks", &["privatekey", "createdat"]),
 ];
 
-const TABLES: &[&str] = &["session", "user", "member", "apikey"];
+const TABLES: &[&str] = &["session", "user", "member", "jwks", "apikey"];
 
 /// What a lookup of an API key selects, in order; [`super::api_keys`] reads the same order. Whatever limits a key is required: a
 /// column that we fail to recognize would otherwise limit nothing.
 ///
 /// Source: better-auth 1.4, plugins/api-key/schema.ts; @better-auth/api-key 1.5 to 1.7, schema.ts.
-pub(super) const KEY_FIELDS: &[Field] = &[
+pub(super) const API_KEY_FIELDS: &[Field] = &[
     required("apikey.id"),
     required("apikey.key"),
     optional("apikey.configId"),
@@ -94,6 +104,9 @@ pub(super) const KEY_FIELDS: &[Field] = &[
     optional("apikey.referenceId"),
     optional("apikey.userId"),
 ];
+
+/// Stored keys read at most, newest first: more than a set keeps, because some may have ended.
+const KEYS_MAX: usize = 2 * crate::credential::key_set::KEYS_MAX;
 
 /// Rows one token may match before the bytes are compared: collations that fold case or pad with spaces can match neighbours.
 /// Eight is far above what a token column holds by accident and keeps the answer small.
@@ -297,13 +310,13 @@ pub(super) fn wanted_tables(overrides: &SchemaOverrides) -> String {
 
 /// Where API keys and their owners are.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct KeyLayout {
+pub(super) struct ApiKeyLayout {
     pub(super) keys: Table,
     pub(super) user: Table,
     columns: Vec<(&'static str, Column)>,
 }
 
-impl KeyLayout {
+impl ApiKeyLayout {
     pub(super) fn column(&self, logical: &str) -> Option<&Column> {
         self.columns
             .iter()
@@ -327,14 +340,14 @@ pub(super) fn detect_owners(
 }
 
 /// Finds the tables and columns of API keys, or says what is missing or unclear.
-pub(super) fn detect_keys(
+pub(super) fn detect_api_keys(
     catalog: &[Table],
     overrides: &SchemaOverrides,
-) -> Result<KeyLayout, SchemaError> {
+) -> Result<ApiKeyLayout, SchemaError> {
     let (keys, mut columns) = table(catalog, overrides, "apikey")?;
     let (user, of_user) = table(catalog, overrides, "user")?;
     columns.extend(of_user);
-    let layout = KeyLayout {
+    let layout = ApiKeyLayout {
         keys,
         user,
         columns,
@@ -386,7 +399,15 @@ pub(super) fn detect(
     })
 }
 
-type Found = (Table, Vec<(&'static str, Column)>);
+/// Where the JWT plugin keeps its keys. Sessions do without it, so it is looked for on its own.
+pub(super) fn detect_keys(
+    catalog: &[Table],
+    overrides: &SchemaOverrides,
+) -> Result<Found, SchemaError> {
+    table(catalog, overrides, "jwks")
+}
+
+pub(super) type Found = (Table, Vec<(&'static str, Column)>);
 
 fn table(
     catalog: &[Table],
@@ -645,6 +666,28 @@ impl Dialect {
         role().unwrap_or_else(|| "NULL".to_owned())
     }
 
+    /// The stored keys, newest first.
+    pub(super) fn keys(&self, (table, columns): &Found) -> String {
+        let stored = |logical: &str| {
+            let mut columns = columns.iter();
+            columns.find(|(name, _)| *name == logical)
+        };
+        let selected: Vec<String> = KEY_FIELDS
+            .iter()
+            .map(|field| match stored(field.logical) {
+                Some((_, column)) => (self.text)(&self.name(&column.name), &column.kind),
+                None => "NULL".to_owned(),
+            })
+            .collect();
+        let mut sql = format!("SELECT {} FROM {}", selected.join(", "), self.table(table));
+        // `detect_keys` found it.
+        if let Some((_, created)) = stored("jwks.createdAt") {
+            let _ = write!(sql, " ORDER BY {} DESC", self.name(&created.name));
+        }
+        let _ = write!(sql, " LIMIT {KEYS_MAX}");
+        sql
+    }
+
     /// One stored expiry, to tell how dates are written.
     pub(super) fn sample(&self, layout: &Layout) -> Option<String> {
         let expiry = layout.column("session.expiresAt")?;
@@ -839,7 +882,7 @@ mod tests {
     fn the_lookup_selects_only_what_exists_and_always_in_one_shape() {
         let plain = detect(&[session("session"), user("users")], &none()).unwrap();
         let sql = DIALECT.lookup(&plain);
-        assert_eq!(sql.matches("NULL").count(), 10, "{sql}");
+        assert_eq!(sql.matches("NULL").count(), 11, "{sql}");
         assert!(sql.ends_with(r#" FROM "session" s JOIN "users" u ON s."userId" = u."id" WHERE s."token" = ? LIMIT 8"#), "{sql}");
 
         let organization = [

@@ -353,9 +353,12 @@ pub struct Setup {
     pub routes: route::Settings,
     /// Kinds of credential.
     pub authenticator: authenticator::Settings,
+    /// Where keys of tokens are published.
+    pub keys: run::KeySources,
     pub sessions: session::Settings,
     /// API keys: how they are set up, and where they are kept.
     pub api_keys: Option<(api_key::Settings, Arc<dyn ApiKeys>)>,
+    pub revocation: vestibule::server::line::Settings,
     pub cookies: names::Settings,
     pub identity: identity::Settings,
     pub pages: redirect::Settings,
@@ -472,6 +475,7 @@ impl Setup {
                 dev: false,
             },
             authenticator: authenticator::Settings::default(),
+            keys: run::KeySources::default(),
             sessions: session::Settings {
                 cache_ttl: Duration::from_secs(30),
                 negative_ttl: Duration::from_secs(5),
@@ -481,6 +485,7 @@ impl Setup {
                 enforce_bans: false,
             },
             api_keys: None,
+            revocation: vestibule::server::line::Settings::default(),
             cookies: names::Settings {
                 base_url: Some("http://app.test".into()),
                 ..names::Settings::default()
@@ -568,14 +573,13 @@ impl Setup {
                 routes: RouteTable::build(&self.routes)
                     .unwrap_or_else(|problems| panic!("{problems:#?}")),
                 cookies: self.cookies.clone(),
-                secrets: vestibule::credential::secrets::Settings {
-                    current: Secret::new(SECRET),
-                    older: Vec::new(),
-                },
+                secrets: vestibule::credential::secrets::Settings::single(Secret::new(SECRET)),
                 authenticator: self.authenticator.clone(),
                 sessions: self.sessions.clone(),
                 source,
                 api_keys: self.api_keys.clone(),
+                keys: self.keys.clone(),
+                revocation: self.revocation.clone(),
                 pages: self.pages.clone(),
                 identity: self.identity.clone(),
                 telemetry: telemetry::Settings {
