@@ -292,7 +292,11 @@ pub(super) fn check(
 }
 
 fn fields() -> impl Iterator<Item = &'static Field> {
-    FIELDS.iter().chain(JOINED).chain(KEY_FIELDS)
+    FIELDS
+        .iter()
+        .chain(JOINED)
+        .chain(KEY_FIELDS)
+        .chain(API_KEY_FIELDS)
 }
 
 /// The folded names of tables worth reading from the catalog, as an SQL list. Only names that [`check`] accepted get here.
