@@ -59,7 +59,7 @@ impl Gate {
         let (resolution, tier) = match freshness(rules().map(|(_, route)| route)) {
             Some(freshness) if form != Form::Preflight => {
                 let order = declared(rules().map(|(_, route)| route));
-                self.authenticate(request, order, freshness).await // the only wait
+                self.authenticate(request, order, freshness, true).await // the only wait
             }
             _ => (Resolution::Anonymous, Tier::None),
         };
@@ -100,7 +100,8 @@ impl Gate {
 
     /// Who is calling, at most `cache_ttl` ago: for what passes by and ends sessions.
     pub async fn who(&self, request: &RequestView<'_>) -> Resolution {
-        self.authenticate(request, &[], Freshness::Cached).await.0
+        let asked = self.authenticate(request, &[], Freshness::Cached, false);
+        asked.await.0
     }
 
     /// Who is calling: the first kind of credential that is presented says so. One that does not count leaves the word to the next
@@ -110,6 +111,7 @@ impl Gate {
         request: &RequestView<'_>,
         order: &[String],
         freshness: Freshness,
+        is_use: bool,
     ) -> (Resolution, Tier) {
         let mut refused = None;
         for kind in self.in_order(order) {
@@ -126,6 +128,7 @@ impl Gate {
                         credential,
                         request,
                         freshness,
+                        is_use,
                         now,
                     };
                     match kind.at_once(&asked) {

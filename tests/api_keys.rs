@@ -350,7 +350,12 @@ fn what_is_said_to_have_ended_is_asked_for_again() {
 #[test]
 fn unknown_keys_are_asked_for_once_in_a_while_and_not_more_often_than_an_address_may() {
     let app = App::start();
-    let (gateway, store, good) = with_key(&app, row("k1"));
+    let (store, good) = (Arc::new(KeyStore::default()), key("good"));
+    store.put(&good, row("k1"), Some(owner(&row("k1"), "kate")));
+    let mut setup = setup(&app, Arc::clone(&store) as _, |_| {});
+    // A fifth of them at once.
+    setup.authenticator.guesses.per_minute = 300;
+    let gateway = setup.start();
     for _ in 0..5 {
         assert_eq!(ask(&gateway, "/dashboard", &key("nobody's")).status, 401);
     }
@@ -440,7 +445,7 @@ fn a_write_that_was_made_and_not_answered_counts_once() {
     }
     gateway.running.stop();
     assert_eq!(store.counters_of("k1").requests, 5);
-    let keys = gateway.running.gateway.keys.as_ref().unwrap();
+    let keys = gateway.running.gateway.api_keys.as_ref().unwrap();
     assert_eq!(keys.unwritten(), 0);
 }
 
@@ -664,7 +669,7 @@ fn gateways_add_their_rate_counts_to_each_others_and_to_the_apps() {
         );
         runtime.block_on(tables.run(&used));
         for gateway in &gateways {
-            let keys = gateway.running.gateway.keys.as_ref().unwrap();
+            let keys = gateway.running.gateway.api_keys.as_ref().unwrap();
             runtime.block_on(keys.write());
         }
         let count = || runtime.block_on(tables.counters("k1")).unwrap()["requestCount"].clone();
@@ -1011,7 +1016,7 @@ fn however_many_come_with_a_key_that_is_not_known_yet_the_store_is_asked_once() 
         let asking: Vec<_> = (0..20)
             .map(|_| scope.spawn(|| ask(&gateway, "/dashboard", &key).status))
             .collect();
-        let keys = gateway.running.gateway.keys.as_ref().unwrap();
+        let keys = gateway.running.gateway.api_keys.as_ref().unwrap();
         await_until("all to wait", || keys.waiting() == 20);
         held.release();
         for asked in asking {
@@ -1127,4 +1132,49 @@ async fn a_role_of_redis_that_may_only_read_is_told_what_to_do() {
     assert!(matches!(error, OpenError::ReadOnlyKeys { .. }), "{error:?}");
     let opened = store::open_api_keys(&settings, KeyAccess::Read, KeyStorage::Secondary).await;
     assert!(opened.is_ok(), "{:?}", opened.err());
+}
+
+#[test]
+fn a_key_that_is_changed_through_the_gateway_counts_no_longer_as_it_was() {
+    let app = App::start();
+    let (gateway, store, key) = with_key(&app, row("k1"));
+    gateway.store.put(record("tok", "an-admin"));
+    let session = cookie("tok");
+    for path in ["/api/auth/api-key/update", "/api/auth/api-key/delete"] {
+        store.change(&key, |found| found.row.enabled = Some(true));
+        gateway.running.gateway.gate.sessions.cache().forget_all();
+        assert_eq!(ask(&gateway, "/dashboard", &key).status, 200);
+        store.change(&key, |found| found.row.enabled = Some(false));
+        for (id, status) in [("k2", 200), ("k1", 401)] {
+            let body = format!(r#"{{"keyId":"{id}"}}"#);
+            let headers = [
+                ("cookie", session.as_str()),
+                ("content-type", "application/json"),
+            ];
+            let answer = gateway.send("POST", path, &headers, body.as_bytes());
+            assert_eq!(answer.status, 200);
+            assert_eq!(
+                ask(&gateway, "/dashboard", &key).status,
+                status,
+                "{path} {id}"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_the_app_counts_itself_is_not_counted_on_the_way_to_it() {
+    let app = App::start();
+    let (gateway, store, key) = with_key(&app, limited(1));
+    for path in [
+        "/api/auth/get-session",
+        "/api/auth/update-user",
+        "/api/auth/revoke-sessions",
+    ] {
+        let answer = gateway.send("POST", path, &[("x-api-key", &key)], b"{}");
+        assert_eq!(answer.status, 200, "{path}");
+    }
+    assert_eq!(store.takes(), 0);
+    assert_eq!(ask(&gateway, "/dashboard", &key).status, 200);
+    assert_eq!(ask(&gateway, "/dashboard", &key).status, 429);
 }

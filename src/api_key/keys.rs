@@ -34,15 +34,22 @@ const LOOKED_AT_MAX: usize = 64;
 /// Writes under way at once: the store has a few connections for keys, and lookups want some of them.
 const WRITES_MAX: usize = 2;
 
-/// Unknown keys that one address may try at once, and in the long run. A program with an old key asks once in `negative_ttl`.
-const GUESSES_AT_ONCE: u32 = 60;
-const GUESSES_PER_MINUTE: u32 = 60;
-
 /// How often one lookup asks the store, when revocations overtake its answers.
 const LOOKUPS_MAX: usize = 3;
 
 /// The word for this kind of credential.
 pub const METHOD: Method = Method::of("api_key");
+
+/// How a key is asked about.
+#[derive(Clone, Copy, Debug)]
+pub struct Asking {
+    /// How fresh the answer must be.
+    pub freshness: Freshness,
+    /// Whether the caller is let through by it, which counts as a use.
+    pub is_use: bool,
+    /// The present.
+    pub now: UnixMs,
+}
 
 /// Keys, looked up and remembered.
 #[derive(Clone)]
@@ -59,6 +66,7 @@ struct Inner {
     /// By the seal of the stored form: nobody learns a key from it.
     accounts: RwLock<HashMap<Seal, Arc<Account>>>,
     flights: Flights<Looked>,
+    /// How often an address may present a key that nobody knows.
     guesses: Limiter,
     /// Keys with uses to be written. No more than there are accounts.
     to_write: Mutex<Vec<Arc<Account>>>,
@@ -82,11 +90,12 @@ enum Remembered {
 }
 
 impl Keys {
-    /// Keys kept in `store`. What they prove is remembered as long as sessions are, and revoked with them.
+    /// Keys kept in `store`. An address may present as many unknown ones as `guesses` lets it. What they prove is remembered as long as sessions are, and revoked with them.
     pub fn new(
         settings: Settings,
         sessions: Arc<Sessions>,
         limits: &crate::session::Settings,
+        guesses: Limiter,
         store: Arc<dyn ApiKeys>,
     ) -> Self {
         Self {
@@ -97,7 +106,7 @@ impl Keys {
                 ttls: (limits.cache_ttl, limits.negative_ttl),
                 accounts: RwLock::default(),
                 flights: Flights::default(),
-                guesses: Limiter::new(GUESSES_PER_MINUTE, GUESSES_AT_ONCE),
+                guesses,
                 to_write: Mutex::default(),
                 writing: futures_util::lock::Mutex::new(()),
             }),
@@ -110,23 +119,18 @@ impl Keys {
     }
 
     /// Who a key proves, as far as memory can tell; a use of it is counted then. `None`: the store must be asked.
-    pub fn recall(
-        &self,
-        key: &str,
-        freshness: Freshness,
-        now: UnixMs,
-    ) -> Option<(Resolution, Tier)> {
+    pub fn recall(&self, key: &str, asking: Asking) -> Option<(Resolution, Tier)> {
         let inner = &self.inner;
         if key.len() < inner.settings.key_letters_min {
             return Some((Resolution::Rejected(Rejection::Malformed), Tier::Forged));
         }
-        if freshness == Freshness::Strict {
+        if asking.freshness == Freshness::Strict {
             return None;
         }
         let stored = stored_form(key, inner.settings.hashing);
-        match inner.remembered(&inner.sessions.signer().seal(&stored), now) {
+        match inner.remembered(&inner.sessions.signer().seal(&stored), asking.now) {
             Remembered::Known(account) => {
-                let judged = inner.judge(&account, freshness, now)?;
+                let judged = inner.judge(&account, asking)?;
                 Some((judged, Tier::Memory))
             }
             Remembered::Missing => Some((unknown(), Tier::Negative)),
@@ -135,30 +139,24 @@ impl Keys {
     }
 
     /// Asks the store who a key proves, and for a use of it where uses are limited.
-    pub async fn find(
-        &self,
-        key: &str,
-        freshness: Freshness,
-        client: IpAddr,
-        now: UnixMs,
-    ) -> (Resolution, Tier) {
+    pub async fn find(&self, key: &str, asking: Asking, client: IpAddr) -> (Resolution, Tier) {
         let inner = &self.inner;
         let stored: Box<str> = stored_form(key, inner.settings.hashing).into();
         let seal = inner.sessions.signer().seal(&stored);
-        let remembered = match freshness {
+        let remembered = match asking.freshness {
             Freshness::Strict => Remembered::Nothing,
-            Freshness::Cached | Freshness::Optimistic => inner.remembered(&seal, now),
+            Freshness::Cached | Freshness::Optimistic => inner.remembered(&seal, asking.now),
         };
         let account = match remembered {
             Remembered::Known(account) => account,
             Remembered::Missing => return (unknown(), Tier::Negative),
-            Remembered::Nothing => match inner.ask(seal, stored, freshness, client, now).await {
+            Remembered::Nothing => match inner.ask(seal, stored, asking, client).await {
                 Ok(account) => account,
                 Err(resolution) => return (resolution, Tier::Store),
             },
         };
         let now = inner.sessions.clock().now();
-        let resolution = match inner.judge(&account, freshness, now) {
+        let resolution = match inner.judge(&account, Asking { now, ..asking }) {
             Some(known) => known,
             None => inner.take(&account).await,
         };
@@ -223,7 +221,8 @@ impl Inner {
     fn remembered(&self, seal: &Seal, now: UnixMs) -> Remembered {
         let cache = self.sessions.cache();
         if let Some(account) = self.account(seal) {
-            let fresh = account.is_fresh(now, self.ttls, &self.settings, &cache.revocations);
+            let fresh = cache.is_trusted()
+                && account.is_fresh(now, self.ttls, &self.settings, &cache.revocations);
             return match fresh {
                 true => Remembered::Known(account),
                 false => Remembered::Nothing,
@@ -239,18 +238,17 @@ impl Inner {
         self: &Arc<Self>,
         seal: Seal,
         stored: Box<str>,
-        freshness: Freshness,
+        asking: Asking,
         client: IpAddr,
-        now: UnixMs,
     ) -> Result<Arc<Account>, Resolution> {
-        if let Err(wait) = self.guesses.check(client, now) {
+        if let Err(wait) = self.guesses.check(client, asking.now) {
             return Err(Resolution::Rejected(Rejection::Limited {
                 retry_after: Some(wait),
             }));
         }
         let lookup = || Arc::clone(self).look_up(seal, stored);
         // A strict lookup may not join one that began before the request came: what that brings may be older than the request.
-        let looked = match freshness {
+        let looked = match asking.freshness {
             Freshness::Strict => lookup().await,
             Freshness::Cached | Freshness::Optimistic => {
                 self.flights.wait(seal, || Box::pin(lookup())).await
@@ -370,16 +368,14 @@ impl Inner {
         accounts.remove(seal);
     }
 
-    /// Whether the caller may use the key, and counts it. `None`: the store has to give a use.
-    fn judge(
-        &self,
-        account: &Arc<Account>,
-        freshness: Freshness,
-        now: UnixMs,
-    ) -> Option<Resolution> {
-        let known = account.known();
+    /// Whether the caller may use the key, and counts that. `None`: the store has to give a use.
+    fn judge(&self, account: &Arc<Account>, asking: Asking) -> Option<Resolution> {
+        let (known, now) = (account.known(), asking.now);
         if let Err(why) = check::standing(&known.row, &self.settings, now) {
             return Some(Resolution::Rejected(why));
+        }
+        if !asking.is_use {
+            return Some(self.admit(&known));
         }
         match self.settings.usage {
             Usage::App => {
@@ -391,7 +387,8 @@ impl Inner {
             }
             Usage::Gateway if account.is_limited() => {
                 let revocations = &self.sessions.cache().revocations;
-                let spent = freshness != Freshness::Strict && account.is_spent(now, revocations);
+                let spent =
+                    asking.freshness != Freshness::Strict && account.is_spent(now, revocations);
                 spent.then(|| Resolution::Rejected(check::used_up(&account.row(), now)))
             }
             Usage::Gateway => Some(self.count(account, &known, now)),

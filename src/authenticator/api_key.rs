@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 
 use super::{Asked, Authenticator, Build, Context};
-use crate::api_key::keys::{Keys, METHOD};
+use crate::api_key::keys::{Asking, Keys, METHOD};
 use crate::credential::{Credential, Method, Presented, Proof};
 use crate::kind::Kind;
 use crate::request::RequestView;
@@ -60,7 +60,7 @@ impl Authenticator for ApiKey {
 
     fn at_once(&self, asked: &Asked<'_, '_>) -> Option<(Resolution, Tier)> {
         match &asked.credential.proof {
-            Proof::Text(key) => self.keys.recall(key, asked.freshness, asked.now),
+            Proof::Text(key) => self.keys.recall(key, asking(asked)),
             Proof::Signed(_) => Some(malformed()),
         }
     }
@@ -70,13 +70,19 @@ impl Authenticator for ApiKey {
             match &asked.credential.proof {
                 Proof::Text(key) => {
                     let client = asked.request.client;
-                    self.keys
-                        .find(key, asked.freshness, client, asked.now)
-                        .await
+                    self.keys.find(key, asking(asked), client).await
                 }
                 Proof::Signed(_) => malformed(),
             }
         })
+    }
+}
+
+const fn asking(asked: &Asked<'_, '_>) -> Asking {
+    Asking {
+        freshness: asked.freshness,
+        is_use: asked.is_use,
+        now: asked.now,
     }
 }
 

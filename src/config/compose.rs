@@ -79,8 +79,8 @@ pub(super) fn compose(file: &File, tree: &Node, reader: &mut Reader<'_>) -> Conf
     Config {
         revocation: revocation(file, reader),
         store: store(file, tree, reader),
-        authenticator,
         api_keys: api_keys(auth, reader),
+        authenticator,
         sessions: sessions(file, auth, reader),
         update_age: bounded(
             reader,

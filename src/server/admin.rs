@@ -137,7 +137,7 @@ impl Admin {
     fn metrics(&self) -> Response<Vec<u8>> {
         let cache = self.gateway.gate.sessions.cache();
         self.gateway.metrics.cache_size(cache.len(), cache.weight());
-        if let Some(keys) = &self.gateway.keys {
+        if let Some(keys) = &self.gateway.api_keys {
             self.gateway.metrics.keys(keys.len(), keys.unwritten());
         }
         answer(

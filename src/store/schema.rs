@@ -73,14 +73,11 @@ const ALWAYS: &[(&str, &[&str])] = &[
         &["name", "email", "emailverified", "createdat", "updatedat"],
     ),
     ("member", &["createdat"]),
-    ("jwks", &["privatekey", "createdat"]),
     ("apikey", &["name", "start", "prefix", "metadata"]),
+    ("jwks", &["privatekey", "createdat"]),
 ];
 
 const TABLES: &[&str] = &["session", "user", "member", "jwks", "apikey"];
-
-/// Stored keys read at most, newest first: more than a set keeps, because some may have ended.
-const KEYS_MAX: usize = 2 * crate::credential::key_set::KEYS_MAX;
 
 /// What a lookup of an API key selects, in order; [`super::api_keys`] reads the same order. Whatever limits a key is required: a
 /// column that we fail to recognize would otherwise limit nothing.
@@ -107,6 +104,9 @@ pub(super) const API_KEY_FIELDS: &[Field] = &[
     optional("apikey.referenceId"),
     optional("apikey.userId"),
 ];
+
+/// Stored keys read at most, newest first: more than a set keeps, because some may have ended.
+const KEYS_MAX: usize = 2 * crate::credential::key_set::KEYS_MAX;
 
 /// Rows one token may match before the bytes are compared: collations that fold case or pad with spaces can match neighbours.
 /// Eight is far above what a token column holds by accident and keeps the answer small.

@@ -82,7 +82,7 @@ fn gate(case: &Value) -> Gate {
         cookies: &names::Settings::default(),
         secrets: &secrets::Settings::single(secret),
         sessions: &sessions,
-        key_rings: &KeyRings::default(),
+        keys: &KeyRings::default(),
         api_keys: None,
         clock: &clock,
     });
