@@ -1,5 +1,7 @@
 //! Time is an argument. The core never asks the operating system what time it is.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
@@ -26,6 +28,9 @@ impl UnixMs {
 pub trait Clock: Send + Sync {
     /// The present instant.
     fn now(&self) -> UnixMs;
+
+    /// Waits. Only for what is worth asking again, never on the way of a request that can be answered.
+    fn pause(&self, how_long: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 }
 
 /// A clock that only moves when told to.
@@ -53,5 +58,10 @@ impl ManualClock {
 impl Clock for ManualClock {
     fn now(&self) -> UnixMs {
         UnixMs(self.0.load(Ordering::SeqCst))
+    }
+
+    /// Over at once: no test sleeps.
+    fn pause(&self, _how_long: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(std::future::ready(()))
     }
 }

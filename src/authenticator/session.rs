@@ -57,7 +57,12 @@ impl Authenticator for SessionCookie {
                 return (Resolution::Rejected(Rejection::Malformed), Tier::Forged);
             };
             self.sessions
-                .find(&signed.value, Method::SESSION, asked.freshness)
+                .find(
+                    &signed.value,
+                    Method::SESSION,
+                    asked.freshness,
+                    Some(asked.request),
+                )
                 .await
         })
     }

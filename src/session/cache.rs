@@ -1,11 +1,13 @@
 //! What we remember of sessions: identities, and that there was none. Never a decision.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use http::{HeaderName, HeaderValue};
 
+use super::carried::Owed;
 use super::feed::{Ended, TokenDigest};
 use super::revocation::{Moment, Revocations, Slot};
 use super::{Principal, Settings};
@@ -22,6 +24,12 @@ const JUST_ISSUED: Duration = Duration::from_secs(30);
 
 /// Most tokens remembered as just issued. Beyond it the oldest are forgotten, which costs a lookup each.
 const JUST_ISSUED_MAX: u64 = 10_000;
+
+/// How long `Set-Cookie` lines wait for the next answer to their browser. Later, the app sets new ones anyway.
+const OWED: Duration = Duration::from_secs(600);
+
+/// Most sessions that are owed something. Beyond it the oldest are forgotten, which costs them one renewal of a cookie.
+const OWED_MAX: u64 = 10_000;
 
 /// A remembered identity, with what is derived from it once instead of on every request.
 #[derive(Debug)]
@@ -40,6 +48,8 @@ pub struct Entry {
     pub headers: OnceLock<Box<[(HeaderName, HeaderValue)]>>,
     /// The signed assertion and when it was signed, written by `identity`.
     pub assertion: ArcSwapOption<(UnixMs, HeaderValue)>,
+    /// `Set-Cookie` lines its browser has not got yet.
+    pub owed: Arc<Owed>,
 }
 
 impl Entry {
@@ -59,7 +69,13 @@ impl Entry {
             since,
             headers: OnceLock::new(),
             assertion: ArcSwapOption::empty(),
+            owed: Arc::default(),
         }
+    }
+
+    /// The same, owing what others of this session owe.
+    pub fn owing(self, owed: Arc<Owed>) -> Self {
+        Self { owed, ..self }
     }
 
     /// Whether it has not been revoked since it was looked up.
@@ -126,6 +142,18 @@ struct Absence {
     since: Moment,
 }
 
+/// What is being forgotten, for whoever keeps more than memory does.
+#[derive(Clone, Copy, Debug)]
+pub enum Forgotten<'f> {
+    /// One session, by its seal.
+    Session(&'f Seal),
+    /// What the digest, the user, the organization or the key names; or everything.
+    Named(&'f Ended),
+}
+
+/// Is told what is being forgotten, after it has been. Must not block, and must not ask the memory to forget more.
+pub type Witness = Box<dyn Fn(Forgotten<'_>) + Send + Sync>;
+
 /// The memory. Reads take no lock that is held across a wait.
 pub struct Cache {
     ttl: Duration,
@@ -134,8 +162,12 @@ pub struct Cache {
     // The library's own expiry only frees memory; whether an entry counts is decided here, on the given clock.
     missing: moka::sync::Cache<Seal, Absence>,
     just_issued: moka::sync::Cache<Seal, ()>,
+    owed: moka::sync::Cache<Seal, Arc<Owed>>,
     /// Revocations seen.
     pub revocations: Revocations,
+    /// Revocations may be happening that nobody tells us of.
+    deaf: AtomicBool,
+    witness: OnceLock<Witness>,
 }
 
 impl Cache {
@@ -160,15 +192,44 @@ impl Cache {
                 .max_capacity(JUST_ISSUED_MAX)
                 .time_to_live(JUST_ISSUED)
                 .build(),
+            owed: moka::sync::Cache::builder()
+                .max_capacity(OWED_MAX)
+                .time_to_live(OWED)
+                .build(),
             revocations: Revocations::default(),
+            deaf: AtomicBool::new(false),
+            witness: OnceLock::new(),
         }
+    }
+
+    /// Has everything that is forgotten from now on told to `witness`. The first one counts.
+    pub fn set_witness(&self, witness: Witness) {
+        // A second one would be a defect of the caller's; the first keeps its place.
+        let _ = self.witness.set(witness);
+    }
+
+    /// From now on revocations may pass unheard: no identity counts unless the store was asked for it.
+    pub fn distrust(&self) {
+        self.deaf.store(true, Ordering::SeqCst);
+    }
+
+    /// Revocations are heard again. Those that were missed are unknown, so everything is forgotten first.
+    pub fn trust(&self) {
+        self.forget_all();
+        self.deaf.store(false, Ordering::SeqCst);
+    }
+
+    /// Whether what is remembered, here or in a cookie, may be believed for as long as `cache_ttl` allows.
+    pub fn is_trusted(&self) -> bool {
+        !self.deaf.load(Ordering::Acquire)
     }
 
     /// What is remembered of the token behind `seal`.
     pub fn recall(&self, seal: &Seal, method: Method, now: UnixMs) -> Memory {
         if let Some(entry) = self.known.get(&seal.by(method)) {
             // The app may have extended the session behind our back: past the expiry we know of, the store is asked again.
-            let counts = entry.is_fresh(now, self.ttl) && !entry.is_expired(now);
+            let counts =
+                self.is_trusted() && entry.is_fresh(now, self.ttl) && !entry.is_expired(now);
             if counts && entry.stands(&self.revocations) {
                 return Memory::Known(entry);
             }
@@ -208,46 +269,76 @@ impl Cache {
         self.just_issued.contains_key(seal)
     }
 
-    /// A token passed by in a `Set-Cookie`: whatever is remembered of it is outdated.
+    /// What is owed to the browser with this session, shared by everything that is remembered of it.
+    pub fn owed(&self, seal: &Seal) -> Arc<Owed> {
+        self.owed.get(seal).unwrap_or_default()
+    }
+
+    /// The next answer to this session's browser takes these lines along, even if the entry is replaced or dropped before.
+    pub fn owe(&self, seal: Seal, owed: &Arc<Owed>, lines: Vec<HeaderValue>) {
+        if !lines.is_empty() {
+            owed.put(lines);
+            self.owed.insert(seal, Arc::clone(owed));
+        }
+    }
+
+    /// A token passed by in a `Set-Cookie`: whatever is remembered of it is outdated. The session itself lives.
     pub fn issued(&self, seal: Seal) {
         self.just_issued.insert(seal, ());
-        self.forget_token(&seal);
+        self.drop_token(&seal);
     }
 
     /// Forgets one session.
     pub fn forget_token(&self, seal: &Seal) {
+        self.drop_token(seal);
+        self.tell(Forgotten::Session(seal));
+    }
+
+    fn drop_token(&self, seal: &Seal) {
         self.revocations.revoke(Slot::of_token(seal));
         self.known.remove(seal);
         self.missing.invalidate(seal);
+        self.owed.invalidate(seal);
     }
 
     /// Forgets every session of a user.
     pub fn forget_user(&self, user_id: &str) {
-        self.revocations.revoke(Slot::of_user(user_id));
+        self.forget(&Ended::User(user_id.into()));
     }
 
     /// Forgets every session in which an organization is the active one.
     pub fn forget_organization(&self, organization_id: &str) {
-        self.revocations
-            .revoke(Slot::of_organization(organization_id));
-    }
-
-    /// Forgets what somebody else says has ended.
-    pub fn forget(&self, what: &Ended) {
-        match what {
-            Ended::Token(digest) => self.revocations.revoke(Slot::of_digest(digest)),
-            Ended::User(user_id) => self.forget_user(user_id),
-            Ended::Organization(organization_id) => self.forget_organization(organization_id),
-            Ended::ApiKey(stored) => self.revocations.revoke(Slot::of_api_key(stored)),
-            Ended::All => self.forget_all(),
-        }
+        self.forget(&Ended::Organization(organization_id.into()));
     }
 
     /// Forgets everything.
     pub fn forget_all(&self) {
-        self.revocations.revoke_all();
-        self.known.clear();
-        self.missing.invalidate_all();
+        self.forget(&Ended::All);
+    }
+
+    /// Forgets whatever has ended.
+    pub fn forget(&self, what: &Ended) {
+        let slot = match what {
+            Ended::Token(digest) => Slot::of_digest(digest),
+            Ended::User(user_id) => Slot::of_user(user_id),
+            Ended::Organization(organization_id) => Slot::of_organization(organization_id),
+            Ended::ApiKey(stored) => Slot::of_api_key(stored),
+            Ended::All => {
+                self.revocations.revoke_all();
+                self.known.clear();
+                self.missing.invalidate_all();
+                self.owed.invalidate_all();
+                return self.tell(Forgotten::Named(what));
+            }
+        };
+        self.revocations.revoke(slot);
+        self.tell(Forgotten::Named(what));
+    }
+
+    fn tell(&self, what: Forgotten<'_>) {
+        if let Some(witness) = self.witness.get() {
+            witness(what);
+        }
     }
 
     /// Identities remembered now.

@@ -6,12 +6,15 @@ use std::time::Duration;
 
 use crate::credential::Method;
 use crate::time::UnixMs;
+use carried::{Carried, Told};
 
 pub mod cache;
+pub mod carried;
 pub mod document;
 pub mod extend;
 pub mod feed;
 pub mod flight;
+pub mod limit;
 pub mod resolve;
 pub mod revocation;
 
@@ -210,6 +213,21 @@ pub trait Source: Send + Sync {
     /// Reads the session with this token and its user, whatever its expiry. `Ok(None)` means that the store answered and has
     /// no such session, or that its user is gone. Answers within the deadline the source was built with.
     fn find<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<Option<Record>, SourceError>>;
+
+    /// Whether it asks the app itself, which then reads more of a request than the token. Only such a source is told what the
+    /// request carried: nobody else pays for the copy.
+    fn asks_the_app(&self) -> bool {
+        false
+    }
+
+    /// Like [`Self::find`], on behalf of a request: what the app would do for it (extend the session, renew its cookies), it does.
+    fn find_for<'a>(
+        &'a self,
+        token: &'a str,
+        _carried: &'a Carried,
+    ) -> BoxFuture<'a, Result<Option<Told>, SourceError>> {
+        Box::pin(async move { Ok(self.find(token).await?.map(Told::from)) })
+    }
 
     /// Whether the source answers at all (readiness).
     fn ping(&self) -> BoxFuture<'_, Result<(), SourceError>>;

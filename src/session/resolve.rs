@@ -1,12 +1,15 @@
 //! From a credential to a resolution: the signature, then memory, then the store.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::cache::{Cache, Entry, Memory};
+use super::carried::{Carried, Told};
 use super::flight::Flights;
 use super::{Freshness, Principal, Rejection, Settings, Source, SourceError};
 use crate::credential::Method;
 use crate::credential::signature::{Seal, Signer};
+use crate::request::RequestView;
 use crate::time::{Clock, UnixMs};
 
 /// How far a resolution had to go: the label of the validation time.
@@ -52,6 +55,15 @@ impl Tier {
 
 /// How often one lookup asks the store, when revocations of the same user or token overtake its answers.
 const LOOKUPS_MAX: usize = 3;
+
+/// How long is waited before a token that was issued a moment ago is looked up again, when the store does not know it yet: it may
+/// be a replica. Most replicas lag by milliseconds; in all a request waits less than a second, and only with such a token.
+const LAG_PAUSES: [Duration; 4] = [
+    Duration::from_millis(25),
+    Duration::from_millis(75),
+    Duration::from_millis(200),
+    Duration::from_millis(500),
+];
 
 /// What a lookup in the store brought.
 #[derive(Clone, Debug)]
@@ -187,15 +199,22 @@ impl Sessions {
     }
 
     /// Asks the store who the session token belongs to. Whoever calls has made sure that it may be asked: the token is signed, or
-    /// its sender is within the limits.
+    /// its sender is within the limits. Without a `request` (a stream that is looked at again) the session is asked for by its token alone.
     pub async fn find(
         &self,
         token: &str,
         method: Method,
         freshness: Freshness,
+        request: Option<&RequestView<'_>>,
     ) -> (Resolution, Tier) {
         let seal = self.inner.signer.seal(token);
-        let lookup = || Inner::look_up(Arc::clone(&self.inner), seal, token.into(), method);
+        let lookup = || {
+            let inner = Arc::clone(&self.inner);
+            let carried = request
+                .filter(|_| inner.source.asks_the_app())
+                .map(Carried::by);
+            Inner::look_up(inner, seal, token.into(), method, carried)
+        };
         // A strict lookup may not join one that began before the request came: what that brings may be older than the request.
         let found = if freshness == Freshness::Strict {
             lookup().await
@@ -231,30 +250,56 @@ impl Inner {
         Resolution::Verified(Who::Known(entry))
     }
 
-    async fn look_up(self: Arc<Self>, seal: Seal, token: Box<str>, method: Method) -> Found {
+    async fn look_up(
+        self: Arc<Self>,
+        seal: Seal,
+        token: Box<str>,
+        method: Method,
+        carried: Option<Carried>,
+    ) -> Found {
         // When a revocation passes by while an answer is on its way, that answer may be from before it: then it is asked again, and
         // whoever joined meanwhile gets the newer one. Overtaken every time, it has found nothing out.
-        for _ in 0..LOOKUPS_MAX {
-            match self.ask_once(&seal, &token, method).await {
-                Found::Known(entry) if !entry.stands(&self.cache.revocations) => {}
+        let mut lags = LAG_PAUSES.into_iter();
+        let mut overtaken = 0;
+        while overtaken < LOOKUPS_MAX {
+            match self.ask_once(&seal, &token, method, carried.as_ref()).await {
+                Found::Known(entry) if !entry.stands(&self.cache.revocations) => overtaken += 1,
+                Found::Missing if self.cache.was_just_issued(&seal) => match lags.next() {
+                    Some(pause) => self.clock.pause(pause).await,
+                    None => return Found::Missing,
+                },
                 found => return found,
             }
         }
         Found::Failed
     }
 
-    async fn ask_once(&self, seal: &Seal, token: &str, method: Method) -> Found {
+    async fn ask(
+        &self,
+        token: &str,
+        carried: Option<&Carried>,
+    ) -> Result<Option<Told>, SourceError> {
+        match carried {
+            Some(carried) => self.source.find_for(token, carried).await,
+            None => Ok(self.source.find(token).await?.map(Told::from)),
+        }
+    }
+
+    async fn ask_once(
+        &self,
+        seal: &Seal,
+        token: &str,
+        method: Method,
+        carried: Option<&Carried>,
+    ) -> Found {
         let since = self.cache.revocations.moment();
         let asked_at = self.clock.now();
-        match self.source.find(token).await {
+        match self.ask(token, carried).await {
             // Some collations fold case: what was found must be what was asked for, byte for byte.
-            Ok(Some(record)) if record.token.expose() == token => {
-                let entry = Arc::new(Entry::new(
-                    Principal { record, method },
-                    seal,
-                    asked_at,
-                    since,
-                ));
+            Ok(Some(Told { record, set_cookie })) if record.token.expose() == token => {
+                let entry = Entry::new(Principal { record, method }, seal, asked_at, since);
+                let entry = Arc::new(entry.owing(self.cache.owed(seal)));
+                self.cache.owe(*seal, &entry.owed, set_cookie);
                 if entry.is_expired(self.clock.now()) {
                     self.cache.remember_missing(*seal, method, asked_at, since);
                     return Found::Expired;
@@ -291,6 +336,7 @@ mod tests {
     use super::*;
     use crate::secret::Secret;
     use crate::session::{BoxFuture, Record};
+    use crate::target::Target;
     use crate::time::ManualClock;
 
     /// A store during whose first answers the session's user is revoked.
@@ -364,8 +410,15 @@ mod tests {
             Box::new(|_| {}),
         );
         let _ = store.sessions.set(Arc::clone(&sessions.inner));
+        let request = RequestView {
+            method: &http::Method::GET,
+            target: Target::parse(b"/").unwrap(),
+            host: "app.test",
+            headers: &http::HeaderMap::new(),
+            client: std::net::Ipv4Addr::LOCALHOST.into(),
+        };
         let resolved = sessions
-            .find("token", Method::SESSION, Freshness::Cached)
+            .find("token", Method::SESSION, Freshness::Cached, Some(&request))
             .now_or_never();
         let (resolution, _) = resolved.unwrap_or((Resolution::Anonymous, Tier::None));
         (resolution, store.asked.load(Ordering::SeqCst))

@@ -13,10 +13,12 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
-use super::fallthrough::Members;
+use super::fallthrough::{Beside, Members};
 use super::record::{self, Row};
 use super::schema::{self, Column, Dialect, Layout, Table};
-use super::{Detected, DetectedColumn, OpenError, Opened, SchemaError, Settings};
+use super::{Detected, DetectedColumn, OpenError, Opened, SchemaError, Settings, StoredKeys};
+use crate::credential::key_ring::KeysError;
+use crate::credential::key_set::StoredKey;
 use crate::secret::Secret;
 use crate::session::{BoxFuture, Record, Source, SourceError};
 
@@ -255,6 +257,7 @@ pub(super) async fn open<B: Backend>(backend: B, settings: Settings) -> Result<O
     }
     let detected = describe(&core.backend, &layout, &version, dates);
     core.adopt(layout);
+    let keyed = Arc::clone(&core);
     let source = Database {
         core,
         home: Handle::current(),
@@ -265,6 +268,7 @@ pub(super) async fn open<B: Backend>(backend: B, settings: Settings) -> Result<O
         detected,
         extend: None,
         feed: None,
+        keys: Some(Arc::new(move || Box::pin(Arc::clone(&keyed).keys()))),
     })
 }
 
@@ -474,6 +478,38 @@ impl<B: Backend> Core<B> {
             .map_err(|unreadable| garbage::<B>(unreadable))
     }
 
+    /// Reads the keys of the JWT plugin. Its table is looked for each time: that is every few minutes, and the table may come later
+    /// than we do.
+    async fn keys(self: Arc<Self>) -> Result<Vec<StoredKey>, KeysError> {
+        let began = Instant::now();
+        let deadline = began + self.settings.timeout;
+        let failed = |failure: Failure| match failure.fault {
+            Fault::Slow => KeysError::Timeout {
+                waited: began.elapsed(),
+            },
+            Fault::Unreachable | Fault::Denied => KeysError::Unreachable {
+                cause: failure.cause,
+            },
+            Fault::Schema | Fault::Stale | Fault::Unreadable => KeysError::Garbage {
+                cause: failure.cause,
+            },
+        };
+        let overrides = &self.settings.schema;
+        let wanted = schema::wanted_tables(overrides);
+        let sql = self.backend.catalog(&wanted, overrides.schema.as_deref());
+        let rows = self.ask(&sql.into(), None, deadline).await;
+        let catalog = tables(rows.map_err(failed)?);
+        let table =
+            schema::detect_keys(&catalog, overrides).map_err(|error| KeysError::NoTable {
+                cause: error.to_string(),
+            })?;
+        let sql = B::DIALECT.keys(&table).into();
+        let rows = self.ask(&sql, None, deadline).await.map_err(failed)?;
+        let zone = self.backend.zone_offset_seconds();
+        let keys = rows.iter().filter_map(|row| record::decode_key(row, zone));
+        Ok(keys.collect())
+    }
+
     async fn ping(self: Arc<Self>) -> Result<(), SourceError> {
         let began = Instant::now();
         let deadline = began + self.settings.timeout;
@@ -583,11 +619,11 @@ pub(super) struct Memberships<B: Backend> {
     lookup: Arc<str>,
 }
 
-/// Opens the table of memberships. `None`: there is none, because the app has no organizations.
-pub(super) async fn memberships<B: Backend>(
+/// Opens a database for what the app keeps there when its sessions are elsewhere.
+pub(super) async fn beside<B: Backend>(
     backend: B,
     settings: Settings,
-) -> Result<Option<Arc<dyn Members>>, OpenError> {
+) -> Result<Beside, OpenError> {
     let place = backend.place();
     let schema_error = |cause| OpenError::Schema {
         store: B::NAME,
@@ -614,22 +650,31 @@ pub(super) async fn memberships<B: Backend>(
     let rows = core.ask(&sql.into(), None, deadline).await;
     let rows = rows.map_err(failed)?;
     let members = schema::members(&tables(rows), overrides).map_err(schema_error)?;
+    let keyed = Arc::clone(&core);
+    let keys: StoredKeys = Arc::new(move || Box::pin(Arc::clone(&keyed).keys()));
     let Some((table, columns)) = members else {
-        return Ok(None);
+        return Ok(Beside {
+            members: None,
+            keys,
+        });
     };
     let lookup: Arc<str> = B::DIALECT.membership(&table, &columns).into();
     // The very statement that lookups run, with a user nobody is: finds missing rights.
     let probe = Secret::new("vestibule-probe");
     let probed = core.ask(&lookup, Some(&probe), deadline).await;
     probed.map_err(failed)?;
-    Ok(Some(Arc::new(Memberships {
+    let members = Memberships {
         database: Database {
             core,
             home: Handle::current(),
             admitted: Arc::new(Semaphore::new(admitted.min(Semaphore::MAX_PERMITS))),
         },
         lookup,
-    })))
+    };
+    Ok(Beside {
+        members: Some(Arc::new(members)),
+        keys,
+    })
 }
 
 impl Failure {
@@ -820,7 +865,10 @@ mod tests {
                 *cell = Some(text.to_owned());
             }
             if sql.contains("u.\"role\"")
-                && let Some(cell) = row.get_mut(11)
+                && let Some(at) = schema::FIELDS
+                    .iter()
+                    .position(|field| field.logical == "user.role")
+                && let Some(cell) = row.get_mut(at)
             {
                 *cell = Some("admin".to_owned());
             }

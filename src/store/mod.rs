@@ -8,6 +8,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::credential::key_ring::KeysError;
+use crate::credential::key_set::StoredKey;
 use crate::kind::Kind;
 use crate::secret::Secret;
 use crate::session::extend::Extend;
@@ -16,15 +18,20 @@ use crate::session::{BoxFuture, Source};
 
 mod database;
 mod fallthrough;
+pub mod keys_http;
+pub mod keys_table;
 mod mysql;
+mod notifications;
 mod postgres;
 mod record;
 mod redis;
 mod schema;
 mod sqlite;
+mod triggers;
 
 pub use redis::{KeyspaceEvents, keyspace_events};
 pub use schema::SchemaError;
+pub use triggers::Triggers;
 
 /// How to reach and read the app's store.
 #[derive(Clone, Debug)]
@@ -79,7 +86,7 @@ impl Default for SecondaryStorage {
 pub struct SchemaOverrides {
     /// PostgreSQL schema (`search_path` otherwise).
     pub schema: Option<String>,
-    /// Logical table (`session`, `user`, `member`) to stored table.
+    /// Logical table (`session`, `user`, `member`, `jwks`) to stored table.
     pub tables: BTreeMap<String, String>,
     /// Logical column, as `session.userId`, to stored column.
     pub columns: BTreeMap<String, String>,
@@ -96,7 +103,13 @@ pub struct Opened {
     pub extend: Option<Arc<dyn Extend>>,
     /// Says what ends elsewhere, where the store can.
     pub feed: Option<Arc<dyn Feed>>,
+    /// Reads the keys of the JWT plugin, where the store has them.
+    pub keys: Option<StoredKeys>,
 }
+
+/// Reads the table `jwks`: newest first, within the store's own deadline. Public keys only; the private ones are never read.
+pub type StoredKeys =
+    Arc<dyn Fn() -> BoxFuture<'static, Result<Vec<StoredKey>, KeysError>> + Send + Sync>;
 
 /// How one kind of source is opened, and by which URLs it is named.
 pub struct Build {
@@ -126,6 +139,41 @@ pub async fn open(settings: &Settings) -> Result<Arc<dyn Source>, OpenError> {
 pub async fn inspect(settings: &Settings) -> Result<Opened, OpenError> {
     let kind = kind_of(&settings.url)?;
     (kind.build.open)(settings.clone()).await
+}
+
+/// The line over the store that `settings.url` names, whether or not it holds any sessions. `None`: it has none.
+///
+/// # Errors
+/// As [`open`].
+pub async fn line(settings: &Settings) -> Result<Option<Arc<dyn Feed>>, OpenError> {
+    match kind_of(&settings.url)?.name {
+        // No table of it is needed, and it may come up later.
+        "postgres" => postgres::line(settings.clone()).map(Some),
+        "redis" => redis::line(settings).map(Some),
+        _ => Ok(inspect(settings).await?.feed),
+    }
+}
+
+/// The triggers by which the store says itself what ended, written for the tables it has. `None`: it can have none.
+///
+/// # Errors
+/// As [`open`].
+pub async fn triggers(settings: &Settings) -> Result<Option<Triggers>, OpenError> {
+    match kind_of(&settings.url)?.name {
+        "postgres" => postgres::read_triggers(settings.clone()).await.map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// Runs statements of [`Triggers`].
+///
+/// # Errors
+/// When the store cannot be reached, or does not let this role do it.
+pub async fn run_triggers(settings: &Settings, sql: &str) -> Result<(), OpenError> {
+    match kind_of(&settings.url)?.name {
+        "postgres" => postgres::run_triggers(settings.clone(), sql).await,
+        _ => Ok(()),
+    }
 }
 
 fn kind_of(url: &Secret) -> Result<&'static Kind<Build>, OpenError> {

@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
 use url::Url;
 
 use super::database::{self, Backend, Fault};
-use super::fallthrough::Members;
+use super::fallthrough::Beside;
 use super::record::Row;
 use super::schema::{Dialect, Layout};
 use super::{Build, OpenError, Opened, Settings};
@@ -37,10 +37,10 @@ async fn open(settings: Settings) -> Result<Opened, OpenError> {
     database::open(backend, settings).await
 }
 
-/// Who has which role in which organization.
-pub(super) async fn memberships(settings: Settings) -> Result<Option<Arc<dyn Members>>, OpenError> {
+/// What the app keeps here when its sessions are elsewhere.
+pub(super) async fn beside(settings: Settings) -> Result<Beside, OpenError> {
     let backend = MySql::new(&settings)?;
-    database::memberships(backend, settings).await
+    database::beside(backend, settings).await
 }
 
 impl MySql {

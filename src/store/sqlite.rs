@@ -11,7 +11,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
 use tokio::time::Instant;
 
 use super::database::{self, Backend, Fault};
-use super::fallthrough::Members;
+use super::fallthrough::Beside;
 use super::record::Row;
 use super::schema::Dialect;
 use super::{Build, OpenError, Opened, Settings};
@@ -57,10 +57,10 @@ async fn open(settings: Settings) -> Result<Opened, OpenError> {
     database::open(backend, settings).await
 }
 
-/// Who has which role in which organization.
-pub(super) async fn memberships(settings: Settings) -> Result<Option<Arc<dyn Members>>, OpenError> {
+/// What the app keeps here when its sessions are elsewhere.
+pub(super) async fn beside(settings: Settings) -> Result<Beside, OpenError> {
     let backend = Sqlite::new(&settings)?;
-    database::memberships(backend, settings).await
+    database::beside(backend, settings).await
 }
 
 impl Sqlite {

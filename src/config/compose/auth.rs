@@ -104,7 +104,9 @@ pub(super) fn secrets(
     }
     let mut versions = BTreeSet::new();
     let mut all: Vec<Found<Secret>> = Vec::new();
+    let mut numbered = Vec::new();
     for (version, value, at, key) in listed.into_iter().flatten() {
+        numbered.push((version, value.clone()));
         let found = Found { value, at, key };
         if !versions.insert(version) {
             reader.blame(
@@ -118,6 +120,10 @@ pub(super) fn secrets(
         all.push(found);
     }
     // Beside a list, the single secret is the one from before there was a list.
+    let legacy = single
+        .as_ref()
+        .filter(|_| !numbered.is_empty())
+        .map(|found| found.value.clone());
     if let Some(single) = single.filter(|s| all.iter().all(|other| other.value != s.value)) {
         all.push(single);
     }
@@ -146,6 +152,8 @@ pub(super) fn secrets(
     credential::secrets::Settings {
         current,
         older: all.collect(),
+        versions: numbered,
+        legacy,
     }
 }
 
@@ -311,7 +319,11 @@ pub(super) fn cookie_name(found: &Found<String>, reader: &mut Reader<'_>) {
 /// Words of `enable` that are no kind of credential of their own: more cookies, or another form of one.
 const FORMS: [&str; 1] = ["multi_session"];
 
-pub(super) fn authenticator(auth: &BetterAuth, reader: &mut Reader<'_>) -> authenticator::Settings {
+pub(super) fn authenticator(
+    auth: &BetterAuth,
+    own_origin: &str,
+    reader: &mut Reader<'_>,
+) -> authenticator::Settings {
     let kinds = authenticator::KINDS.iter().map(|kind| kind.name);
     let known: Vec<&str> = kinds
         .filter(|name| *name != "session")
@@ -331,6 +343,30 @@ pub(super) fn authenticator(auth: &BetterAuth, reader: &mut Reader<'_>) -> authe
     authenticator::Settings {
         enabled,
         fall_through: value(auth.fall_through.as_ref(), false),
+        guesses: guesses(auth, reader),
+        bearer: bearer(auth),
+        jwt: jwt(auth, own_origin, reader),
+    }
+}
+
+fn guesses(auth: &BetterAuth, reader: &mut Reader<'_>) -> session::limit::Settings {
+    let usual = session::limit::Settings::default();
+    let per_minute = count(
+        reader,
+        auth.unknown_tokens_per_minute.as_ref(),
+        usual.per_minute.into(),
+        1..=10_000_000,
+    );
+    session::limit::Settings {
+        per_minute: u32::try_from(per_minute).unwrap_or(u32::MAX),
+    }
+}
+
+fn bearer(auth: &BetterAuth) -> authenticator::bearer::Settings {
+    let table = auth.bearer.as_ref().map(|found| &found.value);
+    let require_signature = table.and_then(|table| table.require_signature.as_ref());
+    authenticator::bearer::Settings {
+        require_signature: value(require_signature, false),
     }
 }
 
