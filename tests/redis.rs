@@ -89,6 +89,36 @@ async fn a_server_that_is_down_at_the_start_is_a_dependency_and_no_mistake() {
     );
 }
 
+#[test]
+fn serve_ends_with_3_when_redis_is_down_and_with_2_when_it_refuses_us() {
+    let redis = Redis::start_with(&["--requirepass", "right"]);
+    let folder = Folder::new("redis-serve");
+    for (url, code) in [
+        (format!("redis://127.0.0.1:{}", free_port()), 3),
+        (format!("redis://:hunter2@127.0.0.1:{}", redis.port), 2),
+    ] {
+        let text = format!(
+            "public_url = \"http://localhost:8080\"\n[upstream]\nurl = \"http://127.0.0.1:9\"\n[better_auth]\nsecret = \"{}\"\n\
+             [sessions]\nsource = \"{url}\"\n[routes]\ndefault = \"signed-in\"\n",
+            crate::support::SECRET
+        );
+        let file = folder.join("vestibule.toml");
+        std::fs::write(&file, text).unwrap();
+        let ended = Command::new(env!("CARGO_BIN_EXE_vestibule"))
+            .args(["serve", "--config"])
+            .arg(&file)
+            .env_clear()
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert_eq!(ended.status.code(), Some(code), "{told}");
+        assert!(
+            told.contains("redis at 127.0.0.1") && !told.contains("hunter2"),
+            "{told}"
+        );
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_goes_down_and_comes_back() {
     let redis = Redis::start();

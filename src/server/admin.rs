@@ -113,10 +113,6 @@ impl Admin {
             parts.push(source);
         }
         let word = |ok: bool| if ok { "ok" } else { "failing" };
-        let line = match self.gateway.line.state() {
-            Some((name, up)) => format!("[{}] revocations ({name})\n", word(up)),
-            None => "[off] revocations made elsewhere count after `sessions.cache_ttl`\n".into(),
-        };
         let answers = join_all(parts.iter().map(|part| part.ping())).await;
         let stores: String = parts
             .iter()
@@ -125,6 +121,10 @@ impl Admin {
                 format!("[{}] sessions ({})\n", word(answer.is_ok()), part.name())
             })
             .collect();
+        let line = match self.gateway.line.state() {
+            Some((name, up)) => format!("[{}] revocations ({name})\n", word(up)),
+            None => "[off] revocations made elsewhere count after `sessions.cache_ttl`\n".into(),
+        };
         let report = format!(
             "[{}] accepting\n{stores}{line}sessions remembered: {}\nstreams open: {}\n",
             word(!stopping),

@@ -13,10 +13,10 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
-use super::fallthrough::Members;
+use super::fallthrough::{Beside, Members};
 use super::record::{self, Row};
 use super::schema::{self, Column, Dialect, Layout, Table};
-use super::{Detected, DetectedColumn, OpenError, Opened, SchemaError, Settings};
+use super::{Detected, DetectedColumn, OpenError, Opened, SchemaError, Settings, StoredKeys};
 use crate::credential::key_ring::KeysError;
 use crate::credential::key_set::StoredKey;
 use crate::secret::Secret;
@@ -719,11 +719,11 @@ pub(super) struct Memberships<B: Backend> {
     lookup: Arc<str>,
 }
 
-/// Opens the table of memberships. `None`: there is none, because the app has no organizations.
-pub(super) async fn memberships<B: Backend>(
+/// Opens a database for what the app keeps there when its sessions are elsewhere.
+pub(super) async fn beside<B: Backend>(
     backend: B,
     settings: Settings,
-) -> Result<Option<Arc<dyn Members>>, OpenError> {
+) -> Result<Beside, OpenError> {
     let place = backend.place();
     let schema_error = |cause| OpenError::Schema {
         store: B::NAME,
@@ -750,22 +750,31 @@ pub(super) async fn memberships<B: Backend>(
     let rows = core.ask(&sql.into(), None, deadline).await;
     let rows = rows.map_err(failed)?;
     let members = schema::members(&tables(rows), overrides).map_err(schema_error)?;
+    let keyed = Arc::clone(&core);
+    let keys: StoredKeys = Arc::new(move || Box::pin(Arc::clone(&keyed).keys()));
     let Some((table, columns)) = members else {
-        return Ok(None);
+        return Ok(Beside {
+            members: None,
+            keys,
+        });
     };
     let lookup: Arc<str> = B::DIALECT.membership(&table, &columns).into();
     // The very statement that lookups run, with a user nobody is: finds missing rights.
     let probe = Secret::new("vestibule-probe");
     let probed = core.ask(&lookup, Some(&probe), deadline).await;
     probed.map_err(failed)?;
-    Ok(Some(Arc::new(Memberships {
+    let members = Memberships {
         database: Database {
             core,
             home: Handle::current(),
             admitted: Arc::new(Semaphore::new(admitted.min(Semaphore::MAX_PERMITS))),
         },
         lookup,
-    })))
+    };
+    Ok(Beside {
+        members: Some(Arc::new(members)),
+        keys,
+    })
 }
 
 impl Failure {

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::{OpenError, Opened, SecondaryStorage, Settings};
+use super::{OpenError, Opened, SecondaryStorage, Settings, StoredKeys};
 use crate::session::extend::Extend;
 use crate::session::{BoxFuture, Record, Source, SourceError};
 use crate::time::UnixMs;
@@ -69,7 +69,7 @@ pub(super) async fn open(
         secondary: SecondaryStorage::default(),
         ..settings
     };
-    let members = memberships(&behind).await?;
+    let Beside { members, keys } = beside(&behind).await?;
     let holds_sessions = store_in_database && !preserve_in_database;
     let mut detected = opened.detected;
     let mut second = None;
@@ -86,7 +86,7 @@ pub(super) async fn open(
         second = Some(opened);
     } else if members.is_none() {
         detected.warnings.push(
-            "`sessions.database` holds no `member` table, and sessions are not looked for in it: it is of no use"
+            "`sessions.database` holds no `member` table, and sessions are not looked for in it: only keys of tokens are"
                 .to_owned(),
         );
     }
@@ -114,13 +114,24 @@ pub(super) async fn open(
     })
 }
 
-async fn memberships(settings: &Settings) -> Result<Option<Arc<dyn Members>>, OpenError> {
+/// What the app keeps in its database when its sessions are elsewhere.
+pub(super) struct Beside {
+    /// Roles in organizations. None: the app has no organizations.
+    pub(super) members: Option<Arc<dyn Members>>,
+    /// Keys of the JWT plugin.
+    pub(super) keys: StoredKeys,
+}
+
+async fn beside(settings: &Settings) -> Result<Beside, OpenError> {
     let settings = settings.clone();
     match super::kind_of(&settings.url)?.name {
-        "sqlite" => super::sqlite::memberships(settings).await,
-        "postgres" => super::postgres::memberships(settings).await,
-        "mysql" => super::mysql::memberships(settings).await,
-        _ => Ok(None),
+        "sqlite" => super::sqlite::beside(settings).await,
+        "postgres" => super::postgres::beside(settings).await,
+        "mysql" => super::mysql::beside(settings).await,
+        store => Err(OpenError::Url {
+            store,
+            cause: "`sessions.database` wants an SQL database".to_owned(),
+        }),
     }
 }
 

@@ -240,6 +240,7 @@ pub async fn line(settings: &Settings) -> Result<Option<Arc<dyn Feed>>, OpenErro
     match kind_of(&settings.url)?.name {
         // No table of it is needed, and it may come up later.
         "postgres" => postgres::line(settings.clone()).map(Some),
+        "redis" => redis::line(settings).map(Some),
         _ => Ok(inspect(settings).await?.feed),
     }
 }

@@ -10,7 +10,7 @@ use url::Url;
 
 use super::api_keys;
 use super::database::{self, Backend, Fault, Parameter};
-use super::fallthrough::Members;
+use super::fallthrough::Beside;
 use super::notifications::Notifications;
 use super::record::Row;
 use super::schema::Dialect;
@@ -93,12 +93,10 @@ pub(super) async fn run_triggers(mut settings: Settings, sql: &str) -> Result<()
     triggers::run(&backend.pooled, &backend.place, sql).await
 }
 
-/// Who has which role in which organization.
-pub(super) async fn memberships(
-    mut settings: Settings,
-) -> Result<Option<Arc<dyn Members>>, OpenError> {
+/// What the app keeps here when its sessions are elsewhere.
+pub(super) async fn beside(mut settings: Settings) -> Result<Beside, OpenError> {
     let backend = Postgres::new(&mut settings)?;
-    database::memberships(backend, settings).await
+    database::beside(backend, settings).await
 }
 
 async fn open_keys(

@@ -17,6 +17,7 @@ use super::fallthrough::{self, Ahead, Word};
 use super::{Build, Detected, OpenError, Opened, Settings};
 use crate::kind::Kind;
 use crate::secret::Secret;
+use crate::session::feed::Feed;
 use crate::session::{BoxFuture, Record, Source, SourceError};
 
 mod entry;
@@ -71,11 +72,13 @@ struct Redis {
     prefix: Box<str>,
 }
 
+/// The line alone.
+pub(super) fn line(settings: &Settings) -> Result<Arc<dyn Feed>, OpenError> {
+    Ok(Arc::new(feed::Channel::new(Redis::new(settings)?)))
+}
+
 async fn open(settings: Settings) -> Result<Opened, OpenError> {
-    let redis = Arc::new(Redis {
-        line: Line::new(&settings)?,
-        prefix: settings.secondary.key_prefix.as_str().into(),
-    });
+    let redis = Redis::new(&settings)?;
     let opened = Opened {
         detected: redis.inspect().await?,
         source: Arc::new(Secondary(Arc::clone(&redis))),
@@ -98,6 +101,14 @@ fn may_be_token(text: &str) -> bool {
 }
 
 impl Redis {
+    /// Connects at the first question.
+    fn new(settings: &Settings) -> Result<Arc<Self>, OpenError> {
+        Ok(Arc::new(Self {
+            line: Line::new(settings)?,
+            prefix: settings.secondary.key_prefix.as_str().into(),
+        }))
+    }
+
     /// Proves that lookups run, and says what there is.
     async fn inspect(&self) -> Result<Detected, OpenError> {
         let began = Instant::now();

@@ -403,14 +403,6 @@ pub(super) fn detect(
     })
 }
 
-/// Where the JWT plugin keeps its keys. Sessions do without it, so it is looked for on its own.
-pub(super) fn detect_keys(
-    catalog: &[Table],
-    overrides: &SchemaOverrides,
-) -> Result<Found, SchemaError> {
-    table(catalog, overrides, "jwks")
-}
-
 /// A table with the columns found in it.
 pub(super) type Found = (Table, Vec<(&'static str, Column)>);
 
@@ -435,6 +427,14 @@ pub(super) fn members(
 
 /// What a membership says.
 const MEMBERSHIP: [&str; 3] = ["member.userId", "member.organizationId", "member.role"];
+
+/// Where the JWT plugin keeps its keys. Sessions do without it, so it is looked for on its own.
+pub(super) fn detect_keys(
+    catalog: &[Table],
+    overrides: &SchemaOverrides,
+) -> Result<Found, SchemaError> {
+    table(catalog, overrides, "jwks")
+}
 
 fn table(
     catalog: &[Table],
@@ -693,28 +693,6 @@ impl Dialect {
         role().unwrap_or_else(|| "NULL".to_owned())
     }
 
-    /// The stored keys, newest first.
-    pub(super) fn keys(&self, (table, columns): &Found) -> String {
-        let stored = |logical: &str| {
-            let mut columns = columns.iter();
-            columns.find(|(name, _)| *name == logical)
-        };
-        let selected: Vec<String> = KEY_FIELDS
-            .iter()
-            .map(|field| match stored(field.logical) {
-                Some((_, column)) => (self.text)(&self.name(&column.name), &column.kind),
-                None => "NULL".to_owned(),
-            })
-            .collect();
-        let mut sql = format!("SELECT {} FROM {}", selected.join(", "), self.table(table));
-        // `detect_keys` found it.
-        if let Some((_, created)) = stored("jwks.createdAt") {
-            let _ = write!(sql, " ORDER BY {} DESC", self.name(&created.name));
-        }
-        let _ = write!(sql, " LIMIT {KEYS_MAX}");
-        sql
-    }
-
     /// Every membership of one user: user, organization and role.
     pub(super) fn membership(&self, table: &Table, columns: &[(&'static str, Column)]) -> String {
         let of = |logical: &str| columns.iter().find(|(name, _)| *name == logical);
@@ -738,6 +716,28 @@ impl Dialect {
             self.table(table),
             self.parameter
         )
+    }
+
+    /// The stored keys, newest first.
+    pub(super) fn keys(&self, (table, columns): &Found) -> String {
+        let stored = |logical: &str| {
+            let mut columns = columns.iter();
+            columns.find(|(name, _)| *name == logical)
+        };
+        let selected: Vec<String> = KEY_FIELDS
+            .iter()
+            .map(|field| match stored(field.logical) {
+                Some((_, column)) => (self.text)(&self.name(&column.name), &column.kind),
+                None => "NULL".to_owned(),
+            })
+            .collect();
+        let mut sql = format!("SELECT {} FROM {}", selected.join(", "), self.table(table));
+        // `detect_keys` found it.
+        if let Some((_, created)) = stored("jwks.createdAt") {
+            let _ = write!(sql, " ORDER BY {} DESC", self.name(&created.name));
+        }
+        let _ = write!(sql, " LIMIT {KEYS_MAX}");
+        sql
     }
 
     /// One stored expiry, to tell how dates are written.

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::api_keys;
 use super::database::{self, Backend, Fault, Parameter};
-use super::fallthrough::Members;
+use super::fallthrough::Beside;
 use super::record::Row;
 use super::schema::Dialect;
 use super::{Build, KeyAccess, OpenError, Opened, Owners, Settings};
@@ -62,6 +62,12 @@ async fn open(settings: Settings) -> Result<Opened, OpenError> {
     database::open(backend, settings).await
 }
 
+/// What the app keeps here when its sessions are elsewhere.
+pub(super) async fn beside(settings: Settings) -> Result<Beside, OpenError> {
+    let backend = Sqlite::new(&settings, false)?;
+    database::beside(backend, settings).await
+}
+
 /// Keys are counted in the file, so it is opened for writing, and only for them.
 async fn open_keys(settings: Settings, access: KeyAccess) -> Result<Arc<dyn ApiKeys>, OpenError> {
     let backend = Sqlite::new(&settings, access == KeyAccess::Write)?;
@@ -77,12 +83,6 @@ async fn open_owners(settings: Settings) -> Result<Arc<dyn Owners>, OpenError> {
     let backend = Sqlite::new(&settings, false)?;
     let settings = api_keys::with_few_connections(settings);
     api_keys::open_owners(backend, settings).await
-}
-
-/// Who has which role in which organization.
-pub(super) async fn memberships(settings: Settings) -> Result<Option<Arc<dyn Members>>, OpenError> {
-    let backend = Sqlite::new(&settings, false)?;
-    database::memberships(backend, settings).await
 }
 
 impl Sqlite {
