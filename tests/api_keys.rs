@@ -9,11 +9,11 @@ use vestibule::api_key::{self, ApiKeys, Row, Usage};
 use vestibule::policy::{Conditions, Need};
 use vestibule::session::feed::Ended;
 use vestibule::session::{BoxFuture, Freshness, Record, Source, SourceError};
-use vestibule::store::{self, KeyAccess, OpenError};
+use vestibule::store::{self, KeyAccess, KeyStorage, OpenError};
 use vestibule::time::UnixMs;
 
 use crate::support::databases::{Dialect, settings};
-use crate::support::keys::{KeyStore, Tables, key, open, owner, row};
+use crate::support::keys::{KeyStore, Secondary, Tables, key, open, owner, row};
 use crate::support::{
     Answer, App, Gateway, NOW, Setup, Store, await_until, cookie, record, route, rule,
 };
@@ -678,7 +678,7 @@ fn gateways_add_their_rate_counts_to_each_others_and_to_the_apps() {
 }
 
 async fn refused(url: &str, access: KeyAccess) -> OpenError {
-    let opened = store::open_api_keys(&settings(url), access).await;
+    let opened = store::open_api_keys(&settings(url), access, KeyStorage::Database).await;
     opened.err().unwrap_or_else(|| panic!("{url} opened"))
 }
 
@@ -692,7 +692,7 @@ async fn a_role_that_may_only_read_is_told_what_to_do() {
         assert!(error.is_configuration());
         assert!(error.advice().contains("UPDATE") && error.advice().contains("usage = \"app\""));
         let settings = settings(&tables.reader_url());
-        let keys = store::open_api_keys(&settings, KeyAccess::Read);
+        let keys = store::open_api_keys(&settings, KeyAccess::Read, KeyStorage::Database);
         let keys = keys.await.unwrap_or_else(|error| panic!("{error}"));
         let stored = api_key::stored_form(&key("good"), true);
         let found = keys.find(&stored).await.unwrap().expect("the key");
@@ -1033,4 +1033,98 @@ fn optimistic_routes_look_keys_up_all_the_same() {
     let gateway = setup.start();
     assert_eq!(ask(&gateway, "/quick/x", &good).status, 200);
     assert_eq!(ask(&gateway, "/quick/x", &key("other")).status, 401);
+}
+
+#[test]
+fn two_gateways_share_the_uses_of_a_key_in_redis() {
+    let runtime = runtime();
+    let key = key("good");
+    let secondary = runtime.block_on(Secondary::new());
+    runtime.block_on(fill(&secondary.tables, &key, |_| {}));
+    secondary.put(&serde_json::json!({
+        "id": "k1", "configId": "default", "referenceId": "kate", "key": api_key::stored_form(&key, true), "enabled": true,
+        "rateLimitEnabled": true, "rateLimitTimeWindow": 86_400_000, "rateLimitMax": 1000, "requestCount": 0, "remaining": 50,
+        "metadata": "{\"plan\":[]}", "createdAt": "2026-06-15T12:00:00.250Z", "updatedAt": "2026-06-15T12:00:00.250Z",
+    }));
+    let app = App::start();
+    let gateways =
+        [(); 2].map(|()| setup(&app, runtime.block_on(secondary.open()), |_| {}).start());
+    let [(a, b, c), (d, e, f)] = thread::scope(|scope| {
+        let [one, other] = &gateways;
+        let one = scope.spawn(|| at_once(one, &key, 100));
+        let other = scope.spawn(|| at_once(other, &key, 100));
+        [one.join().unwrap(), other.join().unwrap()]
+    });
+    assert_eq!((a + d, b + e, c + f), (50, 150, 0));
+    assert_eq!(secondary.row("k1")["remaining"], 0);
+    for gateway in &gateways {
+        gateway.running.stop();
+    }
+    let row = secondary.row("k1");
+    assert_eq!(row["requestCount"], 50);
+    assert_eq!(row["metadata"], "{\"plan\":[]}");
+    secondary.redis.stop();
+    let gateway = setup(&app, runtime.block_on(open(&secondary.tables.url)), |_| {}).start();
+    assert_eq!(
+        ask(&gateway, "/dashboard", &key).status,
+        200,
+        "in the database it is another one"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_keys_are_has_to_be_said() {
+    let secondary = Secondary::new().await;
+    let open = async |settings: &store::Settings, storage| {
+        store::open_api_keys(settings, KeyAccess::Write, storage)
+            .await
+            .err()
+    };
+    let beside = secondary.settings();
+    assert!(open(&beside, KeyStorage::Secondary).await.is_none());
+    assert!(open(&beside, KeyStorage::Database).await.is_none());
+    let alone = secondary.redis.settings();
+    let database = settings(&secondary.tables.url);
+    for (settings, storage) in [
+        (&alone, KeyStorage::Secondary),
+        (&alone, KeyStorage::Database),
+        (&database, KeyStorage::Secondary),
+    ] {
+        let error = open(settings, storage).await.expect("it cannot be opened");
+        assert!(matches!(error, OpenError::NoKeys { .. }), "{error}");
+        assert!(error.is_configuration());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_role_of_redis_that_may_only_read_is_told_what_to_do() {
+    let secondary = Secondary::new().await;
+    let mut app = secondary.redis.connect();
+    let acl = [
+        "ACL",
+        "SETUSER",
+        "reader",
+        "on",
+        ">word",
+        "~*",
+        "+getrange",
+        "+ping",
+        "+eval",
+        "+get",
+        "+select",
+        "+client",
+        "+hello",
+    ];
+    let _: String = crate::support::redis::run(&mut app, &acl);
+    let mut settings = secondary.settings();
+    let url = secondary
+        .redis
+        .url(0)
+        .replace("redis://", "redis://reader:word@");
+    settings.url = vestibule::secret::Secret::new(url);
+    let opened = store::open_api_keys(&settings, KeyAccess::Write, KeyStorage::Secondary).await;
+    let error = opened.err().expect("it may not write");
+    assert!(matches!(error, OpenError::ReadOnlyKeys { .. }), "{error:?}");
+    let opened = store::open_api_keys(&settings, KeyAccess::Read, KeyStorage::Secondary).await;
+    assert!(opened.is_ok(), "{:?}", opened.err());
 }

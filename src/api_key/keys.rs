@@ -224,7 +224,8 @@ impl Inner {
         let cache = self.sessions.cache();
         if let Some(account) = self.account(seal) {
             let fresh = account.is_fresh(now, self.ttls, &self.settings, &cache.revocations);
-            return match fresh {
+            // While revocations may pass unheard, memory counts uses and proves nothing.
+            return match fresh && cache.is_trusted() {
                 true => Remembered::Known(account),
                 false => Remembered::Nothing,
             };

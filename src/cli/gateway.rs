@@ -196,7 +196,7 @@ fn redis_events(
 pub fn explain(config: &Config, asked: &Asked) -> Result<Explanation, Failure> {
     let runtime = store_runtime()?;
     let mut config = config.clone();
-    if let Some(keys) = &mut config.api_keys {
+    if let Some((keys, _)) = &mut config.api_keys {
         // Explaining is no use of the key.
         keys.usage = api_key::Usage::App;
     }
@@ -216,7 +216,7 @@ pub fn explain(config: &Config, asked: &Asked) -> Result<Explanation, Failure> {
     };
     let mut gateway = assemble(Arc::new(Unasked), Some(Arc::new(nothing_stored)), None)?;
     // Where nothing is presented nobody is looked up, and the database need not run.
-    let has_key = config.api_keys.as_ref().is_some_and(|keys| {
+    let has_key = config.api_keys.as_ref().is_some_and(|(keys, _)| {
         let mut names = keys.headers.iter();
         names.any(|name| asked.headers.contains_key(name))
     });
@@ -518,7 +518,7 @@ fn open_api_keys(
     config: &Config,
     settings: &store::Settings,
 ) -> Result<Option<Keys>, Failure> {
-    let Some(keys) = &config.api_keys else {
+    let Some((keys, storage)) = &config.api_keys else {
         return Ok(None);
     };
     let access = match keys.usage {
@@ -526,7 +526,7 @@ fn open_api_keys(
         api_key::Usage::App => store::KeyAccess::Read,
     };
     runtime
-        .block_on(store::open_api_keys(settings, access))
+        .block_on(store::open_api_keys(settings, access, *storage))
         .map(|opened| Some((keys.clone(), opened)))
         .map_err(|error| cannot_open(&error))
 }

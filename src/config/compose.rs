@@ -18,8 +18,9 @@ use url::{Host, Url};
 
 use super::file::{
     AdminAddress, AlgorithmWord, ApiKey, Attributes, BetterAuth, Caching, Claims, ConditionWord,
-    FeedWord, File, FreshnessWord, Issuer, Jwt, KeyUsage, KeysWord, Level, LogFormat, Path, Preset,
-    Route, RuleTable, RuleText, RuleWord, SameSite, Sessions, Threads, Upstream, VersionedSecret,
+    FeedWord, File, FreshnessWord, Issuer, Jwt, KeyStorage, KeyUsage, KeysWord, Level, LogFormat,
+    Path, Preset, Route, RuleTable, RuleText, RuleWord, SameSite, Sessions, Threads, Upstream,
+    VersionedSecret,
 };
 use super::node::{At, Node, Value};
 use super::problem::Fault;

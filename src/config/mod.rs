@@ -44,8 +44,8 @@ pub struct Config {
     pub secrets: credential::secrets::Settings,
     /// Which kinds of credential the app has.
     pub authenticator: authenticator::Settings,
-    /// How the app's API keys are set up; none unless they are accepted.
-    pub api_keys: Option<api_key::Settings>,
+    /// How the app's API keys are set up, and where they are; none unless they are accepted.
+    pub api_keys: Option<(api_key::Settings, store::KeyStorage)>,
     /// What is remembered of sessions.
     pub sessions: session::Settings,
     /// `better_auth.update_age`: how old a session is when the app prolongs it.

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::database::{self, Backend, Database, Failure, Fault, Parameter, Unchanged};
 use super::record::{self, Row as Cells, Unreadable};
 use super::schema::{self, API_KEY_FIELDS, ApiKeyLayout, Column};
-use super::{KeyAccess, OpenError, SchemaError, Settings};
+use super::{KeyAccess, OpenError, Owners, SchemaError, Settings};
 use crate::api_key::{
     ApiKeys, Counters, FOREVER, Found, Refill, Row, Taken, Unwritten, Used, Wanted,
 };
@@ -169,12 +169,164 @@ async fn read_layout<B: Backend>(
     Ok(schema::detect_api_keys(&database::tables(rows), overrides))
 }
 
+/// Opens the owners of keys that are kept elsewhere: finds their table, and proves that they can be looked up.
+pub(super) async fn open_owners<B: Backend>(
+    backend: B,
+    settings: Settings,
+) -> Result<Arc<dyn Owners>, OpenError> {
+    let place = backend.place();
+    let schema_error = |cause| OpenError::Schema {
+        store: B::NAME,
+        place: place.clone(),
+        cause,
+    };
+    schema::check(&settings.schema, B::HAS_SCHEMAS, B::NAME).map_err(schema_error)?;
+    let database = Database::unopened(backend, settings);
+    let began = Instant::now();
+    let deadline = began + database.core.settings.timeout.max(OPEN_WAIT_MIN);
+    let failed = |failure: Failure| open_error::<B>(failure, &place, began);
+    let read = read_owner_lookup(&database, deadline).await;
+    let lookup = read.map_err(failed)?.map_err(schema_error)?;
+    let nobody = Secret::new(lookup.no_id);
+    let core = &database.core;
+    core.ask(&lookup.sql, Some(&nobody), deadline)
+        .await
+        .map_err(failed)?;
+    Ok(Arc::new(DatabaseOwners {
+        database: Arc::new(database),
+        lookup: Arc::new(RwLock::new(lookup)),
+    }))
+}
+
+/// What looks an owner up.
+#[derive(Clone)]
+struct OwnerLookup {
+    sql: Arc<str>,
+    cast: &'static str,
+    no_id: &'static str,
+    read_at: Instant,
+}
+
+impl OwnerLookup {
+    /// Whether a text may be an id at all: the database would call another one a mistake of ours.
+    fn may_be_id(&self, text: &str) -> bool {
+        match self.cast {
+            "" => !text.contains('\0'),
+            "::uuid" => uuid::Uuid::try_parse(text).is_ok(),
+            _ => text.parse::<i32>().is_ok(),
+        }
+    }
+}
+
+async fn read_owner_lookup<B: Backend>(
+    database: &Database<B>,
+    deadline: Instant,
+) -> Result<Result<OwnerLookup, SchemaError>, Failure> {
+    let core = &database.core;
+    let overrides = &core.settings.schema;
+    let wanted = schema::wanted_tables(overrides);
+    let sql = core.backend.catalog(&wanted, overrides.schema.as_deref());
+    let rows = core.ask(&sql.into(), None, deadline).await?;
+    let detected = schema::detect_owners(&database::tables(rows), overrides);
+    Ok(detected.map(|(table, columns)| {
+        let dialect = &B::DIALECT;
+        let column = |logical: &str| columns.iter().find(|(name, _)| *name == logical);
+        let name = |column: &Column| format!("u.{}", dialect.name(&column.name));
+        let selected = OWNER_FIELDS.iter().map(|logical| match column(logical) {
+            Some((_, column)) => (dialect.text)(&name(column), &column.kind),
+            None => "NULL".to_owned(),
+        });
+        let selected: Vec<String> = selected.collect();
+        let (id, kind) = column("user.id").map_or((String::new(), ""), |(_, column)| {
+            (name(column), column.kind.as_str())
+        });
+        let sql = format!(
+            "SELECT {} FROM {} u WHERE {id} = {}{} LIMIT 8",
+            selected.join(", "),
+            dialect.table(&table),
+            dialect.parameter,
+            B::cast_of_id(kind)
+        );
+        OwnerLookup {
+            sql: sql.into(),
+            cast: B::cast_of_id(kind),
+            no_id: id_of_nobody(kind),
+            read_at: Instant::now(),
+        }
+    }))
+}
+
+/// An id of the right type that no row has.
+fn id_of_nobody(kind: &str) -> &'static str {
+    match kind {
+        "uuid" => "00000000-0000-0000-0000-000000000000",
+        _ => "0",
+    }
+}
+
+/// Owners over one database.
+struct DatabaseOwners<B: Backend> {
+    database: Arc<Database<B>>,
+    lookup: Arc<RwLock<OwnerLookup>>,
+}
+
+impl<B: Backend> Owners for DatabaseOwners<B> {
+    fn owner<'a>(
+        &'a self,
+        user_id: &'a str,
+        key: &'a Row,
+    ) -> BoxFuture<'a, Result<Option<Record>, SourceError>> {
+        let (database, held) = (Arc::clone(&self.database), Arc::clone(&self.lookup));
+        let (user_id, key) = (Secret::new(user_id), key.clone());
+        Box::pin(self.database.at_home(async move {
+            let began = Instant::now();
+            let deadline = began + database.core.settings.timeout;
+            let known = || held.read().unwrap_or_else(PoisonError::into_inner).clone();
+            let lookup = known();
+            // The id of an organization, say.
+            if !lookup.may_be_id(user_id.expose()) {
+                return Ok(None);
+            }
+            let mut answer = database
+                .core
+                .ask(&lookup.sql, Some(&user_id), deadline)
+                .await;
+            let age = began.saturating_duration_since(lookup.read_at);
+            let outdated = match &answer {
+                Ok(_) => age >= LAYOUT_AGE_MAX,
+                Err(failure) => failure.fault == Fault::Schema && age >= LAYOUT_RETRY,
+            };
+            if outdated && let Ok(Ok(read)) = read_owner_lookup(&database, deadline).await {
+                let differs = read.sql != lookup.sql;
+                *held.write().unwrap_or_else(PoisonError::into_inner) = read;
+                if differs {
+                    let sql = known().sql;
+                    answer = database.core.ask(&sql, Some(&user_id), deadline).await;
+                }
+            }
+            let rows = answer.map_err(|failure| database::source_error::<B>(failure, began))?;
+            // Some collations fold case.
+            let same =
+                |row: &Cells| row.first().and_then(Option::as_deref) == Some(user_id.expose());
+            let Some(cells) = rows.into_iter().find(same) else {
+                return Ok(None);
+            };
+            let mut reading = Reading {
+                cells: cells.into_iter(),
+                zone_offset_seconds: database.core.backend.zone_offset_seconds(),
+            };
+            reading
+                .owner(&key)
+                .map_err(|unreadable| database::garbage::<B>(unreadable))
+        }))
+    }
+}
+
 /// What is run, and where that came from.
 struct Plan {
     layout: ApiKeyLayout,
     find: Arc<str>,
     counters: Arc<str>,
-    /// An id of the right type that no row has.
     no_id: &'static str,
     read_at: Instant,
 }
@@ -221,10 +373,7 @@ impl Plan {
         Self {
             find: find.into(),
             counters: counters.into(),
-            no_id: match id_kind {
-                "uuid" => "00000000-0000-0000-0000-000000000000",
-                _ => "0",
-            },
+            no_id: id_of_nobody(id_kind),
             layout,
             read_at: Instant::now(),
         }
@@ -700,10 +849,16 @@ impl Reading {
             id,
         };
         let _owner = (self.text(), self.text());
+        let owner = self.owner(&row)?;
+        Ok(Found { row, owner })
+    }
+
+    /// In the order of [`OWNER_FIELDS`].
+    fn owner(&mut self, row: &Row) -> Result<Option<Record>, Unreadable> {
         let Some(user_id) = self.text() else {
-            return Ok(Found { row, owner: None });
+            return Ok(None);
         };
-        let owner = Record {
+        Ok(Some(Record {
             session_id: row.id.clone(),
             // The framework's session has the key itself here. We keep none.
             token: Secret::new(""),
@@ -723,11 +878,7 @@ impl Reading {
             role: self.text(),
             banned: self.flag("user.banned")?.unwrap_or(false),
             ban_expires: self.date("user.banExpires")?,
-        };
-        Ok(Found {
-            row,
-            owner: Some(owner),
-        })
+        }))
     }
 }
 

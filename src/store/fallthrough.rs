@@ -90,11 +90,9 @@ pub(super) async fn open(
                 .to_owned(),
         );
     }
-    // The JWT plugin keeps its keys in the database, whatever it has beside that.
-    let keys = second.as_ref().and_then(|second| second.keys.clone());
-    let (source, second_extend) = match second {
-        Some(second) => (Some(second.source), second.extend),
-        None => (None, None),
+    let (source, second_extend, keys) = match second {
+        Some(second) => (Some(second.source), second.extend, second.keys),
+        None => (None, None, None),
     };
     let extend = opened.extend.map(|first| -> Arc<dyn Extend> {
         Arc::new(Both {
@@ -112,7 +110,7 @@ pub(super) async fn open(
         detected,
         extend,
         feed: opened.feed,
-        keys: keys.or(opened.keys),
+        keys,
     })
 }
 

@@ -1,22 +1,22 @@
 //! Where sessions are looked up: the app's own database, or its Redis.
 //!
 //! [`open`] reads which tables and columns hold the sessions, proves that they can be read, and gives the [`Source`] that
-//! answers lookups. A lookup writes nothing: a role with `SELECT` alone is enough, and an SQLite file is opened read-only. Only what
-//! counts the uses of API keys writes, over connections of its own ([`open_api_keys`]).
+//! answers lookups. A lookup writes nothing: a role with `SELECT` alone is enough, and an SQLite file is opened read-only. What counts
+//! the uses of API keys writes, over connections of its own ([`open_api_keys`]).
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::api_key::ApiKeys;
+use crate::api_key::{ApiKeys, Row};
 use crate::credential::key_ring::KeysError;
 use crate::credential::key_set::StoredKey;
 use crate::kind::Kind;
 use crate::secret::Secret;
 use crate::session::extend::Extend;
 use crate::session::feed::Feed;
-use crate::session::{BoxFuture, Source};
+use crate::session::{BoxFuture, Record, Source, SourceError};
 
 mod api_keys;
 mod database;
@@ -119,10 +119,42 @@ pub struct Build {
     /// What comes before the `:` of `sessions.source`.
     pub schemes: &'static [&'static str],
     open: fn(Settings) -> BoxFuture<'static, Result<Opened, OpenError>>,
+    /// For a database: the API keys in it.
     api_keys: Option<OpenKeys>,
+    /// For a database: the owners of keys that are elsewhere.
+    owners: Option<OpenOwners>,
+    /// For secondary storage: the API keys in it, whose owners are in a database.
+    key_storage: Option<OpenKeyStorage>,
 }
 
 type OpenKeys = fn(Settings, KeyAccess) -> BoxFuture<'static, Result<Arc<dyn ApiKeys>, OpenError>>;
+
+type OpenOwners = fn(Settings) -> BoxFuture<'static, Result<Arc<dyn Owners>, OpenError>>;
+
+type OpenKeyStorage = fn(
+    Settings,
+    KeyAccess,
+    Arc<dyn Owners>,
+) -> BoxFuture<'static, Result<Arc<dyn ApiKeys>, OpenError>>;
+
+/// Where the owners of keys are looked up.
+trait Owners: Send + Sync {
+    /// Reads the user with this id, in the shape of a session of the key.
+    fn owner<'a>(
+        &'a self,
+        user_id: &'a str,
+        key: &'a Row,
+    ) -> BoxFuture<'a, Result<Option<Record>, SourceError>>;
+}
+
+/// Where API keys are kept: the plugin's `storage`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyStorage {
+    /// In the app's database.
+    Database,
+    /// In its secondary storage.
+    Secondary,
+}
 
 /// What is done with API keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -190,19 +222,47 @@ pub async fn run_triggers(settings: &Settings, sql: &str) -> Result<(), OpenErro
     }
 }
 
-/// Opens the keys in the store that `settings.url` names, over a few connections of their own: however slow counting uses may be,
-/// looking sessions up is not held up by it. To be called where [`open`] is.
+/// Opens the app's API keys, over a few connections of their own: however slow counting uses may be, looking sessions up is not held
+/// up by it. To be called where [`open`] is.
 ///
 /// # Errors
 /// See [`OpenError`]; among them that there is no table of keys, or that it may not be written.
 pub async fn open_api_keys(
     settings: &Settings,
     access: KeyAccess,
+    storage: KeyStorage,
 ) -> Result<Arc<dyn ApiKeys>, OpenError> {
-    let kind = kind_of(&settings.url)?;
-    match kind.build.api_keys {
-        Some(open) => open(settings.clone(), access).await,
-        None => Err(OpenError::NoKeys { store: kind.name }),
+    let source = kind_of(&settings.url)?;
+    // With Redis as the source, the database is beside it.
+    let url = match source.build.key_storage {
+        Some(_) => settings
+            .secondary
+            .database
+            .clone()
+            .ok_or(OpenError::NoKeys {
+                cause: "no database is named, and the owners of keys are in one",
+            })?,
+        None => settings.url.clone(),
+    };
+    let database = Settings {
+        url,
+        secondary: SecondaryStorage::default(),
+        ..settings.clone()
+    };
+    let beside = &kind_of(&database.url)?.build;
+    let (Some(keys), Some(owners)) = (beside.api_keys, beside.owners) else {
+        return Err(OpenError::NoKeys {
+            cause: "the database that is named is none",
+        });
+    };
+    match storage {
+        KeyStorage::Database => keys(database, access).await,
+        KeyStorage::Secondary => {
+            let keys = source.build.key_storage.ok_or(OpenError::NoKeys {
+                cause: "they are in secondary storage, and `sessions.source` is a database",
+            })?;
+            keys(settings.clone(), access, owners(database).await?).await
+        }
     }
 }
 
@@ -302,11 +362,11 @@ pub enum OpenError {
         /// How we know.
         cause: String,
     },
-    /// This kind of store has no API keys for us.
-    #[error("`better_auth.api_key`: {store} keeps no API keys that the gateway could look up")]
+    /// Where API keys are is not said.
+    #[error("`better_auth.api_key`: the keys cannot be looked up: {cause}")]
     NoKeys {
-        /// Which kind of source.
-        store: &'static str,
+        /// What is missing.
+        cause: &'static str,
     },
     /// The uses of API keys cannot be counted.
     #[error(
@@ -369,10 +429,12 @@ impl OpenError {
                  +ping` on the keys of the prefix"
             }
             Self::NoKeys { .. } => {
-                "name the database in which the app keeps them, or leave \"api_key\" out of `better_auth.enable`"
+                "for keys in the database name it (as `sessions.source`, or beside Redis as `sessions.database`); for keys in Redis set \
+                 `better_auth.api_key.storage = \"secondary\"`, Redis as `sessions.source` and the database as `sessions.database`"
             }
             Self::ReadOnlyKeys { .. } => {
-                "grant SELECT and UPDATE on the table of API keys (let the gateway's user write the SQLite file), or set \
+                "grant SELECT and UPDATE on the table of API keys (let the gateway's user write the SQLite file, in Redis `+eval +get +set` on \
+                 `api-key:*`), or set \
                  `better_auth.api_key.usage = \"app\"` where the app checks every key again itself"
             }
             Self::Schema { cause, .. } => cause.advice(),

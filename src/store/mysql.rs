@@ -11,7 +11,7 @@ use super::database::{self, Backend, Fault, Parameter};
 use super::fallthrough::Members;
 use super::record::Row;
 use super::schema::{Dialect, Layout};
-use super::{Build, KeyAccess, OpenError, Opened, Settings};
+use super::{Build, KeyAccess, OpenError, Opened, Owners, Settings};
 use crate::api_key::ApiKeys;
 use crate::kind::Kind;
 use crate::secret::Secret;
@@ -24,6 +24,8 @@ pub(super) const KIND: Kind<Build> = Kind {
         schemes: &["mysql", "mariadb"],
         open: |settings| Box::pin(open(settings)),
         api_keys: Some(|settings, access| Box::pin(open_keys(settings, access))),
+        owners: Some(|settings| Box::pin(open_owners(settings))),
+        key_storage: None,
     },
 };
 
@@ -40,16 +42,22 @@ async fn open(settings: Settings) -> Result<Opened, OpenError> {
     database::open(backend, settings).await
 }
 
-/// Who has which role in which organization.
-pub(super) async fn memberships(settings: Settings) -> Result<Option<Arc<dyn Members>>, OpenError> {
-    let backend = MySql::new(&settings)?;
-    database::memberships(backend, settings).await
-}
-
 async fn open_keys(settings: Settings, access: KeyAccess) -> Result<Arc<dyn ApiKeys>, OpenError> {
     let backend = MySql::new(&settings)?;
     let settings = api_keys::with_few_connections(settings);
     api_keys::open(backend, settings, access).await
+}
+
+async fn open_owners(settings: Settings) -> Result<Arc<dyn Owners>, OpenError> {
+    let backend = MySql::new(&settings)?;
+    let settings = api_keys::with_few_connections(settings);
+    api_keys::open_owners(backend, settings).await
+}
+
+/// Who has which role in which organization.
+pub(super) async fn memberships(settings: Settings) -> Result<Option<Arc<dyn Members>>, OpenError> {
+    let backend = MySql::new(&settings)?;
+    database::memberships(backend, settings).await
 }
 
 impl MySql {

@@ -15,7 +15,7 @@ use super::notifications::Notifications;
 use super::record::Row;
 use super::schema::Dialect;
 use super::triggers::{self, Triggers};
-use super::{Build, KeyAccess, OpenError, Opened, Settings};
+use super::{Build, KeyAccess, OpenError, Opened, Owners, Settings};
 use crate::api_key::ApiKeys;
 use crate::kind::Kind;
 use crate::secret::Secret;
@@ -29,6 +29,8 @@ pub(super) const KIND: Kind<Build> = Kind {
         schemes: &["postgres", "postgresql"],
         open: |settings| Box::pin(open(settings)),
         api_keys: Some(|settings, access| Box::pin(open_keys(settings, access))),
+        owners: Some(|settings| Box::pin(open_owners(settings))),
+        key_storage: None,
     },
 };
 
@@ -91,14 +93,6 @@ pub(super) async fn run_triggers(mut settings: Settings, sql: &str) -> Result<()
     triggers::run(&backend.pooled, &backend.place, sql).await
 }
 
-/// Who has which role in which organization.
-pub(super) async fn memberships(
-    mut settings: Settings,
-) -> Result<Option<Arc<dyn Members>>, OpenError> {
-    let backend = Postgres::new(&mut settings)?;
-    database::memberships(backend, settings).await
-}
-
 async fn open_keys(
     mut settings: Settings,
     access: KeyAccess,
@@ -106,6 +100,20 @@ async fn open_keys(
     let backend = Postgres::new(&mut settings)?;
     let settings = api_keys::with_few_connections(settings);
     api_keys::open(backend, settings, access).await
+}
+
+async fn open_owners(mut settings: Settings) -> Result<Arc<dyn Owners>, OpenError> {
+    let backend = Postgres::new(&mut settings)?;
+    let settings = api_keys::with_few_connections(settings);
+    api_keys::open_owners(backend, settings).await
+}
+
+/// Who has which role in which organization.
+pub(super) async fn memberships(
+    mut settings: Settings,
+) -> Result<Option<Arc<dyn Members>>, OpenError> {
+    let backend = Postgres::new(&mut settings)?;
+    database::memberships(backend, settings).await
 }
 
 impl Postgres {

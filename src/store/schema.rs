@@ -335,6 +335,14 @@ impl ApiKeyLayout {
     }
 }
 
+/// Finds the table of users and its columns: the owners of keys that are kept elsewhere.
+pub(super) fn detect_owners(
+    catalog: &[Table],
+    overrides: &SchemaOverrides,
+) -> Result<Found, SchemaError> {
+    table(catalog, overrides, "user")
+}
+
 /// Finds the tables and columns of API keys, or says what is missing or unclear.
 pub(super) fn detect_api_keys(
     catalog: &[Table],

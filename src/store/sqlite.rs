@@ -15,7 +15,7 @@ use super::database::{self, Backend, Fault, Parameter};
 use super::fallthrough::Members;
 use super::record::Row;
 use super::schema::Dialect;
-use super::{Build, KeyAccess, OpenError, Opened, Settings};
+use super::{Build, KeyAccess, OpenError, Opened, Owners, Settings};
 use crate::api_key::ApiKeys;
 use crate::kind::Kind;
 use crate::secret::Secret;
@@ -28,6 +28,8 @@ pub(super) const KIND: Kind<Build> = Kind {
         schemes: &["sqlite", "file"],
         open: |settings| Box::pin(open(settings)),
         api_keys: Some(|settings, access| Box::pin(open_keys(settings, access))),
+        owners: Some(|settings| Box::pin(open_owners(settings))),
+        key_storage: None,
     },
 };
 
@@ -60,12 +62,6 @@ async fn open(settings: Settings) -> Result<Opened, OpenError> {
     database::open(backend, settings).await
 }
 
-/// Who has which role in which organization.
-pub(super) async fn memberships(settings: Settings) -> Result<Option<Arc<dyn Members>>, OpenError> {
-    let backend = Sqlite::new(&settings, false)?;
-    database::memberships(backend, settings).await
-}
-
 /// Keys are counted in the file, so it is opened for writing, and only for them.
 async fn open_keys(settings: Settings, access: KeyAccess) -> Result<Arc<dyn ApiKeys>, OpenError> {
     let backend = Sqlite::new(&settings, access == KeyAccess::Write)?;
@@ -75,6 +71,18 @@ async fn open_keys(settings: Settings, access: KeyAccess) -> Result<Arc<dyn ApiK
         ..settings
     };
     api_keys::open(backend, settings, access).await
+}
+
+async fn open_owners(settings: Settings) -> Result<Arc<dyn Owners>, OpenError> {
+    let backend = Sqlite::new(&settings, false)?;
+    let settings = api_keys::with_few_connections(settings);
+    api_keys::open_owners(backend, settings).await
+}
+
+/// Who has which role in which organization.
+pub(super) async fn memberships(settings: Settings) -> Result<Option<Arc<dyn Members>>, OpenError> {
+    let backend = Sqlite::new(&settings, false)?;
+    database::memberships(backend, settings).await
 }
 
 impl Sqlite {

@@ -15,7 +15,7 @@ use vestibule::time::{ManualClock, UnixMs};
 
 use super::{Tally, load};
 use crate::support::databases::Dialect;
-use crate::support::keys::{KeyStore, Tables, open, owner};
+use crate::support::keys::{KeyStore, Secondary, Tables, open, owner};
 use crate::support::{Setup, Store};
 
 #[test]
@@ -109,6 +109,22 @@ impl Kept for Tables {
 
     fn counted<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Counters> {
         Box::pin(async move { counters(&self.counters(id).await.expect("the row is left")) })
+    }
+}
+
+impl Kept for Secondary {
+    fn keep<'a>(&'a self, case: &'a Value) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            self.tables.run("DELETE FROM \"user\"").await;
+            if case["user_row"].is_object() {
+                self.tables.insert("user", &case["user_row"]).await;
+            }
+            self.put(&case["row_before"]);
+        })
+    }
+
+    fn counted<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Counters> {
+        Box::pin(std::future::ready(counters(&self.row(id))))
     }
 }
 
@@ -285,4 +301,103 @@ async fn kept_in_postgres() {
 async fn kept_in_mariadb() {
     let tables = Tables::new(Some(Dialect::MySql)).await;
     play_all("api-keys.json (mariadb)", open(&tables.url).await, &tables).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kept_in_redis() {
+    let secondary = Secondary::new().await;
+    play_all("api-keys.json (redis)", secondary.open().await, &secondary).await;
+}
+
+/// What the plugin really put into Redis, in a database of real users.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn as_the_plugin_keeps_them_in_redis() {
+    let vectors = load("redis.json");
+    let cases = vectors["cases"].as_array().unwrap();
+    let with_keys = |step: &&Value| {
+        let names = step["redis"].as_object();
+        names.is_some_and(|names| names.keys().any(|name| name.contains("api-key:by-id:")))
+    };
+    let steps: Vec<&Value> = cases
+        .iter()
+        .flat_map(|case| case["steps"].as_array().into_iter().flatten())
+        .filter(with_keys)
+        .collect();
+    let mut tally = Tally::new("redis.json api keys", steps.len());
+    let key = steps
+        .iter()
+        .find_map(|step| step["response"]["body"]["key"].as_str())
+        .expect("the plain key, from the answer to its creation");
+    let secondary = Secondary::new().await;
+    for step in steps {
+        let mut app = secondary.redis.connect();
+        let _: String = crate::support::redis::run(&mut app, &["FLUSHALL"]);
+        let (mut row, mut ttl) = (Value::Null, 0);
+        for (name, kept) in step["redis"].as_object().unwrap() {
+            let text = kept["value"].as_str().unwrap();
+            let _: String = crate::support::redis::run(&mut app, &["SET", name, text]);
+            if let Some(seconds) = kept["ttl"].as_i64().filter(|seconds| *seconds > 0) {
+                let expire = ["EXPIRE", name, &seconds.to_string()];
+                let _: i64 = crate::support::redis::run(&mut app, &expire);
+            }
+            if name.contains("api-key:by-id:") {
+                row = serde_json::from_str(text).unwrap();
+                ttl = kept["ttl"].as_i64().unwrap();
+            }
+        }
+        let user = json!({
+            "id": row["referenceId"], "name": "Api", "email": "redis@example.com", "emailVerified": false,
+            "createdAt": row["createdAt"], "updatedAt": row["createdAt"],
+        });
+        secondary.tables.run("DELETE FROM \"user\"").await;
+        secondary.tables.insert("user", &user).await;
+        let at = moment(&row["createdAt"])
+            .unwrap()
+            .plus(Duration::from_secs(1));
+        let mut after = row.clone();
+        let text = "2026-11-21T02:48:07.598Z";
+        (
+            after["requestCount"],
+            after["lastRequest"],
+            after["updatedAt"],
+        ) = (1.into(), text.into(), text.into());
+        let body = json!({
+            "session": { "id": row["id"] },
+            "user": { "id": row["referenceId"], "name": "Api", "email": "redis@example.com", "emailVerified": false },
+        });
+        let case = json!({
+            "config": { "enableSessionForAPIKeys": true },
+            "row_before": row, "user_row": null,
+            "requests": [{
+                "now_ms": at.0, "header": "x-api-key", "value": key,
+                "expect": { "status": 200, "body": body }, "row_after": after,
+            }],
+        });
+        let outcome = play(&case, secondary.open().await, &AsItIs(&secondary)).await;
+        let id = row["id"].as_str().unwrap();
+        let untouched = secondary.row(id) == after;
+        let life: i64 = crate::support::redis::run(
+            &mut app,
+            &["TTL", &format!("better-auth:api-key:by-id:{id}")],
+        );
+        let outcome = outcome.and(match untouched && (ttl - 60..=ttl).contains(&life) {
+            true => Ok(()),
+            false => Err(format!("lives {life}, is {}", secondary.row(id))),
+        });
+        tally.case(step["step"].as_str().unwrap(), outcome);
+    }
+    tally.finish();
+}
+
+/// Everything is there already.
+struct AsItIs<'s>(&'s Secondary);
+
+impl Kept for AsItIs<'_> {
+    fn keep<'a>(&'a self, _: &'a Value) -> BoxFuture<'a, ()> {
+        Box::pin(std::future::ready(()))
+    }
+
+    fn counted<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Counters> {
+        self.0.counted(id)
+    }
 }

@@ -391,10 +391,73 @@ impl Tables {
     }
 }
 
+/// Keys in Redis, and their owners in an SQLite file beside it.
+pub struct Secondary {
+    pub redis: super::redis::Redis,
+    pub tables: Tables,
+}
+
+impl Secondary {
+    pub async fn new() -> Self {
+        Self {
+            redis: super::redis::Redis::start(),
+            tables: Tables::new(None).await,
+        }
+    }
+
+    pub fn settings(&self) -> vestibule::store::Settings {
+        vestibule::store::Settings {
+            secondary: vestibule::store::SecondaryStorage {
+                database: Some(Secret::new(self.tables.url.clone())),
+                ..Default::default()
+            },
+            ..self.redis.settings()
+        }
+    }
+
+    pub async fn open(&self) -> Arc<dyn ApiKeys> {
+        vestibule::store::open_api_keys(
+            &self.settings(),
+            vestibule::store::KeyAccess::Write,
+            vestibule::store::KeyStorage::Secondary,
+        )
+        .await
+        .unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Puts a row there as the plugin does: under its stored form, and under its id.
+    pub fn put(&self, row: &Value) {
+        let mut app = self.redis.connect();
+        for name in [
+            &row["key"],
+            &format!("by-id:{}", row["id"].as_str().unwrap()).into(),
+        ] {
+            let name = format!("better-auth:api-key:{}", name.as_str().unwrap());
+            let _: String = super::redis::run(&mut app, &["SET", &name, &row.to_string()]);
+        }
+    }
+
+    /// The row under its id; it must be the same under its stored form.
+    pub fn row(&self, id: &str) -> Value {
+        let mut app = self.redis.connect();
+        let mut read = |name: &str| -> String {
+            super::redis::run(&mut app, &["GET", &format!("better-auth:api-key:{name}")])
+        };
+        let copy = read(&format!("by-id:{id}"));
+        let row: Value = serde_json::from_str(&copy).unwrap();
+        assert_eq!(read(row["key"].as_str().unwrap()), copy);
+        row
+    }
+}
+
 /// Keys in a real database, whose uses are counted.
 pub async fn open(url: &str) -> Arc<dyn ApiKeys> {
     let settings = super::databases::settings(url);
-    vestibule::store::open_api_keys(&settings, vestibule::store::KeyAccess::Write)
-        .await
-        .unwrap_or_else(|error| panic!("{error}"))
+    vestibule::store::open_api_keys(
+        &settings,
+        vestibule::store::KeyAccess::Write,
+        vestibule::store::KeyStorage::Database,
+    )
+    .await
+    .unwrap_or_else(|error| panic!("{error}"))
 }

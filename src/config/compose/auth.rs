@@ -371,7 +371,10 @@ fn bearer(auth: &BetterAuth) -> authenticator::bearer::Settings {
 }
 
 /// How API keys are set up; `None` unless they are enabled.
-pub(super) fn api_keys(auth: &BetterAuth, reader: &mut Reader<'_>) -> Option<api_key::Settings> {
+pub(super) fn api_keys(
+    auth: &BetterAuth,
+    reader: &mut Reader<'_>,
+) -> Option<(api_key::Settings, store::KeyStorage)> {
     const LETTERS_MAX: u64 = 256;
     const HEADERS_MAX: usize = 8;
     let fallback = ApiKey::default();
@@ -431,7 +434,11 @@ pub(super) fn api_keys(auth: &BetterAuth, reader: &mut Reader<'_>) -> Option<api
             },
         );
     }
-    enabled.then(|| api_key::Settings {
+    let storage = match value(table.storage.as_ref(), KeyStorage::Database) {
+        KeyStorage::Database => store::KeyStorage::Database,
+        KeyStorage::Secondary => store::KeyStorage::Secondary,
+    };
+    let settings = api_key::Settings {
         headers: if headers.is_empty() {
             usual.headers
         } else {
@@ -445,7 +452,8 @@ pub(super) fn api_keys(auth: &BetterAuth, reader: &mut Reader<'_>) -> Option<api
             KeyUsage::Gateway => api_key::Usage::Gateway,
             KeyUsage::App => api_key::Usage::App,
         },
-    })
+    };
+    enabled.then_some((settings, storage))
 }
 
 pub(super) fn seconds(
