@@ -90,9 +90,9 @@ pub(super) async fn open(
                 .to_owned(),
         );
     }
-    let (source, second_extend, keys) = match second {
-        Some(second) => (Some(second.source), second.extend, second.keys),
-        None => (None, None, None),
+    let (source, second_extend) = match second {
+        Some(second) => (Some(second.source), second.extend),
+        None => (None, None),
     };
     let extend = opened.extend.map(|first| -> Arc<dyn Extend> {
         Arc::new(Both {

@@ -196,6 +196,7 @@ impl Metrics {
         for what in ["session", "user", "organization", "api_key", "all"] {
             self.heard.with_label_values(&[what]);
         }
+        self.key_fetches.with_label_values(&["fetched"]);
         for cause in ["timeout", "unreachable", "garbage", "busy"] {
             self.source_failures.with_label_values(&[cause]);
         }
