@@ -339,7 +339,7 @@ impl ApiKeyLayout {
 pub(super) fn detect_owners(
     catalog: &[Table],
     overrides: &SchemaOverrides,
-) -> Result<(Table, Vec<(&'static str, Column)>), SchemaError> {
+) -> Result<Found, SchemaError> {
     table(catalog, overrides, "user")
 }
 
