@@ -1324,6 +1324,10 @@ fn edges() -> Edges {
                 code: cli::UNREACHABLE,
             })
         },
+        triggers: |_, asked| {
+            let url = asked.url.as_ref().map(|url| url.expose().len());
+            Ok(format!("{:?} {url:?}\n", asked.action))
+        },
         explain: |_, asked| {
             Ok(cli::explain::Explanation {
                 method: asked.method.to_string(),

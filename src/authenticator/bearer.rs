@@ -51,7 +51,7 @@ impl Bearer {
         match &asked.credential.proof {
             Proof::Signed(signed) => {
                 self.sessions
-                    .find(&signed.value, METHOD, asked.freshness, asked.request)
+                    .find(&signed.value, METHOD, asked.freshness, Some(asked.request))
                     .await
             }
             Proof::Text(token) => {
@@ -63,7 +63,7 @@ impl Bearer {
                 }
                 let found = self
                     .sessions
-                    .find(token, METHOD, asked.freshness, asked.request)
+                    .find(token, METHOD, asked.freshness, Some(asked.request))
                     .await;
                 // Only what turned out to be nothing was a guess.
                 if !matches!(found.0, Resolution::Rejected(Rejection::Unknown { .. })) {

@@ -6,10 +6,11 @@ use http::header::SET_COOKIE;
 use tokio::runtime::Handle;
 use url::Url;
 
+use super::db;
 use super::explain::{Asked, ExplainedRoute, Explanation};
 use super::{Failure, PROBLEMS, UNREACHABLE, USAGE};
 use crate::authenticator::jwt;
-use crate::config::{Config, Loaded, RouteFinding};
+use crate::config::{self, Config, Loaded, RouteFinding};
 use crate::credential::Presented;
 use crate::credential::key_ring::{KeySource, KeysError};
 use crate::credential::key_set::{Algorithm, StoredKey};
@@ -19,6 +20,7 @@ use crate::request::RequestView;
 use crate::route::{self, RouteTable, Severity};
 use crate::server::clock::SystemClock;
 use crate::server::forward::{self, Client, Outgoing, Trace};
+use crate::server::line;
 use crate::server::proxy::Gateway;
 use crate::server::run::{self, KeySources, Parts, StartError};
 use crate::session::resolve::Tier;
@@ -63,11 +65,15 @@ pub fn serve(loaded: Loaded) -> Result<(), Failure> {
     for warning in &opened.detected.warnings {
         tracing::warn!("sessions.source: {warning}");
     }
+    let revocation = revocation(&config, settings, &opened, &runtime)?;
     let listen = config.server.listen.clone();
     let (admin, public_url) = (config.server.admin, config.server.public_url.clone());
     let keys = keys(&config, opened.keys, runtime.handle())?;
-    let gateway = run::assemble(parts(config, opened.source, keys)?, Arc::new(SystemClock))
-        .map_err(|error| cannot_start(&error))?;
+    let gateway = run::assemble(
+        parts(config, opened.source, keys, revocation)?,
+        Arc::new(SystemClock),
+    )
+    .map_err(|error| cannot_start(&error))?;
     let running = run::start(gateway).map_err(|error| cannot_start(&error))?;
     for address in listen {
         tracing::info!(%address, public_url, "listening");
@@ -82,6 +88,81 @@ pub fn serve(loaded: Loaded) -> Result<(), Failure> {
     Ok(())
 }
 
+/// How the gateway hears of revocations made elsewhere.
+fn revocation(
+    config: &Config,
+    settings: &store::Settings,
+    opened: &store::Opened,
+    runtime: &tokio::runtime::Runtime,
+) -> Result<line::Settings, Failure> {
+    let wanted = &config.revocation;
+    let feed = match &wanted.feed {
+        config::Feed::Off => None,
+        config::Feed::Source(None) => opened.feed.clone(),
+        config::Feed::Source(Some(kind)) => opened.feed.clone().filter(|feed| feed.name() == *kind),
+        config::Feed::At(url) => {
+            let settings = store::Settings {
+                url: url.clone(),
+                ..settings.clone()
+            };
+            runtime
+                .block_on(store::line(&settings))
+                .map_err(|error| cannot_open(&error))?
+        }
+    };
+    if feed.is_none() && wanted.promised {
+        return Err(Failure {
+            message: "`revocation`: no line can be had where it is asked for".into(),
+            advice:
+                "name a PostgreSQL or a Redis by `revocation.url`, or leave `revocation.feed` out"
+                    .into(),
+            code: USAGE,
+        });
+    }
+    Ok(line::Settings {
+        feed,
+        promised: wanted.promised,
+        recheck: wanted.recheck,
+    })
+}
+
+/// Writes, puts there or takes away the triggers of the store.
+///
+/// # Errors
+/// When the store cannot have any, cannot be reached, or does not let this role do it.
+pub fn triggers(config: &Config, asked: &db::Asked) -> Result<String, Failure> {
+    let mut settings = config.store.clone().ok_or_else(no_store)?;
+    if let Some(url) = &asked.url {
+        settings.url = url.clone();
+    }
+    let runtime = store_runtime()?;
+    let written = runtime
+        .block_on(store::triggers(&settings))
+        .map_err(|error| cannot_open(&error))?;
+    let Some(written) = written else {
+        return Err(Failure {
+            message: "this store has no triggers that could tell of revocations".into(),
+            advice: if settings.url.expose().starts_with("redis") {
+                "Redis tells by itself: `CONFIG SET notify-keyspace-events Egx` on the server, and gateways listen".into()
+            } else {
+                "revocations that pass through a gateway count at once; for the others keep `sessions.cache_ttl` short, or send \
+                 them to `POST /sessions/evict` of the admin listener"
+                    .into()
+            },
+            code: UNREACHABLE,
+        });
+    };
+    let (sql, done) = match asked.action {
+        db::Action::Print => return Ok(written.install),
+        db::Action::Install => (&written.install, "installed on"),
+        db::Action::Remove => (&written.remove, "removed from"),
+    };
+    runtime
+        .block_on(store::run_triggers(&settings, sql))
+        .map_err(|error| cannot_open(&error))?;
+    Ok(format!("{done} {}\n", written.tables.join(", ")))
+}
+
 /// Judges one request as the gateway would.
 ///
 /// # Errors
@@ -90,8 +171,11 @@ pub fn explain(config: &Config, asked: &Asked) -> Result<Explanation, Failure> {
     let runtime = store_runtime()?;
     let assemble = |source, stored| {
         let keys = keys(config, stored, runtime.handle())?;
-        run::assemble(parts(config.clone(), source, keys)?, Arc::new(SystemClock))
-            .map_err(|error| cannot_start(&error))
+        run::assemble(
+            parts(config.clone(), source, keys, line::Settings::default())?,
+            Arc::new(SystemClock),
+        )
+        .map_err(|error| cannot_start(&error))
     };
     let mut gateway = assemble(Arc::new(Unasked), Some(Arc::new(nothing_stored)))?;
     // Where nothing is presented nobody is looked up, and the database need not run.
@@ -386,7 +470,12 @@ fn nothing_stored() -> futures_util::future::BoxFuture<'static, Result<Vec<Store
     Box::pin(std::future::ready(Ok(Vec::new())))
 }
 
-fn parts(config: Config, source: Arc<dyn Source>, keys: KeySources) -> Result<Parts, Failure> {
+fn parts(
+    config: Config,
+    source: Arc<dyn Source>,
+    keys: KeySources,
+    revocation: line::Settings,
+) -> Result<Parts, Failure> {
     let routes = RouteTable::build(&config.routes).map_err(|problems| Failure {
         message: problems
             .first()
@@ -404,6 +493,7 @@ fn parts(config: Config, source: Arc<dyn Source>, keys: KeySources) -> Result<Pa
         sessions: config.sessions,
         source,
         keys,
+        revocation,
         pages: config.redirects,
         identity: config.identity,
         telemetry: config.log,

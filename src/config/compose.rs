@@ -4,6 +4,7 @@
 mod auth;
 mod jwt;
 mod limits;
+mod revocation;
 mod routes;
 mod sessions;
 mod upstream;
@@ -16,8 +17,8 @@ use std::time::Duration;
 use url::{Host, Url};
 
 use super::file::{
-    AdminAddress, AlgorithmWord, Attributes, BetterAuth, Caching, Claims, ConditionWord, File,
-    FreshnessWord, Issuer, Jwt, KeysWord, Level, LogFormat, Path, Preset, Route, RuleTable,
+    AdminAddress, AlgorithmWord, Attributes, BetterAuth, Caching, Claims, ConditionWord, FeedWord,
+    File, FreshnessWord, Issuer, Jwt, KeysWord, Level, LogFormat, Path, Preset, Route, RuleTable,
     RuleText, RuleWord, SameSite, Sessions, Threads, Upstream, VersionedSecret,
 };
 use super::node::{At, Node, Value};
@@ -35,6 +36,7 @@ use crate::{
 use auth::*;
 use jwt::*;
 use limits::*;
+use revocation::*;
 use routes::*;
 use sessions::*;
 use upstream::*;
@@ -74,6 +76,7 @@ pub(super) fn compose(file: &File, tree: &Node, reader: &mut Reader<'_>) -> Conf
     let authenticator = authenticator(auth, &own_origin, reader);
     check_credentials(file, &authenticator.enabled, reader);
     Config {
+        revocation: revocation(file, reader),
         store: store(file, tree, reader),
         authenticator,
         sessions: sessions(file, auth, reader),

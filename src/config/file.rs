@@ -99,6 +99,8 @@ tables! {
         better_auth: BetterAuth,
         /// Where sessions are looked up, and how long they are remembered.
         sessions: Sessions,
+        /// How gateways hear of sessions that end elsewhere.
+        revocation: Revocation,
         /// The parts of `next.config` that change what a path means.
         nextjs: NextJs,
         /// What holds for every route.
@@ -311,6 +313,16 @@ tables! {
         columns: Named<String>,
     }
 
+    /// How gateways hear of sessions that end elsewhere.
+    Revocation {
+        /// `auto`: over the source of sessions, where it can; `store`: the same, and nothing is believed from memory until it works; `redis`: over the Redis of `url`; `off`. Default: `auto`.
+        feed: FeedWord,
+        /// The address of the line, where it is not `sessions.source`: a direct connection past a pooler, or a Redis.
+        url: SecretText,
+        /// How often the session behind an open WebSocket or event stream is looked at again. `0s`: only when told. Default: `1m`.
+        recheck: Duration,
+    }
+
     /// The parts of `next.config` that change what a path means.
     NextJs {
         /// `basePath`. Default: none.
@@ -471,6 +483,8 @@ words!(/// What a condition looks at.
     ConditionWord, "type of condition" { Header = "header", Cookie = "cookie", Query = "query", Host = "host" });
 words!(/// Names of the identity headers.
     Preset, "preset" { Vestibule = "vestibule", OAuth2Proxy = "oauth2-proxy", Remote = "remote" });
+words!(/// How revocations made elsewhere are heard of.
+    FeedWord, "word for `feed`" { Auto = "auto", Store = "store", Redis = "redis", Off = "off" });
 words!(/// Log levels.
     Level, "log level" { Error = "error", Warn = "warn", Info = "info", Debug = "debug", Trace = "trace" });
 words!(/// Log formats.

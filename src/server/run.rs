@@ -24,9 +24,11 @@ use tokio::sync::watch;
 use super::admin::Admin;
 use super::clock::SystemClock;
 use super::doubt::Doubt;
+use super::line::{self, Line};
 use super::proxy::{Gateway, Shared};
 use super::respond::{Responder, SessionCookies};
 use super::settings::Settings;
+use super::streams::{Endable, Streams, Sweeping};
 use super::tls;
 use super::upstream::App;
 use crate::credential::key_ring::{KeyRing, KeyRings, KeySource, OnFetch};
@@ -69,6 +71,8 @@ pub struct Parts {
     pub source: Arc<dyn Source>,
     /// Where the keys of tokens are published.
     pub keys: KeySources,
+    /// How revocations travel.
+    pub revocation: line::Settings,
     /// Where people are sent.
     pub pages: redirect::Settings,
     /// How the app is told.
@@ -166,6 +170,17 @@ pub fn assemble(parts: Parts, clock: Arc<dyn Clock>) -> Result<Gateway, StartErr
         clock: &clock,
     };
     let authenticators = authenticator::build(&context);
+    let line = Line::new(
+        &parts.revocation,
+        Arc::clone(&sessions),
+        Arc::clone(&clock),
+        Arc::clone(&metrics),
+    );
+    let streams = Arc::new(Streams::default());
+    let touched = Arc::clone(&streams);
+    sessions
+        .cache()
+        .set_witness(Box::new(move |what| touched.touch(what)));
     Ok(Gateway {
         identity: Identity::new(
             &parts.identity,
@@ -197,6 +212,9 @@ pub fn assemble(parts: Parts, clock: Arc<dyn Clock>) -> Result<Gateway, StartErr
             ..client_ip::Settings::default()
         },
         settings: parts.server,
+        line: Arc::new(line),
+        streams,
+        recheck: parts.revocation.recheck,
         metrics,
         doubt: Doubt::default(),
         access_log: parts.telemetry.access,
@@ -249,6 +267,7 @@ pub struct Running {
     stopping: Arc<AtomicBool>,
     stop: watch::Sender<Stop>,
     stop_admin: watch::Sender<Stop>,
+    hang_up: watch::Sender<Stop>,
     stop_within: Duration,
 }
 
@@ -293,7 +312,7 @@ pub fn start(gateway: Gateway) -> Result<Running, StartError> {
     let mut options = HttpServerOptions::default();
     options.h2_idle_timeout = Some(settings.timeouts.idle);
     proxy.server_options = Some(options);
-    let mut service = Service::new("proxy".into(), proxy);
+    let mut service = Service::new("proxy".into(), Endable(Arc::new(proxy)));
     for address in &settings.listen {
         match &settings.tls {
             None => service.add_tcp(&address.to_string()),
@@ -314,7 +333,15 @@ pub fn start(gateway: Gateway) -> Result<Running, StartError> {
             server.add_service(background_service(&name, Balancing(app.balancer()))),
         );
     }
+    server.add_service(background_service(
+        "streams",
+        Sweeping(Arc::clone(&gateway)),
+    ));
     run(server, stopped)?;
+    let (hang_up, hung_up) = watch::channel(Stop::No);
+    if gateway.line.state().is_some() {
+        hold_line(Arc::clone(&gateway.line), hung_up);
+    }
     // A server of its own, because it stays while the other one stops: `/readyz` says so, `/metrics` shows how far it is.
     let (stop_admin, admin_stopped) = watch::channel(Stop::No);
     if let Some(address) = settings.admin {
@@ -341,8 +368,29 @@ pub fn start(gateway: Gateway) -> Result<Running, StartError> {
         stopping,
         stop,
         stop_admin,
+        hang_up,
         stop_within: settings.timeouts.stop,
     })
+}
+
+/// Listens on the line on a thread of its own, however busy the proxy and the store are, until the gateway stops or is gone.
+fn hold_line(line: Arc<Line>, mut hung_up: watch::Receiver<Stop>) {
+    thread::spawn(move || {
+        let Ok(runtime) = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+        else {
+            return;
+        };
+        runtime.block_on(async {
+            tokio::select! {
+                _ = hung_up.wait_for(|stop| *stop != Stop::No) => {}
+                () = line.run() => {}
+            }
+        });
+        // A connection that hangs must not keep us.
+        runtime.shutdown_background();
+    });
 }
 
 fn conf(settings: &Settings) -> ServerConf {
@@ -402,6 +450,7 @@ impl Running {
             thread::sleep(LOOK_EVERY);
         }
         self.stop_admin.send_replace(Stop::Now);
+        self.hang_up.send_replace(Stop::Now);
     }
 
     /// Waits for SIGTERM or SIGINT, then stops; a second signal ends it at once.

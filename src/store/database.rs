@@ -732,7 +732,10 @@ mod tests {
                 *cell = Some(text.to_owned());
             }
             if sql.contains("u.\"role\"")
-                && let Some(cell) = row.get_mut(11)
+                && let Some(at) = schema::FIELDS
+                    .iter()
+                    .position(|field| field.logical == "user.role")
+                && let Some(cell) = row.get_mut(at)
             {
                 *cell = Some("admin".to_owned());
             }
@@ -763,6 +766,7 @@ mod tests {
                 waiting_max: 0,
                 schema: crate::store::SchemaOverrides::default(),
                 zone_offset_seconds: 0,
+                secondary: crate::store::SecondaryStorage::default(),
             },
             slots: Semaphore::new(2),
             resting: Mutex::new(Vec::new()),

@@ -4,6 +4,7 @@ mod client_ip;
 mod cookie_cache;
 mod cookies;
 mod databases;
+mod redis;
 mod tokens;
 
 use std::io::Write as _;

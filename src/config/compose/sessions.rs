@@ -90,6 +90,7 @@ pub(super) fn store(file: &File, tree: &Node, reader: &mut Reader<'_>) -> Option
         waiting_max: usize::try_from(waiting_max).unwrap_or(usize::MAX),
         schema,
         zone_offset_seconds,
+        secondary: store::SecondaryStorage::default(),
     })
 }
 
