@@ -177,6 +177,7 @@ impl Set {
             cookies: &names::Settings::default(),
             secrets: &secrets::Settings::single(Secret::new(SECRET)),
             sessions: &sessions,
+            cookie_cache: None,
             clock: &clock,
         });
         let requests = (0..SESSIONS)

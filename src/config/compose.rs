@@ -15,9 +15,9 @@ use std::time::Duration;
 use url::{Host, Url};
 
 use super::file::{
-    AdminAddress, Attributes, BetterAuth, Caching, ConditionWord, File, FreshnessWord, Level,
-    LogFormat, Path, Preset, Route, RuleTable, RuleText, RuleWord, SameSite, Sessions, Threads,
-    Upstream, VersionedSecret,
+    AdminAddress, Attributes, BetterAuth, Caching, ConditionWord, CookieCache, File, FreshnessWord,
+    Level, LogFormat, Path, Preset, Route, RuleTable, RuleText, RuleWord, SameSite, Sessions,
+    Threads, Upstream, VersionedSecret,
 };
 use super::node::{At, Node, Value};
 use super::problem::Fault;
@@ -27,6 +27,7 @@ use crate::policy::{Conditions, Need, Rule};
 use crate::route::{ConditionOn, ConditionSpec, NextJs, RouteSpec, SourceSpec};
 use crate::secret::Secret;
 use crate::session::Freshness;
+use crate::session::Keeper;
 use crate::{
     authenticator, credential, identity, policy, route, server, session, store, telemetry,
 };
@@ -61,14 +62,18 @@ pub(super) fn compose(file: &File, tree: &Node, reader: &mut Reader<'_>) -> Conf
     let upstreams = upstreams(file, tree, reader);
     let origin = public_url.as_ref().map(origin_of).unwrap_or_default();
     let secrets = secrets(auth, tree, reader);
-    let cookies = cookies(auth, base_url.as_ref(), public_url.as_ref(), reader);
+    let keeper = keeper(file);
+    let cookies = cookies(auth, base_url.as_ref(), public_url.as_ref(), keeper, reader);
     let redirects = redirects(file, public_url.as_ref(), reader);
     let routes = routes(file, tree, &upstreams, &hosts, &redirects.sign_in, reader);
     let (admin, admin_token) = admin(file, &listen, reader);
     check_proxies(file, reader);
+    if keeper == Keeper::Cookie {
+        refuse_strict(file, reader);
+    }
     Config {
         store: store(file, tree, reader),
-        authenticator: authenticator(auth, reader),
+        authenticator: authenticator(auth, keeper, reader),
         sessions: sessions(file, auth, reader),
         update_age: bounded(
             reader,

@@ -8,6 +8,7 @@ pub mod doubt;
 pub mod forward;
 pub mod intercept;
 pub mod proxy;
+pub mod renew;
 pub mod respond;
 pub mod run;
 pub mod settings;

@@ -24,16 +24,18 @@ use super::admin::Admin;
 use super::clock::SystemClock;
 use super::doubt::Doubt;
 use super::proxy::{Gateway, Shared};
+use super::renew::Renewer;
 use super::respond::{Responder, SessionCookies};
 use super::settings::Settings;
 use super::tls;
 use super::upstream::App;
+use crate::credential::cookie_cache::{self, CookieCache};
 use crate::credential::{names, secrets, signature::Signer};
 use crate::gate::Gate;
 use crate::identity::{self, Identity, IdentityError};
 use crate::policy::redirect;
 use crate::route::RouteTable;
-use crate::session::{self, Source, resolve};
+use crate::session::{self, Keeper, Source, resolve};
 use crate::telemetry::metrics::Metrics;
 use crate::time::Clock;
 use crate::{authenticator, client_ip, telemetry};
@@ -143,14 +145,28 @@ pub fn assemble(parts: Parts, clock: Arc<dyn Clock>) -> Result<Gateway, StartErr
         }),
     );
     let sessions = Arc::new(sessions);
+    let cookie_cache = match &parts.authenticator.cookie_cache {
+        None => None,
+        Some(settings) => {
+            let context = cookie_cache::Context {
+                secrets: &parts.secrets,
+            };
+            let cache = CookieCache::new(settings, &parts.cookies, &context);
+            Some(Arc::new(cache.map_err(StartError::Internal)?))
+        }
+    };
     let context = authenticator::Context {
         settings: &parts.authenticator,
         cookies: &parts.cookies,
         secrets: &parts.secrets,
         sessions: &sessions,
+        cookie_cache: cookie_cache.as_ref(),
         clock: &clock,
     };
     let authenticators = authenticator::build(&context);
+    let renewer = cookie_cache
+        .filter(|_| sessions.keeper() == Keeper::Cookie)
+        .map(|cache| Renewer::new(cache, &parts.cookies));
     Ok(Gateway {
         identity: Identity::new(
             &parts.identity,
@@ -176,6 +192,7 @@ pub fn assemble(parts: Parts, clock: Arc<dyn Clock>) -> Result<Gateway, StartErr
             .map(|upstream| App::new(upstream, &parts.server.timeouts))
             .collect(),
         auth_base_path: parts.auth_base_path,
+        renewer,
         believed: client_ip::Settings {
             trusted: parts.server.trusted_proxies.clone(),
             ipv6_bits: 128,

@@ -14,6 +14,7 @@ use crate::session::extend::Extend;
 use crate::session::feed::Feed;
 use crate::session::{BoxFuture, Source};
 
+mod cookie;
 mod database;
 mod mysql;
 mod postgres;
@@ -77,7 +78,7 @@ pub struct Build {
 }
 
 /// Every kind of session source.
-pub static KINDS: &[Kind<Build>] = &[sqlite::KIND, postgres::KIND, mysql::KIND];
+pub static KINDS: &[Kind<Build>] = &[sqlite::KIND, postgres::KIND, mysql::KIND, cookie::KIND];
 
 /// Opens the source that `settings.url` names.
 ///
