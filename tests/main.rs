@@ -10,13 +10,18 @@
 
 mod answers;
 mod architecture;
+mod bearer;
 mod bypasses;
 mod config;
+mod differential;
 mod faults;
 mod golden;
+mod jwt;
 mod lifecycle;
 mod planted_secret;
+mod redis;
 mod regressions;
+mod revocation;
 mod session_sources;
 mod sessions;
 mod smoke;

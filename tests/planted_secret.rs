@@ -353,6 +353,9 @@ fn the_password_of_the_database_shows_up_nowhere() {
         format!("mysql://{DATABASE}"),
         format!("sqlite:/nowhere/{DATABASE}.db?mode={DATABASE}"),
         format!("mongodb://user:{DATABASE}@{closed}/app"),
+        format!("redis://user:{DATABASE}@{closed}/1"),
+        format!("rediss://user:{DATABASE}@{closed}"),
+        format!("redis://user:{DATABASE}@{closed}/{DATABASE}"),
         DATABASE.to_owned(),
     ] {
         let settings = store::Settings {
@@ -362,6 +365,10 @@ fn the_password_of_the_database_shows_up_nowhere() {
             waiting_max: 1,
             schema: store::SchemaOverrides::default(),
             zone_offset_seconds: 0,
+            secondary: store::SecondaryStorage {
+                database: Some(Secret::new(url.clone())),
+                ..store::SecondaryStorage::default()
+            },
         };
         assert_clean("the settings", &format!("{settings:?}"));
         let Err(error) = runtime.block_on(store::open(&settings)) else {

@@ -114,7 +114,7 @@ impl Authenticator for SessionCookie {
                     &signed.value,
                     Method::SESSION,
                     asked.freshness,
-                    asked.request,
+                    Some(asked.request),
                 )
                 .await
         })

@@ -2,7 +2,9 @@
 //! than one key.
 
 mod auth;
+mod jwt;
 mod limits;
+mod revocation;
 mod routes;
 mod sessions;
 mod upstream;
@@ -15,9 +17,10 @@ use std::time::Duration;
 use url::{Host, Url};
 
 use super::file::{
-    AdminAddress, Attributes, BetterAuth, Caching, ConditionWord, CookieCache, File, FreshnessWord,
-    Level, LogFormat, Path, Preset, Route, RuleTable, RuleText, RuleWord, SameSite, Sessions,
-    Threads, Upstream, VersionedSecret,
+    AdminAddress, AlgorithmWord, Attributes, BetterAuth, Caching, Claims, ConditionWord,
+    CookieCache, FeedWord, File, FreshnessWord, Issuer, Jwt, KeysWord, Level, LogFormat, Path,
+    Preset, Route, RuleTable, RuleText, RuleWord, SameSite, Sessions, Threads, Upstream,
+    VersionedSecret,
 };
 use super::node::{At, Node, Value};
 use super::problem::Fault;
@@ -33,7 +36,9 @@ use crate::{
 };
 
 use auth::*;
+use jwt::*;
 use limits::*;
+use revocation::*;
 use routes::*;
 use sessions::*;
 use upstream::*;
@@ -61,6 +66,9 @@ pub(super) fn compose(file: &File, tree: &Node, reader: &mut Reader<'_>) -> Conf
     let hosts = hosts(file, public_url.as_ref(), reader);
     let upstreams = upstreams(file, tree, reader);
     let origin = public_url.as_ref().map(origin_of).unwrap_or_default();
+    let own_origin = base_url
+        .as_ref()
+        .map_or_else(|| origin.clone(), |found| origin_of(&found.value));
     let secrets = secrets(auth, tree, reader);
     let keeper = keeper(file);
     let cookies = cookies(auth, base_url.as_ref(), public_url.as_ref(), keeper, reader);
@@ -71,9 +79,12 @@ pub(super) fn compose(file: &File, tree: &Node, reader: &mut Reader<'_>) -> Conf
     if keeper == Keeper::Cookie {
         refuse_strict(file, reader);
     }
+    let authenticator = authenticator(auth, keeper, &own_origin, reader);
+    check_credentials(file, &authenticator.enabled, reader);
     Config {
+        revocation: revocation(file, reader),
         store: store(file, tree, reader),
-        authenticator: authenticator(auth, keeper, reader),
+        authenticator,
         sessions: sessions(file, auth, reader),
         update_age: bounded(
             reader,

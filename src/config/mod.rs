@@ -17,6 +17,7 @@ mod read;
 pub use node::At;
 pub use problem::{Fault, Problem, Problems, Severity, Style};
 
+use crate::secret::Secret;
 use crate::{
     authenticator, credential, identity, policy, route, server, session, store, telemetry,
 };
@@ -35,6 +36,8 @@ pub struct Config {
     pub routes: route::Settings,
     /// Where sessions are looked up; none with a source that is no database.
     pub store: Option<store::Settings>,
+    /// How revocations made elsewhere are heard of.
+    pub revocation: Revocation,
     /// What the cookies are called.
     pub cookies: credential::names::Settings,
     /// What signed them.
@@ -51,6 +54,28 @@ pub struct Config {
     pub identity: identity::Settings,
     /// How logs are written.
     pub log: telemetry::Settings,
+}
+
+/// How revocations made elsewhere are heard of (`[revocation]`).
+#[derive(Clone, Debug)]
+pub struct Revocation {
+    /// Where to listen.
+    pub feed: Feed,
+    /// Whether the operator named a line: then nothing is believed from memory until it is up.
+    pub promised: bool,
+    /// How often the sessions behind open streams are looked at again.
+    pub recheck: Duration,
+}
+
+/// Where revocations made elsewhere are heard of.
+#[derive(Clone, Debug)]
+pub enum Feed {
+    /// Nowhere.
+    Off,
+    /// Over the source of sessions. `Some`: it must be of this kind, whatever it is.
+    Source(Option<&'static str>),
+    /// Over a store of its own.
+    At(Secret),
 }
 
 /// A configuration that can be used.

@@ -53,5 +53,6 @@ async fn open(_settings: Settings) -> Result<Opened, OpenError> {
         },
         extend: None,
         feed: None,
+        keys: None,
     })
 }

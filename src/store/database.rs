@@ -16,6 +16,8 @@ use tokio::time::{Instant, timeout_at};
 use super::record::{self, Row};
 use super::schema::{self, Column, Dialect, Layout, Table};
 use super::{Detected, DetectedColumn, OpenError, Opened, SchemaError, Settings};
+use crate::credential::key_ring::KeysError;
+use crate::credential::key_set::StoredKey;
 use crate::secret::Secret;
 use crate::session::{BoxFuture, Record, Source, SourceError};
 
@@ -254,6 +256,7 @@ pub(super) async fn open<B: Backend>(backend: B, settings: Settings) -> Result<O
     }
     let detected = describe(&core.backend, &layout, &version, dates);
     core.adopt(layout);
+    let keyed = Arc::clone(&core);
     let source = Database {
         core,
         home: Handle::current(),
@@ -264,6 +267,7 @@ pub(super) async fn open<B: Backend>(backend: B, settings: Settings) -> Result<O
         detected,
         extend: None,
         feed: None,
+        keys: Some(Arc::new(move || Box::pin(Arc::clone(&keyed).keys()))),
     })
 }
 
@@ -471,6 +475,38 @@ impl<B: Backend> Core<B> {
         let rows = answer.map_err(told)?;
         exact(rows, &token, self.backend.zone_offset_seconds())
             .map_err(|unreadable| garbage::<B>(unreadable))
+    }
+
+    /// Reads the keys of the JWT plugin. Its table is looked for each time: that is every few minutes, and the table may come later
+    /// than we do.
+    async fn keys(self: Arc<Self>) -> Result<Vec<StoredKey>, KeysError> {
+        let began = Instant::now();
+        let deadline = began + self.settings.timeout;
+        let failed = |failure: Failure| match failure.fault {
+            Fault::Slow => KeysError::Timeout {
+                waited: began.elapsed(),
+            },
+            Fault::Unreachable | Fault::Denied => KeysError::Unreachable {
+                cause: failure.cause,
+            },
+            Fault::Schema | Fault::Stale | Fault::Unreadable => KeysError::Garbage {
+                cause: failure.cause,
+            },
+        };
+        let overrides = &self.settings.schema;
+        let wanted = schema::wanted_tables(overrides);
+        let sql = self.backend.catalog(&wanted, overrides.schema.as_deref());
+        let rows = self.ask(&sql.into(), None, deadline).await;
+        let catalog = tables(rows.map_err(failed)?);
+        let table =
+            schema::detect_keys(&catalog, overrides).map_err(|error| KeysError::NoTable {
+                cause: error.to_string(),
+            })?;
+        let sql = B::DIALECT.keys(&table).into();
+        let rows = self.ask(&sql, None, deadline).await.map_err(failed)?;
+        let zone = self.backend.zone_offset_seconds();
+        let keys = rows.iter().filter_map(|row| record::decode_key(row, zone));
+        Ok(keys.collect())
     }
 
     async fn ping(self: Arc<Self>) -> Result<(), SourceError> {
@@ -696,7 +732,10 @@ mod tests {
                 *cell = Some(text.to_owned());
             }
             if sql.contains("u.\"role\"")
-                && let Some(cell) = row.get_mut(11)
+                && let Some(at) = schema::FIELDS
+                    .iter()
+                    .position(|field| field.logical == "user.role")
+                && let Some(cell) = row.get_mut(at)
             {
                 *cell = Some("admin".to_owned());
             }
@@ -727,6 +766,7 @@ mod tests {
                 waiting_max: 0,
                 schema: crate::store::SchemaOverrides::default(),
                 zone_offset_seconds: 0,
+                secondary: crate::store::SecondaryStorage::default(),
             },
             slots: Semaphore::new(2),
             resting: Mutex::new(Vec::new()),

@@ -5,6 +5,7 @@
 
 use chrono::{NaiveDate, NaiveTime};
 
+use crate::credential::key_set::StoredKey;
 use crate::secret::Secret;
 use crate::session::Record;
 use crate::time::UnixMs;
@@ -87,6 +88,17 @@ pub(super) fn decode(row: &mut Row, zone_offset_seconds: i32) -> Result<Record, 
         ban_expires: columns.date("user.banExpires")?,
         document: None,
         organization_role: columns.text(),
+    })
+}
+
+/// A row of [`super::schema::KEY_FIELDS`]. An end that cannot be read is over: a key without one would never end.
+pub(super) fn decode_key(row: &Row, zone_offset_seconds: i32) -> Option<StoredKey> {
+    let cell = |at: usize| row.get(at)?.clone();
+    Some(StoredKey {
+        id: cell(0)?,
+        public: cell(1)?,
+        expires_at: cell(3).map(|text| moment(&text, zone_offset_seconds).unwrap_or(UnixMs(0))),
+        algorithm: cell(4).filter(|word| !word.is_empty()),
     })
 }
 
@@ -330,6 +342,7 @@ mod tests {
             "1795229535",
             "admin",
             "org",
+            "team",
             "ada@example.com",
             "1",
             "Ada",
@@ -353,6 +366,7 @@ mod tests {
         assert_eq!(record.updated_at, Some(UnixMs(1_795_229_535_000)));
         assert_eq!(record.impersonated_by.as_deref(), Some("admin"));
         assert_eq!(record.organization_id.as_deref(), Some("org"));
+        assert_eq!(record.team_id.as_deref(), Some("team"));
         assert_eq!(record.email.as_deref(), Some("ada@example.com"));
         assert!(record.email_verified);
         assert_eq!(record.name.as_deref(), Some("Ada"));
@@ -375,9 +389,9 @@ mod tests {
         }
         for (at, column) in [
             (3, "session.expiresAt"),
-            (9, "user.emailVerified"),
-            (12, "user.banned"),
-            (13, "user.banExpires"),
+            (10, "user.emailVerified"),
+            (13, "user.banned"),
+            (14, "user.banExpires"),
         ] {
             let mut row = row();
             row[at] = Some("hunter2".into());

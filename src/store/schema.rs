@@ -55,6 +55,15 @@ const JOINED: &[Field] = &[
     optional("member.userId"),
 ];
 
+/// What is read of the JWT plugin's keys, in order. The last two columns came with version 1.7.
+pub(super) const KEY_FIELDS: &[Field] = &[
+    required("jwks.id"),
+    required("jwks.publicKey"),
+    required("jwks.createdAt"),
+    optional("jwks.expiresAt"),
+    optional("jwks.alg"),
+];
+
 /// Columns the framework always makes, which tell its table from another of the same name in the other number: `users` may be the
 /// app's own, or another library's, beside the framework's `user`.
 const ALWAYS: &[(&str, &[&str])] = &[
@@ -64,9 +73,13 @@ const ALWAYS: &[(&str, &[&str])] = &[
         &["name", "email", "emailverified", "createdat", "updatedat"],
     ),
     ("member", &["createdat"]),
+    ("jwks", &["privatekey", "createdat"]),
 ];
 
-const TABLES: &[&str] = &["session", "user", "member"];
+const TABLES: &[&str] = &["session", "user", "member", "jwks"];
+
+/// Stored keys read at most, newest first: more than a set keeps, because some may have ended.
+const KEYS_MAX: usize = 2 * crate::credential::key_set::KEYS_MAX;
 
 /// Rows one token may match before the bytes are compared: collations that fold case or pad with spaces can match neighbours.
 /// Eight is far above what a token column holds by accident and keeps the answer small.
@@ -252,7 +265,7 @@ pub(super) fn check(
 }
 
 fn fields() -> impl Iterator<Item = &'static Field> {
-    FIELDS.iter().chain(JOINED)
+    FIELDS.iter().chain(JOINED).chain(KEY_FIELDS)
 }
 
 /// The folded names of tables worth reading from the catalog, as an SQL list. Only names that [`check`] accepted get here.
@@ -305,7 +318,15 @@ pub(super) fn detect(
     })
 }
 
-type Found = (Table, Vec<(&'static str, Column)>);
+/// Where the JWT plugin keeps its keys. Sessions do without it, so it is looked for on its own.
+pub(super) fn detect_keys(
+    catalog: &[Table],
+    overrides: &SchemaOverrides,
+) -> Result<Found, SchemaError> {
+    table(catalog, overrides, "jwks")
+}
+
+pub(super) type Found = (Table, Vec<(&'static str, Column)>);
 
 fn table(
     catalog: &[Table],
@@ -556,6 +577,28 @@ impl Dialect {
         role().unwrap_or_else(|| "NULL".to_owned())
     }
 
+    /// The stored keys, newest first.
+    pub(super) fn keys(&self, (table, columns): &Found) -> String {
+        let stored = |logical: &str| {
+            let mut columns = columns.iter();
+            columns.find(|(name, _)| *name == logical)
+        };
+        let selected: Vec<String> = KEY_FIELDS
+            .iter()
+            .map(|field| match stored(field.logical) {
+                Some((_, column)) => (self.text)(&self.name(&column.name), &column.kind),
+                None => "NULL".to_owned(),
+            })
+            .collect();
+        let mut sql = format!("SELECT {} FROM {}", selected.join(", "), self.table(table));
+        // `detect_keys` found it.
+        if let Some((_, created)) = stored("jwks.createdAt") {
+            let _ = write!(sql, " ORDER BY {} DESC", self.name(&created.name));
+        }
+        let _ = write!(sql, " LIMIT {KEYS_MAX}");
+        sql
+    }
+
     /// One stored expiry, to tell how dates are written.
     pub(super) fn sample(&self, layout: &Layout) -> Option<String> {
         let expiry = layout.column("session.expiresAt")?;
@@ -750,7 +793,7 @@ mod tests {
     fn the_lookup_selects_only_what_exists_and_always_in_one_shape() {
         let plain = detect(&[session("session"), user("users")], &none()).unwrap();
         let sql = DIALECT.lookup(&plain);
-        assert_eq!(sql.matches("NULL").count(), 10, "{sql}");
+        assert_eq!(sql.matches("NULL").count(), 11, "{sql}");
         assert!(sql.ends_with(r#" FROM "session" s JOIN "users" u ON s."userId" = u."id" WHERE s."token" = ? LIMIT 8"#), "{sql}");
 
         let organization = [

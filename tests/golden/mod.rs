@@ -4,6 +4,8 @@ mod client_ip;
 mod cookie_cache;
 mod cookies;
 mod databases;
+mod redis;
+mod tokens;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -53,6 +55,12 @@ impl Tally {
         if let Err(wrong) = outcome {
             self.failed.push(format!("{id}: {wrong}"));
         }
+    }
+
+    /// Prints something worth knowing about a case, past the test runner's capture.
+    pub fn note(&self, what: &str) {
+        let line = format!("golden {}: {what}\n", self.file);
+        let _ = std::io::stderr().write_all(line.as_bytes());
     }
 
     /// Prints the counts (past the test runner's capture) and fails the test when a case failed, was left out, or none was found.

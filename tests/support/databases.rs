@@ -91,6 +91,7 @@ pub fn settings(url: &str) -> Settings {
         waiting_max: 64,
         schema: SchemaOverrides::default(),
         zone_offset_seconds: 0,
+        secondary: vestibule::store::SecondaryStorage::default(),
     }
 }
 
@@ -99,7 +100,7 @@ fn i_am_root() -> bool {
 }
 
 /// Finds a server's program, or fails saying what to install.
-fn program(name: &str, package: &str) -> PathBuf {
+pub(super) fn program(name: &str, package: &str) -> PathBuf {
     let mut folders: Vec<PathBuf> = std::env::var_os("PATH")
         .map(|path| std::env::split_paths(&path).collect())
         .unwrap_or_default();

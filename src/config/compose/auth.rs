@@ -326,6 +326,7 @@ const COOKIE_CACHE: &str = "cookie_cache";
 pub(super) fn authenticator(
     auth: &BetterAuth,
     keeper: Keeper,
+    own_origin: &str,
     reader: &mut Reader<'_>,
 ) -> authenticator::Settings {
     let kinds = authenticator::KINDS.iter().map(|kind| kind.name);
@@ -359,6 +360,9 @@ pub(super) fn authenticator(
         enabled,
         fall_through: value(auth.fall_through.as_ref(), false),
         cookie_cache: is_believed.then_some(cookie_cache),
+        guesses: guesses(auth, reader),
+        bearer: bearer(auth),
+        jwt: jwt(auth, own_origin, reader),
     }
 }
 
@@ -426,6 +430,27 @@ fn cookie_cache(
             fifth,
             Duration::ZERO..=COOKIE_AGE_MAX,
         ),
+    }
+}
+
+fn guesses(auth: &BetterAuth, reader: &mut Reader<'_>) -> session::limit::Settings {
+    let usual = session::limit::Settings::default();
+    let per_minute = count(
+        reader,
+        auth.unknown_tokens_per_minute.as_ref(),
+        usual.per_minute.into(),
+        1..=10_000_000,
+    );
+    session::limit::Settings {
+        per_minute: u32::try_from(per_minute).unwrap_or(u32::MAX),
+    }
+}
+
+fn bearer(auth: &BetterAuth) -> authenticator::bearer::Settings {
+    let table = auth.bearer.as_ref().map(|found| &found.value);
+    let require_signature = table.and_then(|table| table.require_signature.as_ref());
+    authenticator::bearer::Settings {
+        require_signature: value(require_signature, false),
     }
 }
 

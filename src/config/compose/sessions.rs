@@ -90,6 +90,7 @@ pub(super) fn store(file: &File, tree: &Node, reader: &mut Reader<'_>) -> Option
         waiting_max: usize::try_from(waiting_max).unwrap_or(usize::MAX),
         schema,
         zone_offset_seconds,
+        secondary: store::SecondaryStorage::default(),
     })
 }
 
@@ -196,7 +197,7 @@ pub(super) fn database(text: &str) -> Result<Secret, Fault> {
 }
 
 pub(super) fn schema(table: &Sessions, reader: &mut Reader<'_>) -> store::SchemaOverrides {
-    const TABLES: [&str; 3] = ["session", "user", "member"];
+    const TABLES: [&str; 4] = ["session", "user", "member", "jwks"];
     let Some(schema) = &table.schema else {
         return store::SchemaOverrides::default();
     };
