@@ -178,6 +178,7 @@ impl Set {
             cookies: &names::Settings::default(),
             secrets: &secrets::Settings::single(Secret::new(SECRET)),
             sessions: &sessions,
+            cookie_cache: None,
             keys: &KeyRings::default(),
             clock: &clock,
         });

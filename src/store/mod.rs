@@ -16,6 +16,7 @@ use crate::session::extend::Extend;
 use crate::session::feed::Feed;
 use crate::session::{BoxFuture, Source};
 
+mod cookie;
 mod database;
 mod fallthrough;
 pub mod keys_http;
@@ -119,7 +120,13 @@ pub struct Build {
 }
 
 /// Every kind of session source.
-pub static KINDS: &[Kind<Build>] = &[sqlite::KIND, postgres::KIND, mysql::KIND, redis::KIND];
+pub static KINDS: &[Kind<Build>] = &[
+    sqlite::KIND,
+    postgres::KIND,
+    mysql::KIND,
+    redis::KIND,
+    cookie::KIND,
+];
 
 /// Opens the source that `settings.url` names.
 ///

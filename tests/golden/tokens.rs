@@ -82,6 +82,7 @@ fn gate(case: &Value) -> Gate {
         cookies: &names::Settings::default(),
         secrets: &secrets::Settings::single(secret),
         sessions: &sessions,
+        cookie_cache: None,
         keys: &KeyRings::default(),
         clock: &clock,
     });
