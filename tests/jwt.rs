@@ -13,16 +13,18 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use vestibule::authenticator::jwt::{Claims, Issuer};
+use vestibule::credential::cookie_cache;
 use vestibule::credential::key_ring::KeySource;
 use vestibule::credential::key_set::Algorithm;
-use vestibule::policy::{Conditions, Need};
+use vestibule::policy::{Conditions, Need, Rule};
+use vestibule::session::Freshness;
 use vestibule::store::{self, keys_http, keys_table};
 use vestibule::time::{Clock as _, ManualClock, UnixMs};
 
 use crate::support::databases::{Dialect, Folder, settings, shared};
 use crate::support::{
     Answer, App, Gateway, NOW, Seen, Setup, await_until, connect, cookie, read_answer, record,
-    reply, route, rule,
+    reply, route, rule, signed_in,
 };
 
 const ISSUER: &str = "http://app.test";
@@ -436,6 +438,10 @@ fn the_ban_in_a_token_counts_where_bans_do() {
     assert_eq!(World::usual().ask(&banned), 200);
     let strict = World::new(|setup| setup.sessions.enforce_bans = true);
     assert_eq!(strict.ask(&banned), 401);
+    for (until, status) in [(NOW.0 - 1, 200), (NOW.0 + 60_000, 401)] {
+        let for_a_while = [("banned", json!(true)), ("banExpires", json!(date(until)))];
+        assert_eq!(strict.ask(&token(&claims_with(&for_a_while))), status);
+    }
     assert_eq!(strict.ask(&token(&claims())), 200);
 }
 
@@ -716,6 +722,68 @@ fn another_issuer_counts_for_what_it_is_trusted_with() {
     ]);
     assert_eq!(world.ask(&token_by("key-1", &ours)), 401);
     assert_eq!(world.ask(&token(&claims())), 200);
+}
+
+// ------------------------------------------------------------------------------------------- the cookie cache under the same key
+
+#[test]
+fn the_cookie_cache_that_the_plugin_signs_is_believed_once_its_keys_are_here() {
+    let world = World::new(|setup| {
+        setup.authenticator.cookie_cache = Some(cookie_cache::Settings {
+            strategy: "jwks".into(),
+            ..cookie_cache::Settings::default()
+        });
+        let quick = Rule {
+            freshness: Freshness::Optimistic,
+            ..signed_in()
+        };
+        setup.routes.routes.push(route("/quick/:path*", quick));
+    });
+    let session_token = "abcdefghijklmnopqrstuvwxyz012345";
+    let sealed = |key: &str, changes: &[(&str, Value)]| {
+        let mut claims = json!({
+            "session": {
+                "id": "session-7", "token": session_token, "userId": "ada", "expiresAt": date(NOW.0 + 86_400_000),
+                "createdAt": date(NOW.0), "updatedAt": date(NOW.0), "ipAddress": "", "userAgent": "",
+            },
+            "user": {
+                "id": "ada", "email": "ada@example.com", "name": "Ada", "emailVerified": true,
+                "createdAt": date(NOW.0), "updatedAt": date(NOW.0),
+            },
+            "updatedAt": NOW.0, "version": "1", "sid": session_token, "sub": "ada",
+            "iat": SECOND, "exp": SECOND + 300, "iss": ISSUER, "aud": "better-auth:session-cache",
+        });
+        for (name, value) in changes {
+            claims[*name] = value.clone();
+        }
+        let header =
+            json!({ "alg": "EdDSA", "kid": "key-1", "typ": "better-auth.session-cache+jwt" });
+        let data = sign(key, &header, &claims);
+        format!("{}; better-auth.session_data={data}", cookie(session_token))
+    };
+    let told = |cookies: &str| {
+        let answer = world.gateway.get("/quick/x", &[("cookie", cookies)]);
+        assert_eq!(answer.status, 200);
+        world.told("x-auth-user-id")
+    };
+    let good = sealed("key-1", &[]);
+    // Nobody waits for keys: the signature of the token suffices on this route.
+    assert_eq!(told(&good), None);
+    await_until("the keys to be here", || {
+        told(&good).as_deref() == Some("ada")
+    });
+    assert_eq!(world.publisher.fetched(), 1);
+    for (key, changes) in [
+        ("key-2", vec![]),
+        ("key-1", vec![("sid", json!("another"))]),
+        ("key-1", vec![("sub", json!("bob"))]),
+        ("key-1", vec![("iss", json!("https://other.example"))]),
+        ("key-1", vec![("aud", json!(ISSUER))]),
+        ("key-1", vec![("exp", json!(SECOND - 1))]),
+    ] {
+        assert_eq!(told(&sealed(key, &changes)), None, "{key} {changes:?}");
+    }
+    assert_eq!(world.gateway.store.asked(), 0);
 }
 
 // ------------------------------------------------------------------------------------------------------------- keys in the store

@@ -17,6 +17,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::{Asked, Authenticator, Build, Context};
+use crate::credential::cookie_cache::date;
 use crate::credential::jws::Jws;
 use crate::credential::key_ring::{KeyRing, Said};
 use crate::credential::key_set::Algorithm;
@@ -120,8 +121,8 @@ pub struct Claims {
     pub name: String,
     /// Roles: a comma list, or a list. None: nobody gets a role by this issuer's word.
     pub role: Option<String>,
-    /// Whether the user is banned.
-    pub banned: Option<String>,
+    /// Whether the user is banned, and until when.
+    pub banned: Option<[String; 2]>,
 }
 
 impl Default for Claims {
@@ -133,7 +134,7 @@ impl Default for Claims {
             email_verified: "emailVerified".into(),
             name: "name".into(),
             role: Some("role".into()),
-            banned: Some("banned".into()),
+            banned: Some(["banned".into(), "banExpires".into()]),
         }
     }
 }
@@ -266,6 +267,7 @@ impl Verifier {
         moment(claims, "iat")?;
         let subject = text(&names.subject).filter(|id| !id.is_empty());
         let owned = |name: &str| text(name).map(Into::into);
+        let bans = names.banned.as_ref();
         let is_true = |name: &str| claims.get(name) == Some(&Value::Bool(true));
         Ok(Record {
             session_id: text("sid").unwrap_or_default().into(),
@@ -285,8 +287,8 @@ impl Verifier {
                 .role
                 .as_ref()
                 .and_then(|name| roles(claims.get(name)?)),
-            banned: names.banned.as_deref().is_some_and(is_true),
-            ban_expires: None,
+            banned: bans.is_some_and(|[banned, _]| is_true(banned)),
+            ban_expires: bans.and_then(|[_, until]| Some(date::parse(text(until)?)?.at)),
             team_id: None,
             document: None,
         })
