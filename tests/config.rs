@@ -65,7 +65,7 @@ fn load(text: &str) -> Result<Loaded, Problems> {
     load_with(text, &environment(&[]), &[])
 }
 
-fn fine(text: &str) -> Config {
+pub fn fine(text: &str) -> Config {
     load(text)
         .unwrap_or_else(|problems| panic!("{problems}\n{text}"))
         .config

@@ -108,7 +108,7 @@ impl Publisher {
         let fetched = Arc::new(AtomicUsize::new(0));
         let (answers, count) = (Arc::clone(&answering), Arc::clone(&fetched));
         let app = App::scripted(move |seen, stream| {
-            if seen.line.starts_with("GET /api/auth/jwks ") {
+            if seen.line.starts_with("GET /api/auth/jwks") {
                 count.fetch_add(1, Ordering::SeqCst);
                 answers.lock().expect("not poisoned")(seen, stream);
             } else {
@@ -722,6 +722,75 @@ fn another_issuer_counts_for_what_it_is_trusted_with() {
     ]);
     assert_eq!(world.ask(&token_by("key-1", &ours)), 401);
     assert_eq!(world.ask(&token(&claims())), 200);
+}
+
+// ----------------------------------------------------------------------------------------------------- as it is configured
+
+#[test]
+fn a_configured_gateway_finds_the_keys_of_the_app_and_of_others_by_itself() {
+    let (publisher, other) = (Publisher::of(&["key-1"]), Publisher::of(&["corporate-1"]));
+    let mut config = crate::config::fine(&format!(
+        "[upstream]
+url = \"http://{}\"
+[better_auth]
+secret = {{ env = \"BETTER_AUTH_SECRET\" }}
+base_url = \"http://localhost:8080\"
+enable = [\"jwt\"]
+[better_auth.jwt.issuers.corporate]
+issuer = \"https://corporate.example\"
+audience = \"us\"
+jwks_url = \"http://{}/api/auth/jwks?with=query\"
+claims = {{ role = \"groups\" }}
+[sessions]
+source = \"{}\"
+[routes]
+default = \"signed-in\"
+",
+        publisher.app.address, other.app.address, "sqlite:app.db",
+    ));
+    // Judging a token needs no session.
+    config.store = None;
+    let explain = |token: &str| {
+        let value = format!("Bearer {token}").parse().expect("a header value");
+        let asked = vestibule::cli::explain::Asked {
+            method: http::Method::GET,
+            target: "/x".into(),
+            host: "localhost".into(),
+            headers: [(http::header::AUTHORIZATION, value)].into_iter().collect(),
+        };
+        vestibule::cli::gateway::explain(&config, &asked)
+            .unwrap_or_else(|error| panic!("{}", error.message))
+    };
+    let second = chrono::Utc::now().timestamp();
+    let own = "http://localhost:8080";
+    let of = |iss: &str, aud: &str, exp: i64| {
+        claims_with(&[
+            ("iss", json!(iss)),
+            ("aud", json!(aud)),
+            ("exp", json!(exp)),
+        ])
+    };
+    let good = explain(&token(&of(own, own, second + 60)));
+    assert_eq!((&*good.credential, &*good.verdict), ("jwt", "allow"));
+    assert!(
+        good.stamped
+            .contains(&("x-auth-user-id".into(), "ada".into()))
+    );
+    assert_eq!(publisher.fetched(), 1);
+    let over = explain(&token(&of(own, own, second - 60)));
+    assert_eq!(over.resolution, "rejected: expired");
+
+    let by_other = |exp| token_by("corporate-1", &of("https://corporate.example", "us", exp));
+    assert_eq!(explain(&by_other(second + 60)).verdict, "allow");
+    assert_eq!(
+        explain(&by_other(second - 60)).resolution,
+        "rejected: expired"
+    );
+    let asked = other.app.last().line;
+    assert!(
+        asked.starts_with("GET /api/auth/jwks?with=query "),
+        "{asked}"
+    );
 }
 
 // ------------------------------------------------------------------------------------------- the cookie cache under the same key
