@@ -178,7 +178,8 @@ impl Set {
             cookies: &names::Settings::default(),
             secrets: &secrets::Settings::single(Secret::new(SECRET)),
             sessions: &sessions,
-            keys: &KeyRings::default(),
+            cookie_cache: None,
+            key_rings: &KeyRings::default(),
             api_keys: None,
             clock: &clock,
         });

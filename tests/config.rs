@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
+use vestibule::authenticator::jwt::Keys;
 use vestibule::cli::{self, Edges, World};
 use vestibule::config::{
     self, Config, Loaded, Override, Problems, RouteFinding, Severity, Sources, Style,
@@ -64,7 +65,7 @@ fn load(text: &str) -> Result<Loaded, Problems> {
     load_with(text, &environment(&[]), &[])
 }
 
-fn fine(text: &str) -> Config {
+pub fn fine(text: &str) -> Config {
     load(text)
         .unwrap_or_else(|problems| panic!("{problems}\n{text}"))
         .config
@@ -1501,6 +1502,128 @@ fn every_command_has_help_with_an_example() {
         code == 0 && out.contains(env!("CARGO_PKG_VERSION")),
         "{out}"
     );
+}
+
+#[test]
+fn keys_of_tokens_are_refused_where_they_prove_nothing() {
+    let issuer = |lines: &str| {
+        let enabled = keyed("better_auth", "enable = [\"jwt\"]");
+        format!("{enabled}\n[better_auth.jwt.issuers.other]\n{lines}")
+    };
+    let iss = "issuer = \"https://id.example\"";
+    let aud = "audience = \"app\"";
+    let url = "jwks_url = \"https://id.example/jwks\"";
+    clean(&issuer(&format!("{iss}\n{aud}\n{url}")));
+    let local = "jwks_url = \"http://127.0.0.1:9/jwks\"";
+    clean(&issuer(&format!("{iss}\n{aud}\n{local}")));
+    for (lines, said) in [
+        (format!("{aud}\n{url}"), "`issuer` is missing"),
+        (format!("{iss}\n{url}"), "`audience` is missing"),
+        (
+            format!("{iss}\naudience = []\n{url}"),
+            "`audience` is missing",
+        ),
+        (format!("{iss}\n{aud}"), "`jwks_url` is missing"),
+        (
+            format!("{iss}\n{aud}\njwks_url = \"http://id.example/jwks\""),
+            "anybody on the way can replace",
+        ),
+        (
+            format!("{iss}\n{aud}\njwks_url = \"https://u:p@id.example/jwks\""),
+            "anybody on the way can replace",
+        ),
+        (
+            format!("{iss}\n{aud}\n{url}\nalgorithm = \"HS256\""),
+            "`HS256` is no algorithm",
+        ),
+        // The app's own, under another name.
+        (
+            format!("issuer = \"http://localhost:8080\"\n{aud}\n{url}"),
+            "two issuers have the same",
+        ),
+    ] {
+        refused(&issuer(&lines), said);
+    }
+    let unused = format!("[better_auth.jwt.issuers.other]\n{iss}\n{aud}\n{url}");
+    warned(&with(&unused), "counts for nothing");
+
+    for (line, said, right) in [
+        (
+            "algorithm = \"none\"",
+            "`none` is no algorithm",
+            "algorithm = \"ES512\"",
+        ),
+        (
+            "keys = \"redis\"",
+            "`redis` is no place",
+            "keys = \"store\"",
+        ),
+        ("jwks_path = \"jwks\"", "", "jwks_path = \"/keys\""),
+        (
+            "refetch_interval = \"0s\"",
+            "must be from 1s",
+            "refetch_interval = \"1s\"",
+        ),
+    ] {
+        refused(&keyed("better_auth.jwt", line), said);
+        clean(&keyed("better_auth.jwt", right));
+    }
+    let guesses = |line: &str| keyed("better_auth", line);
+    refused(&guesses("unknown_tokens_per_minute = 0"), "must be from 1");
+    clean(&guesses("unknown_tokens_per_minute = 60"));
+    refused(&guesses("enable = [\"berer\"]"), "`berer` is no kind");
+    clean(&guesses("enable = [\"bearer\", \"jwt\"]"));
+}
+
+#[test]
+fn the_plugins_defaults_are_those_of_the_app() {
+    let config = fine(&keyed(
+        "better_auth",
+        "base_url = \"https://app.example/shop\"",
+    ));
+    let jwt = &config.authenticator.jwt;
+    assert_eq!(jwt.app.issuer, "https://app.example");
+    assert_eq!(jwt.app.audience, ["https://app.example"]);
+    let given = "issuer = \"me\"\naudience = [\"a\", \"b\"]\nkeys = \"store\"\ngrace = \"1h\"";
+    let config = fine(&keyed("better_auth.jwt", given));
+    let jwt = &config.authenticator.jwt;
+    assert_eq!(jwt.app.issuer, "me");
+    assert_eq!(jwt.app.audience, ["a", "b"]);
+    let Keys::Store { grace } = jwt.app.keys else {
+        panic!("{:?}", jwt.app.keys);
+    };
+    assert_eq!(grace, Duration::from_secs(3600));
+}
+
+#[test]
+fn explain_opens_the_store_for_whatever_credential_the_app_has() {
+    let explain = |text: &str, name: &'static str, value: &'static str| {
+        let asked = cli::explain::Asked {
+            method: http::Method::GET,
+            target: "/x".into(),
+            host: "localhost".into(),
+            headers: [(
+                http::HeaderName::from_static(name),
+                http::HeaderValue::from_static(value),
+            )]
+            .into_iter()
+            .collect(),
+        };
+        cli::gateway::explain(&fine(text), &asked)
+    };
+    // There is no such database: whoever needs it says so.
+    let enabled = keyed("better_auth", "enable = [\"bearer\"]");
+    let error = explain(&enabled, "authorization", "Bearer some-token").unwrap_err();
+    assert!(error.message.contains("app.db"), "{}", error.message);
+    for (text, name, value) in [
+        (&*enabled, "authorization", "Basic YWRhOng="),
+        (&enabled, "accept", "text/html"),
+        // Without the plugin it is nothing.
+        (FINE, "authorization", "Bearer some-token"),
+    ] {
+        let told = explain(text, name, value).unwrap_or_else(|error| panic!("{}", error.message));
+        assert_eq!(told.credential, "none", "{value}");
+    }
 }
 
 #[test]

@@ -13,16 +13,18 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use vestibule::authenticator::jwt::{Claims, Issuer};
+use vestibule::credential::cookie_cache;
 use vestibule::credential::key_ring::KeySource;
 use vestibule::credential::key_set::Algorithm;
-use vestibule::policy::{Conditions, Need};
+use vestibule::policy::{Conditions, Need, Rule};
+use vestibule::session::Freshness;
 use vestibule::store::{self, keys_http, keys_table};
 use vestibule::time::{Clock as _, ManualClock, UnixMs};
 
 use crate::support::databases::{Dialect, Folder, settings, shared};
 use crate::support::{
     Answer, App, Gateway, NOW, Seen, Setup, await_until, connect, cookie, read_answer, record,
-    reply, route, rule,
+    reply, route, rule, signed_in,
 };
 
 const ISSUER: &str = "http://app.test";
@@ -61,11 +63,11 @@ fn sign(key: &str, header: &Value, claims: &Value) -> String {
     format!("{signed}.{signature}")
 }
 
-/// What the plugin puts into a token of ada's.
+/// What the plugin puts into a token of ada's, an hour ago.
 fn claims() -> Value {
     json!({
         "id": "ada", "name": "Ada L", "email": "ada@example.com", "emailVerified": true, "role": "admin",
-        "iat": SECOND, "sub": "ada", "exp": SECOND + 900, "iss": ISSUER, "aud": ISSUER,
+        "iat": SECOND - 3600, "sub": "ada", "exp": SECOND + 900, "iss": ISSUER, "aud": ISSUER,
     })
 }
 
@@ -106,7 +108,7 @@ impl Publisher {
         let fetched = Arc::new(AtomicUsize::new(0));
         let (answers, count) = (Arc::clone(&answering), Arc::clone(&fetched));
         let app = App::scripted(move |seen, stream| {
-            if seen.line.starts_with("GET /api/auth/jwks ") {
+            if seen.line.starts_with("GET /api/auth/jwks") {
                 count.fetch_add(1, Ordering::SeqCst);
                 answers.lock().expect("not poisoned")(seen, stream);
             } else {
@@ -436,6 +438,10 @@ fn the_ban_in_a_token_counts_where_bans_do() {
     assert_eq!(World::usual().ask(&banned), 200);
     let strict = World::new(|setup| setup.sessions.enforce_bans = true);
     assert_eq!(strict.ask(&banned), 401);
+    for (until, status) in [(NOW.0 - 1, 200), (NOW.0 + 60_000, 401)] {
+        let for_a_while = [("banned", json!(true)), ("banExpires", json!(date(until)))];
+        assert_eq!(strict.ask(&token(&claims_with(&for_a_while))), status);
+    }
     assert_eq!(strict.ask(&token(&claims())), 200);
 }
 
@@ -497,9 +503,15 @@ fn a_storm_of_unknown_keys_does_not_reach_the_app() {
         for number in 0..50 {
             let kid = format!("made-up-{number}");
             let header = json!({ "alg": "EdDSA", "kid": kid });
+            // A token older than the keys we have can have no other; of a newer one nobody can tell.
+            let new = claims_with(&[("iat", json!(SECOND + 10 * round))]);
             assert_eq!(world.ask(&sign("key-2", &header, &claims())), 401);
+            assert_eq!(world.ask(&sign("key-2", &header, &new)), 503);
         }
-        assert_eq!(world.publisher.fetched(), 1 + round);
+        assert_eq!(
+            world.publisher.fetched(),
+            1 + usize::try_from(round).expect("small")
+        );
     }
     assert_eq!(world.ask(&token(&claims())), 200);
 }
@@ -507,10 +519,12 @@ fn a_storm_of_unknown_keys_does_not_reach_the_app() {
 #[test]
 fn a_new_key_counts_once_it_is_published_and_an_old_one_until_it_is_not() {
     let world = World::usual();
-    let (old, new) = (token(&claims()), token_by("key-2", &claims()));
+    let just_now = claims_with(&[("iat", json!(SECOND))]);
+    let (old, new) = (token(&claims()), token_by("key-2", &just_now));
     assert_eq!(world.ask(&old), 200);
     world.publisher.publish(&["key-2", "key-1"]);
-    assert_eq!(world.ask(&new), 401, "asked for a moment ago");
+    // It was asked for a moment ago: nobody can tell yet, and nobody is signed out.
+    assert_eq!(world.ask(&new), 503);
     world.gateway.clock.advance(Duration::from_secs(10));
     assert_eq!(world.ask(&new), 200);
     assert_eq!(world.ask(&old), 200);
@@ -708,6 +722,137 @@ fn another_issuer_counts_for_what_it_is_trusted_with() {
     ]);
     assert_eq!(world.ask(&token_by("key-1", &ours)), 401);
     assert_eq!(world.ask(&token(&claims())), 200);
+}
+
+// ----------------------------------------------------------------------------------------------------- as it is configured
+
+#[test]
+fn a_configured_gateway_finds_the_keys_of_the_app_and_of_others_by_itself() {
+    let (publisher, other) = (Publisher::of(&["key-1"]), Publisher::of(&["corporate-1"]));
+    let mut config = crate::config::fine(&format!(
+        "[upstream]
+url = \"http://{}\"
+[better_auth]
+secret = {{ env = \"BETTER_AUTH_SECRET\" }}
+base_url = \"http://localhost:8080\"
+enable = [\"jwt\"]
+[better_auth.jwt.issuers.corporate]
+issuer = \"https://corporate.example\"
+audience = \"us\"
+jwks_url = \"http://{}/api/auth/jwks?with=query\"
+claims = {{ role = \"groups\" }}
+[sessions]
+source = \"{}\"
+[routes]
+default = \"signed-in\"
+",
+        publisher.app.address, other.app.address, "sqlite:app.db",
+    ));
+    // Judging a token needs no session.
+    config.store = None;
+    let explain = |token: &str| {
+        let value = format!("Bearer {token}").parse().expect("a header value");
+        let asked = vestibule::cli::explain::Asked {
+            method: http::Method::GET,
+            target: "/x".into(),
+            host: "localhost".into(),
+            headers: [(http::header::AUTHORIZATION, value)].into_iter().collect(),
+        };
+        vestibule::cli::gateway::explain(&config, &asked)
+            .unwrap_or_else(|error| panic!("{}", error.message))
+    };
+    let second = chrono::Utc::now().timestamp();
+    let own = "http://localhost:8080";
+    let of = |iss: &str, aud: &str, exp: i64| {
+        claims_with(&[
+            ("iss", json!(iss)),
+            ("aud", json!(aud)),
+            ("exp", json!(exp)),
+        ])
+    };
+    let good = explain(&token(&of(own, own, second + 60)));
+    assert_eq!((&*good.credential, &*good.verdict), ("jwt", "allow"));
+    assert!(
+        good.stamped
+            .contains(&("x-auth-user-id".into(), "ada".into()))
+    );
+    assert_eq!(publisher.fetched(), 1);
+    let over = explain(&token(&of(own, own, second - 60)));
+    assert_eq!(over.resolution, "rejected: expired");
+
+    let by_other = |exp| token_by("corporate-1", &of("https://corporate.example", "us", exp));
+    assert_eq!(explain(&by_other(second + 60)).verdict, "allow");
+    assert_eq!(
+        explain(&by_other(second - 60)).resolution,
+        "rejected: expired"
+    );
+    let asked = other.app.last().line;
+    assert!(
+        asked.starts_with("GET /api/auth/jwks?with=query "),
+        "{asked}"
+    );
+}
+
+// ------------------------------------------------------------------------------------------- the cookie cache under the same key
+
+#[test]
+fn the_cookie_cache_that_the_plugin_signs_is_believed_once_its_keys_are_here() {
+    let world = World::new(|setup| {
+        setup.authenticator.cookie_cache = Some(cookie_cache::Settings {
+            strategy: "jwks".into(),
+            ..cookie_cache::Settings::default()
+        });
+        let quick = Rule {
+            freshness: Freshness::Optimistic,
+            ..signed_in()
+        };
+        setup.routes.routes.push(route("/quick/:path*", quick));
+    });
+    let session_token = "abcdefghijklmnopqrstuvwxyz012345";
+    let sealed = |key: &str, changes: &[(&str, Value)]| {
+        let mut claims = json!({
+            "session": {
+                "id": "session-7", "token": session_token, "userId": "ada", "expiresAt": date(NOW.0 + 86_400_000),
+                "createdAt": date(NOW.0), "updatedAt": date(NOW.0), "ipAddress": "", "userAgent": "",
+            },
+            "user": {
+                "id": "ada", "email": "ada@example.com", "name": "Ada", "emailVerified": true,
+                "createdAt": date(NOW.0), "updatedAt": date(NOW.0),
+            },
+            "updatedAt": NOW.0, "version": "1", "sid": session_token, "sub": "ada",
+            "iat": SECOND, "exp": SECOND + 300, "iss": ISSUER, "aud": "better-auth:session-cache",
+        });
+        for (name, value) in changes {
+            claims[*name] = value.clone();
+        }
+        let header =
+            json!({ "alg": "EdDSA", "kid": "key-1", "typ": "better-auth.session-cache+jwt" });
+        let data = sign(key, &header, &claims);
+        format!("{}; better-auth.session_data={data}", cookie(session_token))
+    };
+    let told = |cookies: &str| {
+        let answer = world.gateway.get("/quick/x", &[("cookie", cookies)]);
+        assert_eq!(answer.status, 200);
+        world.told("x-auth-user-id")
+    };
+    let good = sealed("key-1", &[]);
+    // Nobody waits for keys: the signature of the token suffices on this route.
+    assert_eq!(told(&good), None);
+    await_until("the keys to be here", || {
+        told(&good).as_deref() == Some("ada")
+    });
+    assert_eq!(world.publisher.fetched(), 1);
+    for (key, changes) in [
+        ("key-2", vec![]),
+        ("key-1", vec![("sid", json!("another"))]),
+        ("key-1", vec![("sub", json!("bob"))]),
+        ("key-1", vec![("iss", json!("https://other.example"))]),
+        ("key-1", vec![("aud", json!(ISSUER))]),
+        ("key-1", vec![("exp", json!(SECOND - 1))]),
+    ] {
+        assert_eq!(told(&sealed(key, &changes)), None, "{key} {changes:?}");
+    }
+    assert_eq!(world.gateway.store.asked(), 0);
 }
 
 // ------------------------------------------------------------------------------------------------------------- keys in the store

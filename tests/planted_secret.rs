@@ -283,6 +283,7 @@ fn nothing_planted_shows_up_in_logs_metrics_admin_pages_or_errors() {
     let found = listening();
     let app = app();
     let mut setup = Setup::in_front_of(app.address);
+    setup.authenticator.enabled = ["bearer".to_owned(), "jwt".to_owned()].into();
     setup.server.admin_token = Some(Secret::new(ADMIN));
     let keys = Arc::new(KeyStore::default());
     let mut limited = keys::row("key-1");

@@ -17,6 +17,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::{Asked, Authenticator, Build, Context};
+use crate::credential::cookie_cache::date;
 use crate::credential::jws::Jws;
 use crate::credential::key_ring::{KeyRing, Said};
 use crate::credential::key_set::Algorithm;
@@ -27,8 +28,9 @@ use crate::request::RequestView;
 use crate::secret::Secret;
 use crate::session::cache::Entry;
 use crate::session::resolve::{Resolution, Sessions, Tier, Who};
+use crate::session::revocation::Moment;
 use crate::session::{BoxFuture, Freshness, Principal, Record, Rejection};
-use crate::time::UnixMs;
+use crate::time::{Clock, UnixMs};
 
 /// The entry in the family's table.
 pub(super) const KIND: Kind<Build> = Kind {
@@ -119,8 +121,8 @@ pub struct Claims {
     pub name: String,
     /// Roles: a comma list, or a list. None: nobody gets a role by this issuer's word.
     pub role: Option<String>,
-    /// Whether the user is banned.
-    pub banned: Option<String>,
+    /// Whether the user is banned, and until when.
+    pub banned: Option<[String; 2]>,
 }
 
 impl Default for Claims {
@@ -132,7 +134,7 @@ impl Default for Claims {
             email_verified: "emailVerified".into(),
             name: "name".into(),
             role: Some("role".into()),
-            banned: Some("banned".into()),
+            banned: Some(["banned".into(), "banExpires".into()]),
         }
     }
 }
@@ -154,7 +156,7 @@ fn build(context: &Context<'_>) -> Option<Box<dyn Authenticator>> {
         return None;
     }
     let settings = &context.settings.jwt;
-    let keys = context.keys;
+    let keys = context.key_rings;
     let others = settings
         .issuers
         .iter()
@@ -166,7 +168,9 @@ fn build(context: &Context<'_>) -> Option<Box<dyn Authenticator>> {
         .chain(others);
     Some(Box::new(SignedToken {
         verifiers: known
-            .map(|(issuer, ring)| Verifier::new(issuer.clone(), Arc::clone(ring)))
+            .map(|(issuer, ring)| {
+                Verifier::new(issuer.clone(), Arc::clone(ring), Arc::clone(context.clock))
+            })
             .collect(),
         token_bytes_max: settings.token_bytes_max,
         sessions: Arc::clone(context.sessions),
@@ -177,16 +181,42 @@ fn build(context: &Context<'_>) -> Option<Box<dyn Authenticator>> {
 pub struct Verifier {
     issuer: Issuer,
     keys: Arc<KeyRing>,
+    clock: Arc<dyn Clock>,
 }
 
 impl Verifier {
     /// Checks the tokens of this issuer by these keys.
-    pub fn new(issuer: Issuer, keys: Arc<KeyRing>) -> Self {
-        Self { issuer, keys }
+    pub fn new(issuer: Issuer, keys: Arc<KeyRing>, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            issuer,
+            keys,
+            clock,
+        }
     }
 
-    /// Who a token proves, as far as its keys are known. `None`: they must be asked for, see [`Self::ask`].
+    /// Who a token proves, as far as its keys are known. `None`: they must be asked for, see [`Self::find_out`].
     pub fn verify(&self, token: &str, now: UnixMs) -> Option<Result<Record, Rejection>> {
+        self.verify_by(token, now, |jws, issued_at| {
+            self.keys.check(jws, issued_at, now)
+        })
+    }
+
+    /// Asks for the keys, and then again who a token proves. `None`: that cannot be told now.
+    pub async fn find_out(&self, token: &str) -> Option<Result<Record, Rejection>> {
+        let asked = self.keys.ask().await;
+        let now = self.clock.now();
+        match asked {
+            true => self.verify_by(token, now, |jws, _| self.keys.check_again(jws, now)),
+            false => self.verify(token, now),
+        }
+    }
+
+    fn verify_by(
+        &self,
+        token: &str,
+        now: UnixMs,
+        check: impl Fn(&Jws<'_>, Option<UnixMs>) -> Said,
+    ) -> Option<Result<Record, Rejection>> {
         let Some(jws) = Jws::parse(token) else {
             return Some(Err(Rejection::Malformed));
         };
@@ -198,16 +228,12 @@ impl Verifier {
             Ok(record) => record,
             Err(why) => return Some(Err(why)),
         };
-        match self.keys.check(&jws, now) {
+        let issued_at = claims.get("iat").and_then(Value::as_f64).map(milliseconds);
+        match check(&jws, issued_at) {
             Said::Good => Some(Ok(record)),
             Said::Bad => Some(Err(Rejection::BadSignature)),
             Said::Unknown => None,
         }
-    }
-
-    /// Asks for the keys, unless that was done a moment ago, and waits for them.
-    pub async fn ask(&self) {
-        self.keys.ask().await;
     }
 
     /// What the claims say, if they say it to us and at this time.
@@ -241,6 +267,7 @@ impl Verifier {
         moment(claims, "iat")?;
         let subject = text(&names.subject).filter(|id| !id.is_empty());
         let owned = |name: &str| text(name).map(Into::into);
+        let bans = names.banned.as_ref();
         let is_true = |name: &str| claims.get(name) == Some(&Value::Bool(true));
         Ok(Record {
             session_id: text("sid").unwrap_or_default().into(),
@@ -260,8 +287,8 @@ impl Verifier {
                 .role
                 .as_ref()
                 .and_then(|name| roles(claims.get(name)?)),
-            banned: names.banned.as_deref().is_some_and(is_true),
-            ban_expires: None,
+            banned: bans.is_some_and(|[banned, _]| is_true(banned)),
+            ban_expires: bans.and_then(|[_, until]| Some(date::parse(text(until)?)?.at)),
             team_id: None,
             document: None,
         })
@@ -350,27 +377,26 @@ impl SignedToken {
         }
     }
 
-    fn verify(
+    /// What comes of a token that was checked. `since`: from before that.
+    fn settle(
         &self,
-        verifier: &Verifier,
-        token: &str,
+        verified: Result<Record, Rejection>,
         seal: &Seal,
-        now: UnixMs,
-    ) -> Option<(Resolution, Tier)> {
-        let cache = self.sessions.cache();
-        let since = cache.revocations.moment();
-        Some(match verifier.verify(token, now)? {
+        since: Moment,
+    ) -> (Resolution, Tier) {
+        match verified {
             Ok(record) => {
                 let principal = Principal {
                     record,
                     method: METHOD,
                 };
+                let now = self.sessions.clock().now();
                 let entry = Arc::new(Entry::new(principal, seal, now, since));
-                cache.remember(*seal, Arc::clone(&entry));
+                self.sessions.cache().remember(*seal, Arc::clone(&entry));
                 (self.sessions.judge(entry), Tier::Signature)
             }
             Err(why) => (Resolution::Rejected(why), Tier::Forged),
-        })
+        }
     }
 }
 
@@ -406,7 +432,9 @@ impl Authenticator for SignedToken {
             let Some(verifier) = self.verifier(token) else {
                 return Some((Resolution::Rejected(Rejection::Malformed), Tier::Forged));
             };
-            self.verify(verifier, token, &seal, asked.now)
+            let since = self.sessions.cache().revocations.moment();
+            let verified = verifier.verify(token, asked.now)?;
+            Some(self.settle(verified, &seal, since))
         })
     }
 
@@ -418,11 +446,12 @@ impl Authenticator for SignedToken {
             let Some(verifier) = self.verifier(token) else {
                 return (Resolution::Rejected(Rejection::Malformed), Tier::Forged);
             };
-            verifier.ask().await;
             let seal = self.sessions.signer().seal(token);
-            let now = self.sessions.clock().now();
-            self.verify(verifier, token, &seal, now)
-                .unwrap_or((Resolution::Unavailable, Tier::Store))
+            let since = self.sessions.cache().revocations.moment();
+            match verifier.find_out(token).await {
+                Some(verified) => self.settle(verified, &seal, since),
+                None => (Resolution::Unavailable, Tier::Store),
+            }
         })
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::api_key::keys::Keys;
+use crate::credential::cookie_cache::{self, CookieCache};
 use crate::credential::key_ring::KeyRings;
 use crate::credential::signature::Seal;
 use crate::credential::{Credential, Method, Presented, names, secrets};
@@ -40,6 +41,8 @@ pub struct Settings {
     /// Whether a credential that does not count leaves the word to the next kind (`better_auth.fall_through`). Off: who presents
     /// a revoked key is refused, whatever cookie comes with it.
     pub fall_through: bool,
+    /// How the app caches sessions in cookies. Only where cookies are to be believed.
+    pub cookie_cache: Option<cookie_cache::Settings>,
     /// How often one address may present what nobody knows (`better_auth.unknown_tokens_per_minute`).
     pub guesses: limit::Settings,
     /// The bearer plugin.
@@ -58,10 +61,12 @@ pub struct Context<'c> {
     pub secrets: &'c secrets::Settings,
     /// Sessions, looked up and remembered.
     pub sessions: &'c Arc<Sessions>,
+    /// The app's cookie cache, where cookies are to be believed.
+    pub cookie_cache: Option<&'c Arc<CookieCache>>,
+    /// Keys by which tokens are checked.
+    pub key_rings: &'c KeyRings,
     /// API keys, looked up and remembered; none unless the app has them.
     pub api_keys: Option<&'c Keys>,
-    /// Keys by which tokens are checked.
-    pub keys: &'c KeyRings,
     /// What time it is.
     pub clock: &'c Arc<dyn Clock>,
 }

@@ -451,7 +451,9 @@ type AppKeys = (api_key::Settings, Arc<dyn ApiKeys>);
 /// Where the keys of tokens are published, as far as the app has such tokens.
 fn keys(config: &Config, stored: Option<StoredKeys>, home: &Handle) -> Result<KeySources, Failure> {
     let authenticator = &config.authenticator;
-    if !authenticator.enabled.contains("jwt") {
+    let has_tokens = authenticator.enabled.contains("jwt");
+    let cache = authenticator.cookie_cache.as_ref();
+    if !has_tokens && cache.is_none_or(|cache| cache.strategy != "jwks") {
         return Ok(KeySources::default());
     }
     let source = |issuer: &jwt::Issuer| match &issuer.keys {
@@ -475,7 +477,7 @@ fn keys(config: &Config, stored: Option<StoredKeys>, home: &Handle) -> Result<Ke
             ))
         }
     };
-    let issuers = authenticator.jwt.issuers.iter();
+    let issuers = authenticator.jwt.issuers.iter().filter(|_| has_tokens);
     Ok(KeySources {
         app: Some(source(&authenticator.jwt.app)?),
         issuers: issuers

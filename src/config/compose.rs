@@ -18,9 +18,9 @@ use url::{Host, Url};
 
 use super::file::{
     AdminAddress, AlgorithmWord, ApiKey, Attributes, BetterAuth, Caching, Claims, ConditionWord,
-    FeedWord, File, FreshnessWord, Issuer, Jwt, KeyStorage, KeyUsage, KeysWord, Level, LogFormat,
-    Path, Preset, Route, RuleTable, RuleText, RuleWord, SameSite, Sessions, Threads, Upstream,
-    VersionedSecret,
+    CookieCache, FeedWord, File, FreshnessWord, Issuer, Jwt, KeyStorage, KeyUsage, KeysWord, Level,
+    LogFormat, Path, Preset, Route, RuleTable, RuleText, RuleWord, SameSite, Sessions, Threads,
+    Upstream, VersionedSecret,
 };
 use super::node::{At, Node, Value};
 use super::problem::Fault;
@@ -30,6 +30,7 @@ use crate::policy::{Conditions, Need, Rule};
 use crate::route::{ConditionOn, ConditionSpec, NextJs, RouteSpec, SourceSpec};
 use crate::secret::Secret;
 use crate::session::Freshness;
+use crate::session::Keeper;
 use crate::{
     api_key, authenticator, credential, identity, policy, route, server, session, store, telemetry,
 };
@@ -69,12 +70,16 @@ pub(super) fn compose(file: &File, tree: &Node, reader: &mut Reader<'_>) -> Conf
         .as_ref()
         .map_or_else(|| origin.clone(), |found| origin_of(&found.value));
     let secrets = secrets(auth, tree, reader);
-    let cookies = cookies(auth, base_url.as_ref(), public_url.as_ref(), reader);
+    let keeper = keeper(file);
+    let cookies = cookies(auth, base_url.as_ref(), public_url.as_ref(), keeper, reader);
     let redirects = redirects(file, public_url.as_ref(), reader);
     let routes = routes(file, tree, &upstreams, &hosts, &redirects.sign_in, reader);
     let (admin, admin_token) = admin(file, &listen, reader);
     check_proxies(file, reader);
-    let authenticator = authenticator(auth, &own_origin, reader);
+    if keeper == Keeper::Cookie {
+        refuse_strict(file, reader);
+    }
+    let authenticator = authenticator(auth, keeper, &own_origin, reader);
     check_credentials(file, &authenticator.enabled, reader);
     Config {
         revocation: revocation(file, reader),

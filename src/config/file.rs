@@ -199,10 +199,22 @@ tables! {
         expires_in: Duration,
         /// `session.updateAge`: how old a session is when the app prolongs it. Default: `1d`.
         update_age: Duration,
-        /// `session.cookieCache.maxAge`. Default: `5m`.
+        /// `session.cookieCache.maxAge`. Default: `5m`; with `cookie:` as source, `expires_in`.
         cache_max_age: Duration,
         /// Refuse users whose `banned` is set, which Better Auth itself only does at sign-in. Default: `false`.
         enforce_bans: bool,
+        /// `session.cookieCache`: how the app seals sessions into cookies. Read with `enable = ["cookie_cache"]`, and where `sessions.source` is `cookie:`.
+        cookie_cache: CookieCache,
+    }
+
+    /// `session.cookieCache`: how the app seals sessions into cookies.
+    CookieCache {
+        /// `strategy`: `compact`, `jwt`, `jwe`, or `jwks` where the JWT plugin signs (`sessionCookieCache`). Default: `compact`; with `cookie:` as source, `jwe`.
+        strategy: String,
+        /// `version`, when it is text. Default: `1`.
+        version: String,
+        /// `refreshCache.updateAge`: how long before its end a cookie is written anew. Only with `cookie:` as source. Default: a fifth of `cache_max_age`.
+        update_age: Duration,
     }
 
     /// The API-key plugin with `enableSessionForAPIKeys`.
@@ -299,7 +311,7 @@ tables! {
 
     /// Where sessions are looked up, and how long they are remembered.
     Sessions {
-        /// `sqlite:PATH`, `postgres://…`, `mysql://…` or `redis://…`. Default: the variable `DATABASE_URL` or `REDIS_URL`.
+        /// `sqlite:PATH`, `postgres://…`, `mysql://…` or `redis://…`; `cookie:` for an app without a store. Default: the variable `DATABASE_URL` or `REDIS_URL`.
         source: SecretText,
         /// What comes before every key in Redis. Default: `better-auth:`.
         key_prefix: String,

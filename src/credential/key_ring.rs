@@ -24,6 +24,9 @@ const FRESH: Duration = Duration::from_secs(5 * 60);
 /// nobody can know any more whether a key was taken out for a reason.
 const STALE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// How far the clock of whoever signs may be behind ours.
+const SKEW: Duration = Duration::from_secs(60);
+
 /// How soon after a fetch that failed the next may begin.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -172,8 +175,21 @@ impl KeyRing {
         }
     }
 
-    /// Checks a token's signature by the keys that are known.
-    pub fn check(&self, token: &Jws<'_>, now: UnixMs) -> Said {
+    /// Checks a token's signature by the keys that are known. A key that is not among them can only be newer than they are: a token
+    /// that was `issued_at` before they were fetched has no such key. Where that is not known, keys fetched within the interval
+    /// have the last word.
+    pub fn check(&self, token: &Jws<'_>, issued_at: Option<UnixMs>, now: UnixMs) -> Said {
+        let may_be_newer =
+            |held: &Held| issued_at.is_some_and(|issued_at| issued_at.plus(SKEW) >= held.asked_at);
+        self.look(token, now, may_be_newer)
+    }
+
+    /// The same after [`Self::ask`] has waited for the keys: they are as new as can be.
+    pub fn check_again(&self, token: &Jws<'_>, now: UnixMs) -> Said {
+        self.look(token, now, |_| false)
+    }
+
+    fn look(&self, token: &Jws<'_>, now: UnixMs, may_be_newer: impl Fn(&Held) -> bool) -> Said {
         let held = self.inner.held.load();
         let held = held
             .as_deref()
@@ -194,15 +210,19 @@ impl KeyRing {
                 Said::Good
             }
             Checked::Bad => Said::Bad,
-            Checked::UnknownKey if age < self.inner.refetch => Said::Bad,
+            Checked::UnknownKey if age < self.inner.refetch && !may_be_newer(held) => Said::Bad,
             Checked::UnknownKey => Said::Unknown,
         }
     }
 
-    /// Fetches the keys, unless that was done a moment ago, and waits for them.
-    pub async fn ask(&self) {
-        if let Some(landing) = self.begin(self.inner.clock.now()) {
-            landing.await;
+    /// Fetches the keys, unless that was done a moment ago, and waits for them. Says whether it did.
+    pub async fn ask(&self) -> bool {
+        match self.begin(self.inner.clock.now()) {
+            Some(landing) => {
+                landing.await;
+                true
+            }
+            None => false,
         }
     }
 
@@ -389,17 +409,27 @@ mod tests {
         }
 
         fn check(&self, id: &str) -> Said {
+            self.check_issued(id, None)
+        }
+
+        fn check_issued(&self, id: &str, at: Option<UnixMs>) -> Said {
             let token = token(id);
             self.ring
-                .check(&Jws::parse(&token).unwrap(), self.clock.now())
+                .check(&Jws::parse(&token).unwrap(), at, self.clock.now())
         }
 
         /// As a request does: at once, and after asking.
         fn find_out(&self, id: &str) -> Said {
             match self.check(id) {
                 Said::Unknown => {
-                    self.ring.ask().now_or_never().expect("no wait");
-                    self.check(id)
+                    let asked = self.ring.ask().now_or_never().expect("no wait");
+                    let token = token(id);
+                    match asked {
+                        true => self
+                            .ring
+                            .check_again(&Jws::parse(&token).unwrap(), self.clock.now()),
+                        false => self.check(id),
+                    }
                 }
                 said => said,
             }
@@ -441,6 +471,31 @@ mod tests {
         world.clock.advance(REFETCH);
         assert_eq!(world.find_out("b"), Said::Good);
         assert_eq!(world.find_out("a"), Said::Bad);
+    }
+
+    #[test]
+    fn a_token_newer_than_the_keys_may_be_of_a_new_one_and_an_older_one_may_not() {
+        let world = World::new(Some("a"));
+        assert_eq!(world.find_out("a"), Said::Good);
+        let fetched = world.clock.now();
+        world.clock.advance(Duration::from_secs(5));
+        for (issued_at, said) in [
+            (fetched, Said::Unknown),
+            (UnixMs(fetched.0 - 60_000), Said::Unknown),
+            (UnixMs(fetched.0 - 60_001), Said::Bad),
+        ] {
+            assert_eq!(
+                world.check_issued("b", Some(issued_at)),
+                said,
+                "{issued_at:?}"
+            );
+        }
+        assert_eq!(
+            world.ring.ask().now_or_never(),
+            Some(false),
+            "it was asked for just now"
+        );
+        assert_eq!(world.asked(), 1);
     }
 
     #[test]
@@ -498,7 +553,7 @@ mod tests {
             let token = format!("{}.e30.", URL_SAFE_NO_PAD.encode(header));
             let said = world
                 .ring
-                .check(&Jws::parse(&token).unwrap(), world.clock.now());
+                .check(&Jws::parse(&token).unwrap(), None, world.clock.now());
             assert_eq!(said, Said::Bad, "{header}");
         }
         assert_eq!(world.asked(), 0);

@@ -126,6 +126,20 @@ impl Seal {
         Self(bytes)
     }
 
+    /// The name of a cookie that came with the token: of its whole value, so that no other one is taken for it.
+    #[must_use]
+    pub fn with(&self, cookie: &[u8]) -> Self {
+        use sha2::Digest as _;
+
+        Self(
+            Sha256::new()
+                .chain_update(self.0)
+                .chain_update(cookie)
+                .finalize()
+                .into(),
+        )
+    }
+
     /// The digest.
     pub fn bytes(&self) -> &[u8; 32] {
         &self.0

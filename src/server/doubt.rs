@@ -28,7 +28,7 @@ impl Doubt {
                 self.wrong.fetch_add(1, Ordering::Relaxed) + 1 == WRONG_IN_A_ROW
             }
             (_, Tier::None | Tier::Forged) => false,
-            (_, Tier::Signature | Tier::Memory | Tier::Negative | Tier::Store) => {
+            (_, Tier::Signature | Tier::Memory | Tier::Negative | Tier::Cookie | Tier::Store) => {
                 self.settled.store(true, Ordering::Relaxed);
                 false
             }

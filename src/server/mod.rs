@@ -9,6 +9,7 @@ pub mod forward;
 pub mod intercept;
 pub mod line;
 pub mod proxy;
+pub mod renew;
 pub mod respond;
 pub mod run;
 pub mod settings;

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_LENGTH, EXPIRES, HOST, TRANSFER_ENCODING, UPGRADE};
+use http::header::{
+    CACHE_CONTROL, CONTENT_LENGTH, EXPIRES, HOST, SET_COOKIE, TRANSFER_ENCODING, UPGRADE,
+};
 use http::{HeaderName, HeaderValue, Method, StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
@@ -20,6 +22,7 @@ use super::doubt::Doubt;
 use super::forward::{self, Client, Trace};
 use super::intercept::{self, Watch};
 use super::line::Line;
+use super::renew::{Answered, Renewer};
 use super::respond::{self, Answer, PRIVATE, Responder};
 use super::settings::Settings;
 use super::streams::{self, Opened, Place, Streams};
@@ -64,6 +67,8 @@ pub struct Gateway {
     pub apps: Vec<App>,
     /// Better Auth's base path, where revocations pass by.
     pub auth_base_path: String,
+    /// Keeps cookies that are sessions. Only where there is no store.
+    pub renewer: Option<Renewer>,
     /// Whose forwarded headers count.
     pub believed: client_ip::Settings,
     /// Where revocations come from and go to.
@@ -344,6 +349,9 @@ impl ProxyHttp for Shared {
             &self.responder.session_cookies,
             &self.line,
         );
+        if let Some(renewer) = &self.renewer {
+            self.keep_cookie(renewer, exchange.req_header(), response, ctx)?;
+        }
         if streams::is_stream(response.status, &response.headers) {
             self.keep_watching(ctx)?;
         }
@@ -525,6 +533,36 @@ impl Gateway {
             ctx.permit = Some(permit);
         }
         Ok(None)
+    }
+
+    /// Where the cookie is the session: ends it when the app has, and writes it anew near its end.
+    fn keep_cookie(
+        &self,
+        renewer: &Renewer,
+        head: &RequestHeader,
+        response: &mut ResponseHeader,
+        ctx: &Ctx,
+    ) -> Result<()> {
+        let path = Target::parse(target_bytes(head)).map_or("", |target| target.path());
+        let answered = Answered {
+            method: &head.method,
+            path,
+            request: &head.headers,
+            status: response.status,
+            response: &response.headers,
+        };
+        let sessions = &self.gate.sessions;
+        renewer.end_sessions(&answered, &self.auth_base_path, sessions);
+        let entry = ctx.permit.as_ref().and_then(Permit::principal);
+        // An answer that shared caches may keep must not carry anybody's session.
+        let Some(entry) = entry.filter(|_| ctx.private) else {
+            return Ok(());
+        };
+        let lines = renewer.cookies_to_set(entry, &answered, sessions, self.gate.clock.now());
+        for line in lines {
+            response.append_header(SET_COOKIE, line)?;
+        }
+        Ok(())
     }
 
     /// What the HTTP library lets through and an app might read differently.

@@ -26,6 +26,7 @@ use super::clock::SystemClock;
 use super::doubt::Doubt;
 use super::line::{self, Line};
 use super::proxy::{Gateway, Shared};
+use super::renew::Renewer;
 use super::respond::{Responder, SessionCookies};
 use super::settings::Settings;
 use super::streams::{Endable, Streams, Sweeping};
@@ -33,13 +34,14 @@ use super::tls;
 use super::upstream::App;
 use crate::api_key::keys::{Keys, WRITE_EVERY};
 use crate::api_key::{self, ApiKeys};
+use crate::credential::cookie_cache::{self, CookieCache, Published};
 use crate::credential::key_ring::{KeyRing, KeyRings, KeySource, OnFetch};
 use crate::credential::{names, secrets, signature::Signer};
 use crate::gate::Gate;
 use crate::identity::{self, Identity, IdentityError};
 use crate::policy::redirect;
 use crate::route::RouteTable;
-use crate::session::{self, Source, resolve};
+use crate::session::{self, Keeper, Source, resolve};
 use crate::telemetry::metrics::Metrics;
 use crate::time::Clock;
 use crate::{authenticator, client_ip, telemetry};
@@ -167,22 +169,41 @@ pub fn assemble(parts: Parts, clock: Arc<dyn Clock>) -> Result<Gateway, StartErr
         }),
     );
     let sessions = Arc::new(sessions);
+    let key_rings = key_rings(parts.keys, &parts.authenticator.jwt, &clock, &metrics);
+    let published = key_rings.app.as_ref().map(|keys| Published {
+        keys: Arc::clone(keys),
+        issuer: parts.cookies.base_url.as_deref().and_then(origin),
+    });
+    let cookie_cache = match &parts.authenticator.cookie_cache {
+        None => None,
+        Some(settings) => {
+            let context = cookie_cache::Context {
+                secrets: &parts.secrets,
+                published,
+            };
+            let cache = CookieCache::new(settings, &parts.cookies, &context);
+            Some(Arc::new(cache.map_err(StartError::Internal)?))
+        }
+    };
     let api_keys = parts.api_keys.map(|(settings, store)| {
         let guesses = parts.authenticator.guesses.limiter();
         let sessions = Arc::clone(&sessions);
         Keys::new(settings, sessions, &parts.sessions, guesses, store)
     });
-    let keys = key_rings(parts.keys, &parts.authenticator.jwt, &clock, &metrics);
     let context = authenticator::Context {
         api_keys: api_keys.as_ref(),
         settings: &parts.authenticator,
         cookies: &parts.cookies,
         secrets: &parts.secrets,
         sessions: &sessions,
-        keys: &keys,
+        cookie_cache: cookie_cache.as_ref(),
+        key_rings: &key_rings,
         clock: &clock,
     };
     let authenticators = authenticator::build(&context);
+    let renewer = cookie_cache
+        .filter(|_| sessions.keeper() == Keeper::Cookie)
+        .map(|cache| Renewer::new(cache, &parts.cookies));
     let line = Line::new(
         &parts.revocation,
         Arc::clone(&sessions),
@@ -220,6 +241,7 @@ pub fn assemble(parts: Parts, clock: Arc<dyn Clock>) -> Result<Gateway, StartErr
             .map(|upstream| App::new(upstream, &parts.server.timeouts))
             .collect(),
         auth_base_path: parts.auth_base_path,
+        renewer,
         believed: client_ip::Settings {
             trusted: parts.server.trusted_proxies.clone(),
             ipv6_bits: 128,
@@ -272,6 +294,11 @@ fn key_rings(
             .map(|(name, source)| (name, ring(source)))
             .collect(),
     }
+}
+
+/// The origin of an address, as the framework names itself.
+fn origin(url: &str) -> Option<String> {
+    Some(url::Url::parse(url).ok()?.origin().ascii_serialization())
 }
 
 /// A gateway that runs.

@@ -9,11 +9,12 @@ use http::{HeaderName, HeaderValue};
 
 use super::carried::Owed;
 use super::feed::{Ended, TokenDigest};
+use super::ledger::{Ledger, Mark};
 use super::revocation::{Moment, Revocations, Slot};
-use super::{Principal, Settings};
+use super::{Keeper, Principal, Settings};
 use crate::credential::Method;
 use crate::credential::signature::Seal;
-use crate::time::UnixMs;
+use crate::time::{Clock, UnixMs};
 
 /// What one entry takes besides its texts: the structs, the prepared headers, the assertion, the cache's own bookkeeping.
 /// Measured as about 1.2 KiB an entry with ten thousand of them; rounded up.
@@ -36,8 +37,12 @@ const OWED_MAX: u64 = 10_000;
 pub struct Entry {
     /// Who it is.
     pub principal: Principal,
-    /// When the store was asked.
+    /// When the store was asked, or the app wrote it down.
     asked_at: UnixMs,
+    /// Until when it counts at most: never past the end of the session, nor of the cookie that told of it.
+    deadline: UnixMs,
+    /// From when on the cookie that told of it is to be written anew. Only where the cookie is all there is.
+    pub renew_from: Option<UnixMs>,
     since: Moment,
     user: Slot,
     token: Slot,
@@ -64,12 +69,23 @@ impl Entry {
                 .organization_id
                 .as_deref()
                 .map(Slot::of_organization),
+            deadline: principal.record.expires_at,
+            renew_from: None,
             principal,
             asked_at,
             since,
             headers: OnceLock::new(),
             assertion: ArcSwapOption::empty(),
             owed: Arc::default(),
+        }
+    }
+
+    /// The same, counting until `deadline` at most.
+    pub fn until(self, deadline: UnixMs, renew_from: Option<UnixMs>) -> Self {
+        Self {
+            deadline: deadline.min(self.deadline),
+            renew_from,
+            ..self
         }
     }
 
@@ -93,9 +109,10 @@ impl Entry {
         self.asked_at <= now && now.since(self.asked_at) < ttl
     }
 
-    /// Whether the session is past its expiry. At the very millisecond it is still valid, as in the framework.
+    /// Whether the session, or the cookie that told of it, is past its expiry. At the very millisecond it is still valid, as in the
+    /// framework.
     pub fn is_expired(&self, now: UnixMs) -> bool {
-        self.principal.record.expires_at < now
+        self.deadline < now
     }
 }
 
@@ -165,14 +182,18 @@ pub struct Cache {
     owed: moka::sync::Cache<Seal, Arc<Owed>>,
     /// Revocations seen.
     pub revocations: Revocations,
+    keeper: Keeper,
+    /// The same by the clock on the wall, for what we have not looked up ourselves.
+    ledger: Ledger,
+    clock: Arc<dyn Clock>,
     /// Revocations may be happening that nobody tells us of.
     deaf: AtomicBool,
     witness: OnceLock<Witness>,
 }
 
 impl Cache {
-    /// A memory within the bounds of `settings`.
-    pub fn new(settings: &Settings) -> Self {
+    /// A memory within the bounds of `settings`, of sessions that `keeper` keeps.
+    pub fn new(settings: &Settings, keeper: Keeper, clock: Arc<dyn Clock>) -> Self {
         let entries = settings.entries_max.max(1);
         let least = (settings.bytes_max / entries).max(1);
         Self {
@@ -197,8 +218,76 @@ impl Cache {
                 .time_to_live(OWED)
                 .build(),
             revocations: Revocations::default(),
+            keeper,
+            ledger: Ledger::new(keeper),
+            clock,
             deaf: AtomicBool::new(false),
             witness: OnceLock::new(),
+        }
+    }
+
+    /// Whether what was found out at the age of an entry may still be believed.
+    pub fn is_fresh(&self, entry: &Entry, now: UnixMs) -> bool {
+        entry.is_fresh(now, self.ttl)
+    }
+
+    /// What is remembered of a cookie, under its own name. It counts for its whole life, unless it was revoked.
+    pub fn recall_cookie(&self, cookie: &Seal, now: UnixMs) -> Option<Arc<Entry>> {
+        let entry = self.known.get(cookie)?;
+        (!entry.is_expired(now) && entry.stands(&self.revocations)).then_some(entry)
+    }
+
+    /// Remembers what a cookie says, under its own name: a request that does not bring it is not answered from it.
+    pub fn remember_cookie(&self, cookie: Seal, entry: Arc<Entry>) {
+        if !self.ttl.is_zero() && entry.stands(&self.revocations) {
+            self.known.insert(cookie, entry);
+        }
+    }
+
+    /// When anything about an identity was last revoked, as far as it was seen passing or told.
+    pub fn last_revocation(&self, seal: &Seal, entry: &Entry) -> Option<UnixMs> {
+        let record = &entry.principal.record;
+        let organization = record.organization_id.as_deref();
+        let marks = [
+            Mark::of_token(seal),
+            Mark::of_digest(&TokenDigest::of(record.token.expose())),
+            Mark::of_user(&record.user_id),
+        ];
+        self.ledger.last(
+            marks
+                .into_iter()
+                .chain(organization.map(Mark::of_organization)),
+        )
+    }
+
+    /// Whether a session was ended, where the cookie is all there is: its token, whenever the cookie was written; or its user, after
+    /// it began.
+    pub fn has_ended(&self, entry: &Entry) -> bool {
+        let record = &entry.principal.record;
+        let token = Mark::of_digest(&TokenDigest::of(record.token.expose()));
+        let user = Mark::of_user(&record.user_id);
+        let began = record.created_at.unwrap_or(entry.asked_at);
+        self.ledger.last([token]).is_some()
+            || self.ledger.last([user]).is_some_and(|at| began <= at)
+    }
+
+    /// Ends something for good. Where the cookie is all there is, forgetting it means no more than to look at the cookie again: only
+    /// what ends here does not come back.
+    pub fn end(&self, what: &Ended) {
+        self.forget(what);
+        let now = self.clock.now();
+        match what {
+            Ended::Token(digest) => self.ledger.note(Mark::of_digest(digest), now),
+            Ended::User(user_id) => self.ledger.note(Mark::of_user(user_id), now),
+            // Nobody's session ends with an organization or a key; and to end all of them is to change the secret.
+            Ended::Organization(_) | Ended::ApiKey(_) | Ended::All => {}
+        }
+    }
+
+    /// Notes a revocation for cookies from before it. Beside a store only: there they cost a lookup.
+    fn note(&self, mark: Mark) {
+        if self.keeper == Keeper::Store {
+            self.ledger.note(mark, self.clock.now());
         }
     }
 
@@ -290,6 +379,7 @@ impl Cache {
 
     /// Forgets one session.
     pub fn forget_token(&self, seal: &Seal) {
+        self.note(Mark::of_token(seal));
         self.drop_token(seal);
         self.tell(Forgotten::Session(seal));
     }
@@ -318,6 +408,7 @@ impl Cache {
 
     /// Forgets whatever has ended.
     pub fn forget(&self, what: &Ended) {
+        self.note_end(what);
         let slot = match what {
             Ended::Token(digest) => Slot::of_digest(digest),
             Ended::User(user_id) => Slot::of_user(user_id),
@@ -333,6 +424,17 @@ impl Cache {
         };
         self.revocations.revoke(slot);
         self.tell(Forgotten::Named(what));
+    }
+
+    fn note_end(&self, what: &Ended) {
+        match what {
+            Ended::Token(digest) => self.note(Mark::of_digest(digest)),
+            Ended::User(user_id) => self.note(Mark::of_user(user_id)),
+            Ended::Organization(id) => self.note(Mark::of_organization(id)),
+            Ended::ApiKey(_) => {}
+            Ended::All if self.keeper == Keeper::Store => self.ledger.note_all(self.clock.now()),
+            Ended::All => {}
+        }
     }
 
     fn tell(&self, what: Forgotten<'_>) {

@@ -10,10 +10,12 @@ use carried::{Carried, Told};
 
 pub mod cache;
 pub mod carried;
+pub mod cookie;
 pub mod document;
 pub mod extend;
 pub mod feed;
 pub mod flight;
+pub mod ledger;
 pub mod limit;
 pub mod resolve;
 pub mod revocation;
@@ -205,6 +207,16 @@ impl SourceError {
 /// A future in a box, as a trait object must return it. Only a cache miss pays for one.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
+/// Who keeps the sessions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Keeper {
+    /// A store, which can be asked.
+    #[default]
+    Store,
+    /// Nobody but the browser: the sealed cookie is the session.
+    Cookie,
+}
+
 /// Where sessions are looked up. Implemented by `store/`.
 pub trait Source: Send + Sync {
     /// The word in logs and metrics (`sqlite`, `postgres`, `mysql`).
@@ -227,6 +239,11 @@ pub trait Source: Send + Sync {
         _carried: &'a Carried,
     ) -> BoxFuture<'a, Result<Option<Told>, SourceError>> {
         Box::pin(async move { Ok(self.find(token).await?.map(Told::from)) })
+    }
+
+    /// Who keeps the sessions. Where it is the browser, [`Self::find`] never finds any.
+    fn keeper(&self) -> Keeper {
+        Keeper::Store
     }
 
     /// Whether the source answers at all (readiness).

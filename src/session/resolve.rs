@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::cache::{Cache, Entry, Memory};
 use super::carried::{Carried, Told};
 use super::flight::Flights;
-use super::{Freshness, Principal, Rejection, Settings, Source, SourceError};
+use super::{Freshness, Keeper, Principal, Rejection, Settings, Source, SourceError};
 use crate::credential::Method;
 use crate::credential::signature::{Seal, Signer};
 use crate::request::RequestView;
@@ -25,18 +25,21 @@ pub enum Tier {
     Memory,
     /// Memory knew that there is no such session.
     Negative,
+    /// The app's own sealed cookie said it.
+    Cookie,
     /// The store was asked.
     Store,
 }
 
 impl Tier {
     /// Every tier, for tables of metrics.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::None,
         Self::Forged,
         Self::Signature,
         Self::Memory,
         Self::Negative,
+        Self::Cookie,
         Self::Store,
     ];
 
@@ -48,6 +51,7 @@ impl Tier {
             Self::Signature => "signature",
             Self::Memory => "memory",
             Self::Negative => "negative",
+            Self::Cookie => "cookie",
             Self::Store => "store",
         }
     }
@@ -107,6 +111,8 @@ struct Inner {
     cache: Cache,
     flights: Flights<Found>,
     clock: Arc<dyn Clock>,
+    keeper: Keeper,
+    began: UnixMs,
     enforce_bans: bool,
     on_failure: Box<dyn Fn(&SourceError) + Send + Sync>,
 }
@@ -120,12 +126,15 @@ impl Sessions {
         clock: Arc<dyn Clock>,
         on_failure: Box<dyn Fn(&SourceError) + Send + Sync>,
     ) -> Self {
+        let keeper = source.keeper();
         Self {
             inner: Arc::new(Inner {
                 signer,
                 source,
-                cache: Cache::new(settings),
+                cache: Cache::new(settings, keeper, Arc::clone(&clock)),
                 flights: Flights::default(),
+                keeper,
+                began: clock.now(),
                 clock,
                 enforce_bans: settings.enforce_bans,
                 on_failure,
@@ -153,6 +162,16 @@ impl Sessions {
         &*self.inner.source
     }
 
+    /// Who keeps them.
+    pub fn keeper(&self) -> Keeper {
+        self.inner.keeper
+    }
+
+    /// When we began to see what passes.
+    pub fn began(&self) -> UnixMs {
+        self.inner.began
+    }
+
     /// Who the token behind `seal` is known to belong to, when it comes by `method`. `None`: memory cannot say.
     pub fn recall(
         &self,
@@ -161,7 +180,8 @@ impl Sessions {
         freshness: Freshness,
         now: UnixMs,
     ) -> Option<(Resolution, Tier)> {
-        if freshness == Freshness::Strict {
+        // Where the cookie is all there is, the token alone proves nothing.
+        if freshness == Freshness::Strict || self.inner.keeper == Keeper::Cookie {
             return None;
         }
         match self.inner.cache.recall(seal, method, now) {
@@ -228,7 +248,8 @@ impl Sessions {
             Found::Known(entry) => self.inner.judge_entry(entry),
             Found::Missing => {
                 // A replica may lag behind the token's birth: then nobody may conclude that it is dead.
-                let told_now = !self.inner.cache.was_just_issued(&seal);
+                let told_now =
+                    self.inner.keeper == Keeper::Store && !self.inner.cache.was_just_issued(&seal);
                 Resolution::Rejected(Rejection::Unknown { told_now })
             }
             Found::Expired => Resolution::Rejected(Rejection::Expired { told_now: true }),

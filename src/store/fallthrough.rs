@@ -110,7 +110,7 @@ pub(super) async fn open(
         detected,
         extend,
         feed: opened.feed,
-        keys,
+        keys: Some(keys),
     })
 }
 

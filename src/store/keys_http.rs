@@ -8,6 +8,7 @@ use reqwest::header::{ACCEPT, HOST, HeaderValue};
 use reqwest::{Client, StatusCode, Url, redirect};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
+use url::Position;
 
 use crate::credential::key_ring::{KeySource, KeysError, Then};
 use crate::credential::key_set::{Algorithm, KeySet, SET_BYTES_MAX};
@@ -67,7 +68,8 @@ pub fn open(settings: Settings, home: Handle) -> Result<Arc<dyn KeySource>, Keys
     // Somebody else may have chosen one already; any will do.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let first = settings.urls.first().ok_or(KeysHttpError::NoAddress)?;
-    let name = first.to_string();
+    // Whatever stands behind the path may be a key of its own.
+    let name = first[..Position::AfterPath].to_owned();
     let host = settings
         .host
         .map(|host| HeaderValue::try_from(host).map_err(|_| KeysHttpError::Host))

@@ -19,6 +19,7 @@ use crate::session::feed::Feed;
 use crate::session::{BoxFuture, Record, Source, SourceError};
 
 mod api_keys;
+mod cookie;
 mod database;
 mod fallthrough;
 pub mod keys_http;
@@ -166,7 +167,13 @@ pub enum KeyAccess {
 }
 
 /// Every kind of session source.
-pub static KINDS: &[Kind<Build>] = &[sqlite::KIND, postgres::KIND, mysql::KIND, redis::KIND];
+pub static KINDS: &[Kind<Build>] = &[
+    sqlite::KIND,
+    postgres::KIND,
+    mysql::KIND,
+    redis::KIND,
+    cookie::KIND,
+];
 
 /// Opens the source that `settings.url` names.
 ///

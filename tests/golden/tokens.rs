@@ -82,7 +82,8 @@ fn gate(case: &Value) -> Gate {
         cookies: &names::Settings::default(),
         secrets: &secrets::Settings::single(secret),
         sessions: &sessions,
-        keys: &KeyRings::default(),
+        cookie_cache: None,
+        key_rings: &KeyRings::default(),
         api_keys: None,
         clock: &clock,
     });
@@ -166,9 +167,10 @@ impl KeySource for Keys {
 fn verify(case: &Value, keys: Keys) -> Option<String> {
     let text = |key: &str| case[key].as_str().expect(key).to_owned();
     let now = UnixMs(case["now_ms"].as_i64().expect("an instant"));
+    let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(now));
     let ring = KeyRing::new(
         Arc::new(keys),
-        Arc::new(ManualClock::at(now)),
+        Arc::clone(&clock),
         Duration::from_secs(10),
         Arc::new(|_, _| {}),
     );
@@ -177,12 +179,11 @@ fn verify(case: &Value, keys: Keys) -> Option<String> {
         audience: vec![text("audience")],
         ..Issuer::default()
     };
-    let verifier = Verifier::new(issuer, Arc::new(ring));
+    let verifier = Verifier::new(issuer, Arc::new(ring), clock);
     let token = text("token");
-    let verified = verifier.verify(&token, now).or_else(|| {
-        verifier.ask().now_or_never().expect("no wait");
-        verifier.verify(&token, now)
-    });
+    let verified = verifier
+        .verify(&token, now)
+        .or_else(|| verifier.find_out(&token).now_or_never().expect("no wait"));
     let record = verified.expect("keys are there").ok()?;
     Some(record.user_id.into())
 }

@@ -189,6 +189,7 @@ pub(super) fn cookies(
     auth: &BetterAuth,
     base_url: Option<&Found<Url>>,
     public_url: Option<&Url>,
+    keeper: Keeper,
     reader: &mut Reader<'_>,
 ) -> credential::names::Settings {
     const COOKIES: [&str; 3] = ["session_token", "session_data", "dont_remember"];
@@ -277,7 +278,7 @@ pub(super) fn cookies(
         expires_in: seconds(auth.expires_in.as_ref(), age.clone(), reader)
             .or(Some(7 * DAY.as_secs())),
         cache_max_age: seconds(auth.cache_max_age.as_ref(), age, reader)
-            .or(Some(5 * MINUTE.as_secs())),
+            .or(Some(cache_max_age(auth, keeper).as_secs())),
     }
 }
 
@@ -317,10 +318,14 @@ pub(super) fn cookie_name(found: &Found<String>, reader: &mut Reader<'_>) {
 }
 
 /// Words of `enable` that are no kind of credential of their own: more cookies, or another form of one.
-const FORMS: [&str; 1] = ["multi_session"];
+const FORMS: [&str; 2] = ["cookie_cache", "multi_session"];
+
+/// The word for believing what the app seals into cookies.
+const COOKIE_CACHE: &str = "cookie_cache";
 
 pub(super) fn authenticator(
     auth: &BetterAuth,
+    keeper: Keeper,
     own_origin: &str,
     reader: &mut Reader<'_>,
 ) -> authenticator::Settings {
@@ -340,12 +345,91 @@ pub(super) fn authenticator(
             );
         }
     }
+    let cookie_cache = cookie_cache(auth, keeper, reader);
+    let is_believed = keeper == Keeper::Cookie || enabled.contains(COOKIE_CACHE);
+    if let Some(table) = auth.cookie_cache.as_ref().filter(|_| !is_believed) {
+        reader.blame(
+            table,
+            Fault::Suspicious {
+                what: "the cookie cache is described, and not used".into(),
+                advice: "add \"cookie_cache\" to `better_auth.enable`, or remove the table",
+            },
+        );
+    }
     authenticator::Settings {
         enabled,
         fall_through: value(auth.fall_through.as_ref(), false),
+        cookie_cache: is_believed.then_some(cookie_cache),
         guesses: guesses(auth, reader),
         bearer: bearer(auth),
         jwt: jwt(auth, own_origin, reader),
+    }
+}
+
+/// `session.cookieCache.maxAge`, where it is not said.
+pub(super) fn cache_max_age(auth: &BetterAuth, keeper: Keeper) -> Duration {
+    match keeper {
+        Keeper::Store => 5 * MINUTE,
+        // The framework lets such a cookie live as long as the session.
+        Keeper::Cookie => value(auth.expires_in.as_ref(), 7 * DAY),
+    }
+}
+
+fn cookie_cache(
+    auth: &BetterAuth,
+    keeper: Keeper,
+    reader: &mut Reader<'_>,
+) -> credential::cookie_cache::Settings {
+    let fallback = CookieCache::default();
+    let table = auth.cookie_cache.as_ref().map_or(&fallback, |f| &f.value);
+    let strategy = match keeper {
+        Keeper::Store => credential::cookie_cache::STRATEGY_BESIDE_A_STORE,
+        Keeper::Cookie => credential::cookie_cache::STRATEGY_WITHOUT_A_STORE,
+    };
+    if let Some(found) = &table.strategy {
+        let known = credential::cookie_cache::STRATEGIES.iter();
+        let known: Vec<&str> = known.map(|kind| kind.name).collect();
+        if !known.contains(&found.value.as_str()) {
+            reader.blame(
+                found,
+                unknown_word("strategy of the cookie cache", &found.value, &known),
+            );
+        }
+    }
+    if let Some(found) = table.version.as_ref().filter(|f| f.value.is_empty()) {
+        reader.blame(
+            found,
+            form(
+                "an empty version is no version",
+                "leave it out, or write the text that the app has",
+            ),
+        );
+    }
+    if let Some(found) = table
+        .update_age
+        .as_ref()
+        .filter(|_| keeper == Keeper::Store)
+    {
+        reader.blame(
+            found,
+            Fault::Suspicious {
+                what: "cookies are written anew only where there is no store".into(),
+                advice: "remove it: Better Auth ignores `refreshCache` beside a database, too",
+            },
+        );
+    }
+    let max_age = value(auth.cache_max_age.as_ref(), cache_max_age(auth, keeper));
+    let fifth = Duration::from_secs(max_age.as_secs() / 5);
+    credential::cookie_cache::Settings {
+        strategy: value(table.strategy.as_ref(), strategy.to_owned()),
+        version: value(table.version.as_ref(), "1".to_owned()),
+        max_age,
+        renew_within: bounded(
+            reader,
+            table.update_age.as_ref(),
+            fifth,
+            Duration::ZERO..=COOKIE_AGE_MAX,
+        ),
     }
 }
 

@@ -95,6 +95,42 @@ pub(super) fn store(file: &File, tree: &Node, reader: &mut Reader<'_>) -> Option
     })
 }
 
+/// Who keeps the sessions.
+pub(super) fn keeper(file: &File) -> Keeper {
+    let table = file.sessions.as_ref().map(|f| &f.value);
+    let source = table.and_then(|table| table.source.as_ref());
+    match source.and_then(|found| found.value.0.expose().split_once(':')) {
+        Some((scheme, "")) if scheme.eq_ignore_ascii_case("cookie") => Keeper::Cookie,
+        _ => Keeper::Store,
+    }
+}
+
+/// Where the cookie is all there is, nobody can be asked for more.
+pub(super) fn refuse_strict(file: &File, reader: &mut Reader<'_>) {
+    let inside = |rule: Option<&Found<RuleText>>| match rule.map(|found| &found.value) {
+        Some(RuleText::Table(table)) => table.freshness.clone(),
+        Some(RuleText::Word(_)) | None => None,
+    };
+    let default = file.routes.as_ref().and_then(|f| f.value.default.as_ref());
+    let mut asked: Vec<_> = inside(default).into_iter().collect();
+    for found in file.route.iter().flat_map(|list| &list.value) {
+        asked.extend(inside(found.value.rule.as_ref()));
+        asked.extend(found.value.freshness.clone());
+    }
+    for found in asked
+        .iter()
+        .filter(|found| found.value == FreshnessWord::Strict)
+    {
+        reader.blame(
+            found,
+            Fault::Conflict {
+                what: "there is no store to ask: `sessions.source` is the cookie itself".into(),
+                advice: "use \"cached\", or give the app a database",
+            },
+        );
+    }
+}
+
 /// How the app uses Redis, where sessions are looked up there.
 fn secondary(
     table: &Sessions,
@@ -233,10 +269,15 @@ pub(super) fn database(text: &str) -> Result<Secret, Fault> {
         }
         "postgres" | "postgresql" => server("postgres"),
         "mysql" | "mariadb" => server("mysql"),
+        "cookie" if rest.is_empty() => Ok(Secret::new("cookie:")),
+        "cookie" => Err(form(
+            "the cookie has no address",
+            "write \"cookie:\" and nothing after it",
+        )),
         "redis" | "valkey" => server("redis"),
         "rediss" | "valkeys" => server("rediss"),
         "redis+unix" | "valkey+unix" => server("redis+unix"),
-        known @ ("http" | "https" | "cookie") => Err(Fault::NotYet {
+        known @ ("http" | "https") => Err(Fault::NotYet {
             what: format!("`{known}:` as a source of sessions"),
             instead: "name the app's database or its Redis: \"sqlite:PATH\", \"postgres://…\", \"mysql://…\" or \"redis://…\"",
         }),

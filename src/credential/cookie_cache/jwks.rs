@@ -54,7 +54,7 @@ impl Strategy for Jwks {
         if !whole {
             return None;
         }
-        match keys.check(&token, now) {
+        match keys.check(&token, None, now) {
             Said::Good => jwt::open_claims(claims, now),
             Said::Bad => None,
             Said::Unknown => {
