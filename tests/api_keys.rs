@@ -445,7 +445,7 @@ fn a_write_that_was_made_and_not_answered_counts_once() {
     }
     gateway.running.stop();
     assert_eq!(store.counters_of("k1").requests, 5);
-    let keys = gateway.running.gateway.api_keys.as_ref().unwrap();
+    let keys = gateway.running.gateway.keys.as_ref().unwrap();
     assert_eq!(keys.unwritten(), 0);
 }
 
@@ -669,7 +669,7 @@ fn gateways_add_their_rate_counts_to_each_others_and_to_the_apps() {
         );
         runtime.block_on(tables.run(&used));
         for gateway in &gateways {
-            let keys = gateway.running.gateway.api_keys.as_ref().unwrap();
+            let keys = gateway.running.gateway.keys.as_ref().unwrap();
             runtime.block_on(keys.write());
         }
         let count = || runtime.block_on(tables.counters("k1")).unwrap()["requestCount"].clone();
@@ -1016,7 +1016,7 @@ fn however_many_come_with_a_key_that_is_not_known_yet_the_store_is_asked_once() 
         let asking: Vec<_> = (0..20)
             .map(|_| scope.spawn(|| ask(&gateway, "/dashboard", &key).status))
             .collect();
-        let keys = gateway.running.gateway.api_keys.as_ref().unwrap();
+        let keys = gateway.running.gateway.keys.as_ref().unwrap();
         await_until("all to wait", || keys.waiting() == 20);
         held.release();
         for asked in asking {

@@ -8,13 +8,15 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use vestibule::cli::{self, World};
 use vestibule::server::line;
 use vestibule::session::feed::{Ended, Feed, Listener, TokenDigest};
 use vestibule::session::{BoxFuture, SourceError};
 use vestibule::store::{self, Opened};
 use vestibule::time::UnixMs;
 
-use crate::support::databases::{Dialect, Server, settings, shared};
+use crate::support::databases::{Dialect, Folder, Server, settings, shared};
+use crate::support::redis::{Redis, run};
 use crate::support::wire::{RawApp, Wire, header};
 use crate::support::{
     App, Gateway, NOW, Setup, await_until, cookie, exchange, record, reply, route, rule, signed_in,
@@ -353,6 +355,69 @@ fn triggers_fit_the_tables_that_drizzle_and_prisma_make() {
     }
 }
 
+#[test]
+fn the_command_prints_installs_and_removes_the_triggers() {
+    let (server, database) = database();
+    let folder = Folder::new("triggers");
+    let config = |source: &str| {
+        format!(
+            "[upstream]\nurl = \"http://127.0.0.1:3000\"\n[better_auth]\nsecret = {{ env = \"SECRET\" }}\n\
+             [sessions]\nsource = \"{source}\"\n[routes]\ndefault = \"signed-in\"\n"
+        )
+    };
+    std::fs::write(
+        folder.join("vestibule.toml"),
+        config(&server.reader_url(&database)),
+    )
+    .unwrap();
+    std::fs::write(folder.join("redis.toml"), config("redis://127.0.0.1:1")).unwrap();
+    let command = |arguments: &[&str]| {
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let mut world = World {
+            environment: [
+                ("SECRET".to_owned(), crate::support::SECRET.to_owned()),
+                ("ADMIN_URL".to_owned(), server.url(&database)),
+            ]
+            .into(),
+            folder: folder.join("."),
+            out: &mut out,
+            err: &mut err,
+            terminal: false,
+        };
+        let words = ["vestibule", "db", "triggers"].iter().chain(arguments);
+        let code = cli::run(words.map(Into::into), &mut world, cli::edges());
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+        (code, text(out), text(err))
+    };
+    let (code, printed, err) = command(&["print"]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert_eq!(printed, triggers(&server.url(&database)).install);
+    // The role of the gateway may only read.
+    let (code, _, err) = command(&["install"]);
+    assert_eq!(code, 2, "{err}");
+    assert!(err.contains("permission denied"), "{err}");
+    let (code, out, err) = command(&["install", "--database-url-env", "ADMIN_URL"]);
+    assert_eq!(code, 0, "{err}");
+    assert!(
+        out.starts_with("installed on ") && out.contains("\"session\""),
+        "{out}"
+    );
+    let (code, out, err) = command(&["remove", "--database-url-env", "ADMIN_URL"]);
+    assert_eq!(code, 0, "{err}");
+    assert!(out.starts_with("removed from "), "{out}");
+    let (code, _, err) = command(&["install", "--database-url-env", "NONE"]);
+    assert_eq!(code, 2);
+    assert!(err.contains("the variable NONE is not set"), "{err}");
+    // Redis needs none; a file cannot have any.
+    let (code, out, err) = command(&["print", "--config", "redis.toml"]);
+    assert_eq!(code, 0, "{err}");
+    assert!(
+        out.contains("CONFIG SET notify-keyspace-events Kg$x"),
+        "{out}"
+    );
+    assert_eq!(command(&["install", "--config", "redis.toml"]).0, 3);
+}
+
 // ---------------------------------------------------------------------------------------------- while nothing can be heard
 
 /// A road to a server, which can be cut, or carry nothing without a word.
@@ -593,6 +658,82 @@ fn what_could_not_be_told_is_told_when_the_line_is_back() {
     await_refusal(&other, "ada-1");
 }
 
+// ---------------------------------------------------------------------------------------------------------------- over Redis
+
+#[test]
+fn over_redis_a_revocation_counts_at_the_other_gateway_and_a_lost_line_at_none() {
+    let server = Redis::start();
+    let key = |token: &str| format!("better-auth:{token}");
+    let session = |token: &str, user: &str| {
+        let expires = "2026-12-31T00:00:00.000Z";
+        let value = serde_json::json!({
+            "session": { "id": token, "token": token, "userId": user, "expiresAt": expires },
+            "user": { "id": user, "name": user, "email": format!("{user}@example.com"), "emailVerified": true },
+        });
+        run::<()>(
+            &mut server.connect(),
+            &["SET", &key(token), &value.to_string()],
+        );
+    };
+    let framework = "Abcdefghijklmnopqrstuvwxyz012345";
+    for (token, user) in [("ada-1", "ada"), (framework, "ada"), ("bob-1", "bob")] {
+        session(token, user);
+    }
+    let url = server.url(0);
+    let deleting = url.clone();
+    let app = App::scripted(move |seen, stream| {
+        if seen.line.starts_with("POST /api/auth/sign-out") {
+            let mut link = crate::support::redis::connect(&deleting);
+            run::<()>(&mut link, &["DEL", "better-auth:ada-1"]);
+        }
+        reply(stream, 200, &[], b"app");
+    });
+    // Before anybody listens: gateways look which events there are.
+    let events = stores().block_on(store::keyspace_events(&settings(&url), true));
+    assert!(events.is_ok_and(|events| events.before.is_empty() && events.after.contains('g')));
+    let road = Road::to(server.port);
+    let through = format!("redis://{}/0", road.address);
+    let one = gateway(&app, &url, |_| {});
+    let other = gateway(&app, &url, |setup| {
+        setup.revocation.feed = line_at(&through)
+    });
+    for gateway in [&one, &other] {
+        for token in ["ada-1", framework, "bob-1"] {
+            assert_eq!(ask(gateway, token), 200);
+        }
+    }
+    let signed_out = one.send(
+        "POST",
+        "/api/auth/sign-out",
+        &[("cookie", &cookie("ada-1"))],
+        b"",
+    );
+    assert_eq!(signed_out.status, 200);
+    assert_eq!(ask(&one, "ada-1"), 401);
+    await_refusal(&other, "ada-1");
+    // By the app alone.
+    run::<()>(&mut server.connect(), &["DEL", &key(framework)]);
+    await_refusal(&one, framework);
+    await_refusal(&other, framework);
+    assert!(!asks(&other, "bob-1"), "somebody else's session stays");
+
+    for (doomed, how) in [("bob-2", CUT), ("bob-3", HANGS)] {
+        session(doomed, "bob");
+        await_until("it to be remembered", || !asks(&other, doomed));
+        await_until("it to be remembered", || !asks(&other, "bob-1"));
+        road.becomes(how);
+        await_until("the loss to be noticed", || !line_is_up(&other));
+        run::<()>(&mut server.connect(), &["DEL", &key(doomed)]);
+        assert_eq!(ask(&other, doomed), 401);
+        assert!(asks(&other, "bob-1"), "read through");
+        road.becomes(CUT);
+        road.becomes(CARRIES);
+        await_until("the line to be up again", || line_is_up(&other));
+        assert!(asks(&other, "bob-1"), "everything was forgotten");
+        assert_eq!(ask(&other, doomed), 401);
+    }
+}
+
 // ------------------------------------------------------------------------------------------------- everything that passes by
 
 /// A line that keeps what is told.
@@ -617,6 +758,7 @@ impl Feed for Notebook {
 
 /// Whose sessions a row of the table ends: `mine` and `same` are Ada's, `mate` is active in the same organization, `other` is Bob's.
 const NOBODY: &[&str] = &[];
+const KEY: &[&str] = &["the API key"];
 const MINE: &[&str] = &["mine"];
 const ADA: &[&str] = &["mine", "same"];
 const BOB: &[&str] = &["mine", "other"];
@@ -773,14 +915,15 @@ const ROWS: &[(&str, &str, &str, &[&str])] = &[
         r#"{"sessionToken":"other"}"#,
         BOB,
     ),
-    ("POST", "/api-key/create", "{}", MATES),
+    // A key that nobody has seen yet, and one that is remembered by its id.
+    ("POST", "/api-key/create", "{}", NOBODY),
     (
         "POST",
         "/api-key/update",
         r#"{"keyId":"k","enabled":false}"#,
-        MATES,
+        KEY,
     ),
-    ("POST", "/api-key/delete", r#"{"keyId":"k"}"#, MATES),
+    ("POST", "/api-key/delete", r#"{"keyId":"k"}"#, KEY),
 ];
 
 #[test]
@@ -799,9 +942,14 @@ fn every_endpoint_that_ends_sessions_ends_these_and_no_others_before_its_answer_
             b"{}",
         );
     });
+    let by = |kind: &str, token: &str| match kind {
+        "bearer" => ("authorization", format!("Bearer {token}")),
+        _ => ("cookie", cookie(token)),
+    };
     for (method, endpoint, body, ends) in ROWS {
         let notebook = Arc::new(Notebook::default());
         let mut setup = Setup::in_front_of(app.address);
+        setup.authenticator.enabled.insert("bearer".into());
         setup.revocation.feed = Some(Arc::clone(&notebook) as Arc<dyn Feed>);
         let gateway = setup.start();
         for (token, user, organization) in [
@@ -815,79 +963,65 @@ fn every_endpoint_that_ends_sessions_ends_these_and_no_others_before_its_answer_
             gateway.store.put(record);
         }
         await_until("the line to be up", || line_is_up(&gateway));
-        for answered in [400, 401, 200] {
+        // Who resets a password is nobody yet, and everything is forgotten once a second at most.
+        let kinds: &[&str] = if *ends == ALL {
+            &["cookie"]
+        } else {
+            &["cookie", "bearer"]
+        };
+        let answers = kinds
+            .iter()
+            .flat_map(|kind| [400, 401, 200].map(|answered| (*kind, answered)));
+        for (kind, answered) in answers {
+            let case = format!("{method} {endpoint} by {kind} answered {answered}");
+            notebook.0.lock().unwrap().clear();
+            let asks = |token: &str| {
+                let before = gateway.store.asked();
+                let (name, value) = by(kind, token);
+                let status = gateway.get("/dashboard", &[(name, &value)]).status;
+                assert_eq!(status, 200, "{case}: nobody is signed out by us");
+                gateway.store.asked() > before
+            };
             for token in ALL {
-                ask(&gateway, token);
+                asks(token);
+                assert!(!asks(token), "{case}");
             }
             status.store(answered, Ordering::SeqCst);
             let path = format!("/api/auth{endpoint}");
-            let headers = [("cookie", cookie("mine"))];
-            let headers: Vec<(&str, &str)> =
-                headers.iter().map(|(n, v)| (*n, v.as_str())).collect();
-            let answer = gateway.send(method, &path, &headers, body.as_bytes());
+            let (name, value) = by(kind, "mine");
+            let answer = gateway.send(method, &path, &[(name, &value)], body.as_bytes());
             assert_eq!(answer.status, answered);
-            let case = format!("{method} {endpoint} answered {answered}");
-            let forgotten: BTreeSet<&str> = ALL
-                .iter()
-                .copied()
-                .filter(|token| {
-                    let before = gateway.store.asked();
-                    assert_eq!(
-                        ask(&gateway, token),
-                        200,
-                        "{case}: nobody is signed out by us"
-                    );
-                    gateway.store.asked() > before
-                })
-                .collect();
+            let forgotten: BTreeSet<&str> =
+                ALL.iter().copied().filter(|token| asks(token)).collect();
             let expected: BTreeSet<&str> = match answered {
-                200 => ends.iter().copied().collect(),
+                200 if *ends != KEY => ends.iter().copied().collect(),
                 _ => BTreeSet::new(),
-            };
-            let mut without_mine = forgotten.clone();
-            // The caller's own session costs one lookup more where somebody else's ends.
-            if !expected.contains("mine") {
-                assert!(!forgotten.contains("mine"), "{case}");
-            }
-            if ends == &BOB || ends == &MATES {
-                without_mine.insert("mine");
-            }
-            if endpoint.starts_with("/organization/") || endpoint.starts_with("/api-key/") {
-                // Ada's other session is in the organization, or hers.
-                without_mine.extend(expected.contains("same").then_some("same"));
-            }
-            let forgotten = if expected.is_empty() {
-                forgotten
-            } else {
-                without_mine
             };
             assert_eq!(forgotten, expected, "{case}");
             // And the other gateways hear of it, or of nothing.
-            if expected.is_empty() {
-                assert_eq!(*notebook.0.lock().unwrap(), [], "{case}");
-            } else {
-                await_until("the others to be told", || {
-                    let told = notebook.0.lock().unwrap();
-                    let about = |what: &Ended| told.contains(what);
-                    let token = |token: &str| about(&Ended::Token(TokenDigest::of(token)));
-                    let user = |user: &str| about(&Ended::User(user.into()));
-                    about(&Ended::All)
-                        || expected.iter().all(|name| match *name {
-                            "mine" => {
-                                token("mine")
-                                    || user("ada")
-                                    || about(&Ended::Organization("org".into()))
-                            }
-                            "same" => {
-                                token("same")
-                                    || user("ada")
-                                    || about(&Ended::Organization("org".into()))
-                            }
-                            "mate" => about(&Ended::Organization("org".into())),
-                            _ => token("other") || user("bob"),
-                        })
-                });
+            let told = || notebook.0.lock().unwrap().clone();
+            if answered == 200 && *ends == KEY {
+                await_until("the others to be told", || !told().is_empty());
+                assert_eq!(told(), [Ended::ApiKey("k".into())], "{case}");
+                continue;
             }
+            if expected.is_empty() {
+                assert_eq!(told(), [], "{case}");
+                continue;
+            }
+            await_until("the others to be told", || {
+                let told = told();
+                let token = |token: &str| told.contains(&Ended::Token(TokenDigest::of(token)));
+                let user = |user: &str| told.contains(&Ended::User(user.into()));
+                let organization = told.contains(&Ended::Organization("org".into()));
+                told.contains(&Ended::All)
+                    || expected.iter().all(|name| match *name {
+                        "mine" => token("mine"),
+                        "same" => token("same") || user("ada") || organization,
+                        "mate" => organization,
+                        _ => token("other") || user("bob"),
+                    })
+            });
         }
     }
 }
@@ -1191,7 +1325,11 @@ fn a_store_that_is_silent_about_a_touched_stream_is_given_time_and_not_for_ever(
     let asked = gateway.store.asked();
     line.ended(&Ended::User("ada".into()), None);
     gateway.store.await_asked(asked + 1);
-    gateway.clock.set(UnixMs(NOW.0 + 14_000));
+    // The silence counts from when the store was first found silent, whenever that is written down.
+    await_until("its patience to end", || {
+        gateway.clock.advance(Duration::from_millis(1));
+        streams(&gateway) == 1
+    });
     ada.ends();
     bob.lives();
 }

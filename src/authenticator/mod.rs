@@ -58,10 +58,10 @@ pub struct Context<'c> {
     pub secrets: &'c secrets::Settings,
     /// Sessions, looked up and remembered.
     pub sessions: &'c Arc<Sessions>,
+    /// Keys by which tokens are checked.
+    pub key_rings: &'c KeyRings,
     /// API keys, looked up and remembered; none unless the app has them.
     pub api_keys: Option<&'c Keys>,
-    /// Keys by which tokens are checked.
-    pub keys: &'c KeyRings,
     /// What time it is.
     pub clock: &'c Arc<dyn Clock>,
 }

@@ -67,10 +67,10 @@ pub fn serve(loaded: Loaded) -> Result<(), Failure> {
         tracing::warn!("sessions.source: {warning}");
     }
     let revocation = revocation(&config, settings, &opened, &runtime)?;
+    let api_keys = open_api_keys(&runtime, &config, settings)?;
     let listen = config.server.listen.clone();
     let (admin, public_url) = (config.server.admin, config.server.public_url.clone());
     let keys = keys(&config, opened.keys, runtime.handle())?;
-    let api_keys = open_api_keys(&runtime, &config, settings)?;
     let gateway = run::assemble(
         parts(config, opened.source, keys, api_keys, revocation)?,
         Arc::new(SystemClock),
@@ -142,15 +142,14 @@ pub fn triggers(config: &Config, asked: &db::Asked) -> Result<String, Failure> {
         .block_on(store::triggers(&settings))
         .map_err(|error| cannot_open(&error))?;
     let Some(written) = written else {
+        if settings.url.expose().starts_with("redis") {
+            return redis_events(&settings, asked.action, &runtime);
+        }
         return Err(Failure {
             message: "this store has no triggers that could tell of revocations".into(),
-            advice: if settings.url.expose().starts_with("redis") {
-                "Redis tells by itself: `CONFIG SET notify-keyspace-events Egx` on the server, and gateways listen".into()
-            } else {
-                "revocations that pass through a gateway count at once; for the others keep `sessions.cache_ttl` short, or send \
-                 them to `POST /sessions/evict` of the admin listener"
-                    .into()
-            },
+            advice: "revocations that pass through a gateway count at once; for the others keep `sessions.cache_ttl` short, or send \
+                     them to `POST /sessions/evict` of the admin listener"
+                .into(),
             code: UNREACHABLE,
         });
     };
@@ -165,6 +164,31 @@ pub fn triggers(config: &Config, asked: &db::Asked) -> Result<String, Failure> {
     Ok(format!("{done} {}\n", written.tables.join(", ")))
 }
 
+/// Redis needs no triggers: it tells of its keys where it is told to.
+fn redis_events(
+    settings: &store::Settings,
+    action: db::Action,
+    runtime: &tokio::runtime::Runtime,
+) -> Result<String, Failure> {
+    if action == db::Action::Print {
+        return Ok(
+            "# Redis tells by itself. These letters are added to those that are there; keep them in redis.conf too.\n\
+             CONFIG SET notify-keyspace-events Kg$x\n"
+                .into(),
+        );
+    }
+    let events = runtime
+        .block_on(store::keyspace_events(
+            settings,
+            action == db::Action::Install,
+        ))
+        .map_err(|error| cannot_open(&error))?;
+    Ok(format!(
+        "notify-keyspace-events: \"{}\", was \"{}\"\nthe server forgets it at its next start: write it into redis.conf too\n",
+        events.after, events.before
+    ))
+}
+
 /// Judges one request as the gateway would.
 ///
 /// # Errors
@@ -176,10 +200,6 @@ pub fn explain(config: &Config, asked: &Asked) -> Result<Explanation, Failure> {
         // Explaining is no use of the key.
         keys.usage = api_key::Usage::App;
     }
-    let nobodys = config
-        .api_keys
-        .clone()
-        .map(|(settings, _)| (settings, Arc::new(Unasked) as Arc<dyn ApiKeys>));
     let assemble = |source, stored, api_keys| {
         let keys = keys(&config, stored, runtime.handle())?;
         run::assemble(
@@ -194,10 +214,14 @@ pub fn explain(config: &Config, asked: &Asked) -> Result<Explanation, Failure> {
         )
         .map_err(|error| cannot_start(&error))
     };
-    let mut gateway = assemble(Arc::new(Unasked), Some(Arc::new(nothing_stored)), nobodys)?;
+    let mut gateway = assemble(Arc::new(Unasked), Some(Arc::new(nothing_stored)), None)?;
     // Where nothing is presented nobody is looked up, and the database need not run.
+    let has_key = config.api_keys.as_ref().is_some_and(|(keys, _)| {
+        let mut names = keys.headers.iter();
+        names.any(|name| asked.headers.contains_key(name))
+    });
     if let Some(settings) = &config.store
-        && presents_something(&gateway, asked)
+        && (has_key || presents_something(&gateway, asked))
     {
         let opened = runtime
             .block_on(store::inspect(settings))
@@ -399,27 +423,6 @@ fn stamped(
         .collect())
 }
 
-/// The app's API keys, where they are accepted.
-fn open_api_keys(
-    runtime: &tokio::runtime::Runtime,
-    config: &Config,
-    settings: &store::Settings,
-) -> Result<Option<AppKeys>, Failure> {
-    let Some((keys, storage)) = &config.api_keys else {
-        return Ok(None);
-    };
-    let access = match keys.usage {
-        api_key::Usage::Gateway => store::KeyAccess::Write,
-        api_key::Usage::App => store::KeyAccess::Read,
-    };
-    runtime
-        .block_on(store::open_api_keys(settings, access, *storage))
-        .map(|opened| Some((keys.clone(), opened)))
-        .map_err(|error| cannot_open(&error))
-}
-
-type AppKeys = (api_key::Settings, Arc<dyn ApiKeys>);
-
 /// Where the keys of tokens are published, as far as the app has such tokens.
 fn keys(config: &Config, stored: Option<StoredKeys>, home: &Handle) -> Result<KeySources, Failure> {
     let authenticator = &config.authenticator;
@@ -509,11 +512,32 @@ fn nothing_stored() -> futures_util::future::BoxFuture<'static, Result<Vec<Store
     Box::pin(std::future::ready(Ok(Vec::new())))
 }
 
+/// The app's API keys, where they are accepted.
+fn open_api_keys(
+    runtime: &tokio::runtime::Runtime,
+    config: &Config,
+    settings: &store::Settings,
+) -> Result<Option<Keys>, Failure> {
+    let Some((keys, storage)) = &config.api_keys else {
+        return Ok(None);
+    };
+    let access = match keys.usage {
+        api_key::Usage::Gateway => store::KeyAccess::Write,
+        api_key::Usage::App => store::KeyAccess::Read,
+    };
+    runtime
+        .block_on(store::open_api_keys(settings, access, *storage))
+        .map(|opened| Some((keys.clone(), opened)))
+        .map_err(|error| cannot_open(&error))
+}
+
+type Keys = (api_key::Settings, Arc<dyn ApiKeys>);
+
 fn parts(
     config: Config,
     source: Arc<dyn Source>,
     keys: KeySources,
-    api_keys: Option<AppKeys>,
+    api_keys: Option<Keys>,
     revocation: line::Settings,
 ) -> Result<Parts, Failure> {
     let routes = RouteTable::build(&config.routes).map_err(|problems| Failure {
@@ -532,8 +556,8 @@ fn parts(
         authenticator: config.authenticator,
         sessions: config.sessions,
         source,
-        api_keys,
         keys,
+        api_keys,
         revocation,
         pages: config.redirects,
         identity: config.identity,
@@ -605,51 +629,5 @@ impl Source for Unasked {
 
     fn ping(&self) -> BoxFuture<'_, Result<(), SourceError>> {
         Box::pin(std::future::ready(Ok(())))
-    }
-}
-
-impl ApiKeys for Unasked {
-    fn name(&self) -> &'static str {
-        "none"
-    }
-
-    fn find<'a>(
-        &'a self,
-        _: &'a str,
-    ) -> BoxFuture<'a, Result<Option<api_key::Found>, SourceError>> {
-        Box::pin(std::future::ready(Err(not_opened())))
-    }
-
-    fn take<'a>(
-        &'a self,
-        _: &'a str,
-        _: api_key::Wanted,
-    ) -> BoxFuture<'a, Result<api_key::Taken, SourceError>> {
-        Box::pin(std::future::ready(Err(not_opened())))
-    }
-
-    fn write<'a>(
-        &'a self,
-        _: &'a str,
-        _: api_key::Used,
-    ) -> BoxFuture<'a, Result<Option<api_key::Counters>, api_key::Unwritten>> {
-        Box::pin(std::future::ready(Err(api_key::Unwritten {
-            error: not_opened(),
-            unsure: false,
-        })))
-    }
-
-    fn counters<'a>(
-        &'a self,
-        _: &'a str,
-    ) -> BoxFuture<'a, Result<Option<api_key::Counters>, SourceError>> {
-        Box::pin(std::future::ready(Err(not_opened())))
-    }
-}
-
-fn not_opened() -> SourceError {
-    SourceError::Unreachable {
-        source_name: "none",
-        cause: "not opened".into(),
     }
 }

@@ -42,8 +42,8 @@ enum Effect {
     UserInBody(&'static str),
     /// Every session of somebody whom only the app knows.
     Somebody,
-    /// The API keys of the caller, of the user or the organization in the body, or of the caller's active organization.
-    Keys,
+    /// The API key whose id stands in the body.
+    KeyInBody(&'static str),
 }
 
 /// The endpoints, below the base path.
@@ -97,9 +97,8 @@ const ENDPOINTS: &[(&str, Effect)] = &[
     ),
     ("/admin/impersonate-user", Effect::Current),
     ("/admin/stop-impersonating", Effect::Current),
-    ("/api-key/create", Effect::Keys),
-    ("/api-key/update", Effect::Keys),
-    ("/api-key/delete", Effect::Keys),
+    ("/api-key/update", Effect::KeyInBody("keyId")),
+    ("/api-key/delete", Effect::KeyInBody("keyId")),
 ];
 
 /// A session, by the names under which it is forgotten here and elsewhere.
@@ -157,11 +156,11 @@ impl Watch {
             })
             .collect();
         let needs_caller = match effect {
-            Effect::User | Effect::TokenInBody(_) | Effect::Organization | Effect::Keys => true,
+            Effect::User | Effect::TokenInBody(_) | Effect::Organization => true,
             Effect::Current | Effect::Device | Effect::UserInBody(_) => {
                 current.iter().any(|session| session.digest.is_none())
             }
-            Effect::Somebody => false,
+            Effect::Somebody | Effect::KeyInBody(_) => false,
         };
         let mut caller = Caller::Nobody;
         if needs_caller && gate.presented(request).is_some() {
@@ -201,7 +200,7 @@ impl Watch {
             Effect::TokenInBody(_)
             | Effect::UserInBody(_)
             | Effect::Organization
-            | Effect::Keys => true,
+            | Effect::KeyInBody(_) => true,
             Effect::Current | Effect::Device | Effect::User | Effect::Somebody => false,
         };
         if !wanted || self.overflown {
@@ -236,7 +235,16 @@ impl Watch {
                 None => Some(self.end_user(line)),
             },
             Effect::Organization => Some(self.end_organizations(line)),
-            Effect::Keys => Some(self.end_keys(line)),
+            Effect::KeyInBody(key) => match self.in_body(key) {
+                Some(id) => {
+                    line.end(Ended::ApiKey(id.into()));
+                    Some("api_key")
+                }
+                None => {
+                    line.end(Ended::All);
+                    Some("all")
+                }
+            },
             Effect::UserInBody(key) => {
                 if let Some(user_id) = self.in_body(key) {
                     line.end(Ended::User(user_id.into()));
@@ -268,7 +276,10 @@ impl Watch {
             Effect::Current | Effect::Device | Effect::Somebody => {}
             Effect::User => return Some(self.end_known_user(line)),
             Effect::Organization => return Some(self.end_organizations(line)),
-            Effect::Keys => return Some(self.end_keys(line)),
+            Effect::KeyInBody(key) => {
+                line.end(Ended::ApiKey(self.in_body(key)?.into()));
+                return Some("api_key");
+            }
             Effect::TokenInBody(key) => match self.in_body(key) {
                 Some(token) => end_token(&token, line),
                 None => return Some(self.end_known_user(line)),
@@ -285,7 +296,7 @@ impl Watch {
 
     fn end_current(&self, line: &Line) {
         // Who resets a password by a link may be signed in as somebody else.
-        if matches!(self.effect, Effect::Somebody | Effect::Keys) {
+        if matches!(self.effect, Effect::Somebody | Effect::KeyInBody(_)) {
             return;
         }
         for session in &self.current {
@@ -305,19 +316,6 @@ impl Watch {
             line.end(Ended::Organization(organization_id));
         }
         "organization"
-    }
-
-    /// What is remembered of a key stands under its id and under its owner; whose keys an admin changes only the app knows.
-    fn end_keys(&self, line: &Line) -> &'static str {
-        self.end_organizations(line);
-        if let Some(user_id) = self.in_body("userId") {
-            line.end(Ended::User(user_id.into()));
-        }
-        if let Some(key_id) = self.in_body("keyId") {
-            line.end(Ended::ApiKey(key_id.into()));
-        }
-        self.end_known_user(line);
-        "api_key"
     }
 
     fn end_known_user(&self, line: &Line) -> &'static str {

@@ -57,7 +57,7 @@ pub struct Gateway {
     /// Tells the app.
     pub identity: Identity,
     /// API keys; none unless they are accepted.
-    pub api_keys: Option<Keys>,
+    pub keys: Option<Keys>,
     /// Answers.
     pub responder: Responder,
     /// The apps, in the order of the settings.

@@ -74,12 +74,12 @@ pub struct Parts {
     pub sessions: session::Settings,
     /// Where sessions are kept.
     pub source: Arc<dyn Source>,
-    /// How the app's API keys are set up, and where they are kept; none unless they are accepted.
-    pub api_keys: Option<(api_key::Settings, Arc<dyn ApiKeys>)>,
     /// Where the keys of tokens are published.
     pub keys: KeySources,
     /// How revocations travel.
     pub revocation: line::Settings,
+    /// How the app's API keys are set up, and where they are kept; none unless they are accepted.
+    pub api_keys: Option<(api_key::Settings, Arc<dyn ApiKeys>)>,
     /// Where people are sent.
     pub pages: redirect::Settings,
     /// How the app is told.
@@ -167,19 +167,19 @@ pub fn assemble(parts: Parts, clock: Arc<dyn Clock>) -> Result<Gateway, StartErr
         }),
     );
     let sessions = Arc::new(sessions);
-    let api_keys = parts.api_keys.map(|(settings, store)| {
+    let key_rings = key_rings(parts.keys, &parts.authenticator.jwt, &clock, &metrics);
+    let keys = parts.api_keys.map(|(settings, store)| {
         let guesses = parts.authenticator.guesses.limiter();
         let sessions = Arc::clone(&sessions);
         Keys::new(settings, sessions, &parts.sessions, guesses, store)
     });
-    let keys = key_rings(parts.keys, &parts.authenticator.jwt, &clock, &metrics);
     let context = authenticator::Context {
-        api_keys: api_keys.as_ref(),
+        api_keys: keys.as_ref(),
         settings: &parts.authenticator,
         cookies: &parts.cookies,
         secrets: &parts.secrets,
         sessions: &sessions,
-        keys: &keys,
+        key_rings: &key_rings,
         clock: &clock,
     };
     let authenticators = authenticator::build(&context);
@@ -195,7 +195,7 @@ pub fn assemble(parts: Parts, clock: Arc<dyn Clock>) -> Result<Gateway, StartErr
         .cache()
         .set_witness(Box::new(move |what| touched.touch(what)));
     Ok(Gateway {
-        api_keys,
+        keys,
         identity: Identity::new(
             &parts.identity,
             &parts.secrets.current,
@@ -347,13 +347,13 @@ pub fn start(gateway: Gateway) -> Result<Running, StartError> {
             server.add_service(background_service(&name, Balancing(app.balancer()))),
         );
     }
-    if let Some(keys) = &gateway.api_keys {
-        server.add_service(background_service("api key uses", Counting(keys.clone())));
-    }
     server.add_service(background_service(
         "streams",
         Sweeping(Arc::clone(&gateway)),
     ));
+    if let Some(keys) = &gateway.keys {
+        server.add_service(background_service("api key uses", Counting(keys.clone())));
+    }
     run(server, stopped)?;
     let (hang_up, hung_up) = watch::channel(Stop::No);
     if gateway.line.state().is_some() {
@@ -466,7 +466,7 @@ impl Running {
             }
             thread::sleep(LOOK_EVERY);
         }
-        if let Some(keys) = &self.gateway.api_keys {
+        if let Some(keys) = &self.gateway.keys {
             write_uses(keys, WRITE_AT_STOP_WITHIN);
         }
         self.stop_admin.send_replace(Stop::Now);

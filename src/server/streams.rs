@@ -376,12 +376,21 @@ impl Sweeping {
             let stands = kept
                 .entry
                 .stands(&gateway.gate.sessions.cache().revocations);
-            let silent = kept.silent_since.is_some();
+            // One that cannot be asked about stays as it was, and a silent one has its turn.
+            let again = !stands && kept.silent_since.is_none() && self.can_ask(&kept.entry);
             table.insert(id, kept);
-            if touched || (!stands && !silent) {
+            if touched || again {
                 table.touched.insert(id);
             }
         }
+    }
+
+    /// Whether somebody knows more of it than we do: a session that is kept in a store.
+    fn can_ask(&self, entry: &Entry) -> bool {
+        let method = entry.principal.method;
+        (method == Method::SESSION || method == Method::of("bearer"))
+            && !entry.principal.record.token.expose().is_empty()
+            && self.0.gate.sessions.source().name() != "cookie"
     }
 
     async fn fate(&self, stream: &Stream, urgent: bool) -> Fate {
@@ -389,13 +398,13 @@ impl Sweeping {
         let (entry, now) = (&stream.entry, gate.clock.now());
         let token = entry.principal.record.token.expose();
         let method = entry.principal.method;
-        let carries_token = method == Method::SESSION || method == Method::of("bearer");
-        let resolution = if !carries_token || token.is_empty() {
-            // What proved it has not been kept, so it cannot be proved again.
+        let resolution = if !self.can_ask(entry) {
             if entry.is_expired(now) {
                 return Fate::Ends("expired");
             }
-            if urgent {
+            // What proved it has not been kept, so it cannot be proved again: whoever still can opens another. A token that proves itself
+            // would do so until it expires.
+            if urgent && method != Method::of("jwt") {
                 return Fate::Ends("revoked");
             }
             Resolution::Verified(Who::Known(Arc::clone(entry)))

@@ -72,7 +72,7 @@ pub enum Ended {
     User(Box<str>),
     /// Every session in which this organization is the active one.
     Organization(Box<str>),
-    /// Whatever this API key, by its stored form, proves.
+    /// Whatever this API key proves, by its stored form or its id.
     ApiKey(Box<str>),
     /// Everything.
     All,

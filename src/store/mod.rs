@@ -188,6 +188,40 @@ pub async fn inspect(settings: &Settings) -> Result<Opened, OpenError> {
     (kind.build.open)(settings.clone()).await
 }
 
+/// The line over the store that `settings.url` names, whether or not it holds any sessions. `None`: it has none.
+///
+/// # Errors
+/// As [`open`].
+pub async fn line(settings: &Settings) -> Result<Option<Arc<dyn Feed>>, OpenError> {
+    match kind_of(&settings.url)?.name {
+        // No table of it is needed, and it may come up later.
+        "postgres" => postgres::line(settings.clone()).map(Some),
+        _ => Ok(inspect(settings).await?.feed),
+    }
+}
+
+/// The triggers by which the store says itself what ended, written for the tables it has. `None`: it can have none.
+///
+/// # Errors
+/// As [`open`].
+pub async fn triggers(settings: &Settings) -> Result<Option<Triggers>, OpenError> {
+    match kind_of(&settings.url)?.name {
+        "postgres" => postgres::read_triggers(settings.clone()).await.map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// Runs statements of [`Triggers`].
+///
+/// # Errors
+/// When the store cannot be reached, or does not let this role do it.
+pub async fn run_triggers(settings: &Settings, sql: &str) -> Result<(), OpenError> {
+    match kind_of(&settings.url)?.name {
+        "postgres" => postgres::run_triggers(settings.clone(), sql).await,
+        _ => Ok(()),
+    }
+}
+
 /// Opens the app's API keys, over a few connections of their own: however slow counting uses may be, looking sessions up is not held
 /// up by it. To be called where [`open`] is.
 ///
@@ -229,40 +263,6 @@ pub async fn open_api_keys(
             })?;
             keys(settings.clone(), access, owners(database).await?).await
         }
-    }
-}
-
-/// The line over the store that `settings.url` names, whether or not it holds any sessions. `None`: it has none.
-///
-/// # Errors
-/// As [`open`].
-pub async fn line(settings: &Settings) -> Result<Option<Arc<dyn Feed>>, OpenError> {
-    match kind_of(&settings.url)?.name {
-        // No table of it is needed, and it may come up later.
-        "postgres" => postgres::line(settings.clone()).map(Some),
-        _ => Ok(inspect(settings).await?.feed),
-    }
-}
-
-/// The triggers by which the store says itself what ended, written for the tables it has. `None`: it can have none.
-///
-/// # Errors
-/// As [`open`].
-pub async fn triggers(settings: &Settings) -> Result<Option<Triggers>, OpenError> {
-    match kind_of(&settings.url)?.name {
-        "postgres" => postgres::read_triggers(settings.clone()).await.map(Some),
-        _ => Ok(None),
-    }
-}
-
-/// Runs statements of [`Triggers`].
-///
-/// # Errors
-/// When the store cannot be reached, or does not let this role do it.
-pub async fn run_triggers(settings: &Settings, sql: &str) -> Result<(), OpenError> {
-    match kind_of(&settings.url)?.name {
-        "postgres" => postgres::run_triggers(settings.clone(), sql).await,
-        _ => Ok(()),
     }
 }
 
@@ -354,6 +354,14 @@ pub enum OpenError {
         /// The database's own words.
         cause: String,
     },
+    /// It holds a part of the keys only.
+    #[error("`sessions.source`: redis at {place} cannot be used: {cause}")]
+    Cluster {
+        /// Host and port.
+        place: String,
+        /// How we know.
+        cause: String,
+    },
     /// Where API keys are is not said.
     #[error("`better_auth.api_key`: the keys cannot be looked up: {cause}")]
     NoKeys {
@@ -370,14 +378,6 @@ pub enum OpenError {
         /// Host and port, socket or file.
         place: String,
         /// The database's own words.
-        cause: String,
-    },
-    /// It holds a part of the keys only.
-    #[error("`sessions.source`: redis at {place} cannot be used: {cause}")]
-    Cluster {
-        /// Host and port.
-        place: String,
-        /// How we know.
         cause: String,
     },
     /// It answered what we cannot use.

@@ -60,11 +60,6 @@ pub const NAMES: &[(&str, &str)] = &[
         "vestibule_upstream_failures_total",
         "Requests the app could not be asked or did not answer.",
     ),
-    ("vestibule_api_key_entries", "API keys remembered."),
-    (
-        "vestibule_api_key_uses_in_flight",
-        "Uses of API keys counted and not written to the store yet.",
-    ),
     (
         "vestibule_key_fetches_total",
         "Fetches of the keys of tokens, by outcome.",
@@ -93,6 +88,11 @@ pub const NAMES: &[(&str, &str)] = &[
         "vestibule_streams_ended_total",
         "WebSockets and other long answers ended because their session was.",
     ),
+    ("vestibule_api_key_entries", "API keys remembered."),
+    (
+        "vestibule_api_key_uses_in_flight",
+        "Uses of API keys counted and not written to the store yet.",
+    ),
 ];
 
 /// Handles to the metrics, ready to be counted on.
@@ -109,8 +109,6 @@ pub struct Metrics {
     source_failures: IntCounterVec,
     in_flight: IntGauge,
     upstream_failures: IntCounter,
-    api_keys: IntGauge,
-    api_key_uses: IntGauge,
     key_fetches: IntCounterVec,
     heard: IntCounterVec,
     lag: Histogram,
@@ -118,6 +116,8 @@ pub struct Metrics {
     line_lost: IntCounter,
     open_streams: IntGauge,
     ended_streams: IntCounter,
+    api_keys: IntGauge,
+    api_key_uses: IntGauge,
 }
 
 impl Metrics {
@@ -151,8 +151,6 @@ impl Metrics {
             source_failures: counters(&registry, 7, &["cause"])?,
             in_flight: gauge(&registry, 8)?,
             upstream_failures: IntCounter::with_opts(Opts::new(name(9), help(9)))?,
-            api_keys: gauge(&registry, place("vestibule_api_key_entries"))?,
-            api_key_uses: gauge(&registry, place("vestibule_api_key_uses_in_flight"))?,
             key_fetches: counters(
                 &registry,
                 place("vestibule_key_fetches_total"),
@@ -168,6 +166,8 @@ impl Metrics {
             line_lost: counter(&registry, place("vestibule_revocation_line_lost_total"))?,
             open_streams: gauge(&registry, place("vestibule_streams_in_flight"))?,
             ended_streams: counter(&registry, place("vestibule_streams_ended_total"))?,
+            api_keys: gauge(&registry, place("vestibule_api_key_entries"))?,
+            api_key_uses: gauge(&registry, place("vestibule_api_key_uses_in_flight"))?,
             registry,
         };
         made.registry

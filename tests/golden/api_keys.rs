@@ -249,7 +249,7 @@ async fn play(case: &Value, keys: Arc<dyn ApiKeys>, kept: &dyn Kept) -> Result<(
         let decision = gateway.gate.judge(&request).await.unwrap();
         let told = |wrong: String| format!("request {at}: {wrong}");
         compare(&decision, &one["expect"], gone).map_err(told)?;
-        gateway.api_keys.as_ref().expect("keys").write().await;
+        gateway.keys.as_ref().expect("keys").write().await;
         gone |= one["row_after"].is_null();
         // Rows that the framework deletes are left as they were.
         let expected = match gone {

@@ -356,9 +356,9 @@ pub struct Setup {
     /// Where keys of tokens are published.
     pub keys: run::KeySources,
     pub sessions: session::Settings,
+    pub revocation: vestibule::server::line::Settings,
     /// API keys: how they are set up, and where they are kept.
     pub api_keys: Option<(api_key::Settings, Arc<dyn ApiKeys>)>,
-    pub revocation: vestibule::server::line::Settings,
     pub cookies: names::Settings,
     pub identity: identity::Settings,
     pub pages: redirect::Settings,
@@ -484,8 +484,8 @@ impl Setup {
                 negative_max: 1000,
                 enforce_bans: false,
             },
-            api_keys: None,
             revocation: vestibule::server::line::Settings::default(),
+            api_keys: None,
             cookies: names::Settings {
                 base_url: Some("http://app.test".into()),
                 ..names::Settings::default()
@@ -577,9 +577,9 @@ impl Setup {
                 authenticator: self.authenticator.clone(),
                 sessions: self.sessions.clone(),
                 source,
-                api_keys: self.api_keys.clone(),
                 keys: self.keys.clone(),
                 revocation: self.revocation.clone(),
+                api_keys: self.api_keys.clone(),
                 pages: self.pages.clone(),
                 identity: self.identity.clone(),
                 telemetry: telemetry::Settings {
