@@ -200,10 +200,6 @@ pub fn explain(config: &Config, asked: &Asked) -> Result<Explanation, Failure> {
         // Explaining is no use of the key.
         keys.usage = api_key::Usage::App;
     }
-    let nobodys = config
-        .api_keys
-        .clone()
-        .map(|(settings, _)| (settings, Arc::new(Unasked) as Arc<dyn ApiKeys>));
     let assemble = |source, stored, api_keys| {
         let keys = keys(&config, stored, runtime.handle())?;
         run::assemble(
@@ -218,7 +214,7 @@ pub fn explain(config: &Config, asked: &Asked) -> Result<Explanation, Failure> {
         )
         .map_err(|error| cannot_start(&error))
     };
-    let mut gateway = assemble(Arc::new(Unasked), Some(Arc::new(nothing_stored)), nobodys)?;
+    let mut gateway = assemble(Arc::new(Unasked), Some(Arc::new(nothing_stored)), None)?;
     // Where nothing is presented nobody is looked up, and the database need not run.
     let has_key = config.api_keys.as_ref().is_some_and(|(keys, _)| {
         let mut names = keys.headers.iter();
@@ -635,51 +631,5 @@ impl Source for Unasked {
 
     fn ping(&self) -> BoxFuture<'_, Result<(), SourceError>> {
         Box::pin(std::future::ready(Ok(())))
-    }
-}
-
-impl ApiKeys for Unasked {
-    fn name(&self) -> &'static str {
-        "none"
-    }
-
-    fn find<'a>(
-        &'a self,
-        _: &'a str,
-    ) -> BoxFuture<'a, Result<Option<api_key::Found>, SourceError>> {
-        Box::pin(std::future::ready(Err(not_opened())))
-    }
-
-    fn take<'a>(
-        &'a self,
-        _: &'a str,
-        _: api_key::Wanted,
-    ) -> BoxFuture<'a, Result<api_key::Taken, SourceError>> {
-        Box::pin(std::future::ready(Err(not_opened())))
-    }
-
-    fn write<'a>(
-        &'a self,
-        _: &'a str,
-        _: api_key::Used,
-    ) -> BoxFuture<'a, Result<Option<api_key::Counters>, api_key::Unwritten>> {
-        Box::pin(std::future::ready(Err(api_key::Unwritten {
-            error: not_opened(),
-            unsure: false,
-        })))
-    }
-
-    fn counters<'a>(
-        &'a self,
-        _: &'a str,
-    ) -> BoxFuture<'a, Result<Option<api_key::Counters>, SourceError>> {
-        Box::pin(std::future::ready(Err(not_opened())))
-    }
-}
-
-fn not_opened() -> SourceError {
-    SourceError::Unreachable {
-        source_name: "none",
-        cause: "not opened".into(),
     }
 }
