@@ -362,6 +362,7 @@ fn the_password_of_the_database_shows_up_nowhere() {
             waiting_max: 1,
             schema: store::SchemaOverrides::default(),
             zone_offset_seconds: 0,
+            app: store::App::default(),
         };
         assert_clean("the settings", &format!("{settings:?}"));
         let Err(error) = runtime.block_on(store::open(&settings)) else {

@@ -16,13 +16,13 @@ use url::{Host, Url};
 
 use super::file::{
     AdminAddress, Attributes, BetterAuth, Caching, ConditionWord, File, FreshnessWord, Level,
-    LogFormat, Path, Preset, Route, RuleTable, RuleText, RuleWord, SameSite, Sessions, Threads,
-    Upstream, VersionedSecret,
+    LogFormat, Path, Preset, Route, RuleTable, RuleText, RuleWord, SameSite, Sessions, SlidingWord,
+    Threads, Upstream, VersionedSecret,
 };
 use super::node::{At, Node, Value};
 use super::problem::Fault;
 use super::read::{Found, Read as _, Reader, SecretText, is_page_path, short, unknown_word};
-use super::{Config, is_written};
+use super::{Config, Sliding, is_written};
 use crate::policy::{Conditions, Need, Rule};
 use crate::route::{ConditionOn, ConditionSpec, NextJs, RouteSpec, SourceSpec};
 use crate::secret::Secret;
@@ -66,16 +66,17 @@ pub(super) fn compose(file: &File, tree: &Node, reader: &mut Reader<'_>) -> Conf
     let routes = routes(file, tree, &upstreams, &hosts, &redirects.sign_in, reader);
     let (admin, admin_token) = admin(file, &listen, reader);
     check_proxies(file, reader);
+    let app = store::App {
+        cookies: cookies.clone(),
+        secret: secrets.current.clone(),
+        public_url: origin.clone(),
+        own_host: false,
+    };
+    let store = store(file, tree, app, reader);
     Config {
-        store: store(file, tree, reader),
         authenticator: authenticator(auth, reader),
         sessions: sessions(file, auth, reader),
-        update_age: bounded(
-            reader,
-            auth.update_age.as_ref(),
-            DAY,
-            Duration::ZERO..=COOKIE_AGE_MAX,
-        ),
+        sliding: sliding(file, auth, store.as_ref(), reader),
         identity: identity(file, &origin, reader),
         log: log(file),
         server: server::Settings {
@@ -96,6 +97,7 @@ pub(super) fn compose(file: &File, tree: &Node, reader: &mut Reader<'_>) -> Conf
         secrets,
         redirects,
         routes,
+        store,
     }
 }
 

@@ -193,6 +193,10 @@ tables! {
         cache_max_age: Duration,
         /// Refuse users whose `banned` is set, which Better Auth itself only does at sign-in. Default: `false`.
         enforce_bans: bool,
+        /// `session.disableSessionRefresh`: sessions are never extended. Default: `false`.
+        disable_session_refresh: bool,
+        /// `session.deferSessionRefresh`: the app's pages extend sessions themselves. Default: `false`.
+        defer_session_refresh: bool,
     }
 
     /// Attributes of a cookie.
@@ -215,8 +219,10 @@ tables! {
 
     /// Where sessions are looked up, and how long they are remembered.
     Sessions {
-        /// `sqlite:PATH`, `postgres://…` or `mysql://…`. Default: the variable `DATABASE_URL`.
+        /// `sqlite:PATH`, `postgres://…` or `mysql://…`; or `http://HOST:PORT/api/auth`, to ask the app itself. Default: the variable `DATABASE_URL`.
         source: SecretText,
+        /// Who extends sessions that are due, where the gateway keeps the app from noticing: `app`, `store` (the gateway itself, which must be allowed to write) or `off`. Default: `app`.
+        sliding: SlidingWord,
         /// How stale a remembered identity may be. `0s`: nothing is remembered. Default: `30s`.
         cache_ttl: Duration,
         /// How long "no such session" is remembered. Default: `5s`.
@@ -235,8 +241,16 @@ tables! {
         max_waiting: u64,
         /// Offset from UTC in which MySQL dates were written: `UTC`, `+02:00`. Default: `UTC`.
         zone: String,
+        /// How the app is asked, where it is.
+        http: SessionHttp,
         /// Names of tables and columns that differ from what is detected.
         schema: SessionSchema,
+    }
+
+    /// How the app is asked about sessions.
+    SessionHttp {
+        /// Whether `Host` names the address in `source`, as a server for many hosts needs it, instead of the host browsers ask for. Default: `false`.
+        own_host: bool,
     }
 
     /// Names of tables and columns that differ from what is detected.
@@ -396,6 +410,8 @@ words!(/// `sameSite`, lower-case.
     SameSite, "same-site rule" { Lax = "lax", Strict = "strict", None = "none" });
 words!(/// How fresh an identity must be.
     FreshnessWord, "freshness" { Optimistic = "optimistic", Cached = "cached", Strict = "strict" });
+words!(/// Who extends sessions.
+    SlidingWord, "word for `sliding`" { App = "app", Store = "store", Off = "off" });
 words!(/// Who says what may be cached.
     Caching, "word for `cache`" { Gateway = "gateway", App = "app" });
 words!(/// What a condition looks at.

@@ -6,7 +6,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::time::Duration;
 
 mod compose;
 mod file;
@@ -43,14 +42,23 @@ pub struct Config {
     pub authenticator: authenticator::Settings,
     /// What is remembered of sessions.
     pub sessions: session::Settings,
-    /// `better_auth.update_age`: how old a session is when the app prolongs it.
-    pub update_age: Duration,
+    /// Who extends sessions that are due, and when; none where nobody is to.
+    pub sliding: Option<Sliding>,
     /// Where people are sent.
     pub redirects: policy::redirect::Settings,
     /// How the app is told who is calling.
     pub identity: identity::Settings,
     /// How logs are written.
     pub log: telemetry::Settings,
+}
+
+/// Who extends sessions that are due, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sliding {
+    /// When.
+    pub rules: session::slide::Rules,
+    /// Whether the gateway writes to the app's store itself, instead of asking the app.
+    pub in_store: bool,
 }
 
 /// A configuration that can be used.

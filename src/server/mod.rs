@@ -11,6 +11,7 @@ pub mod proxy;
 pub mod respond;
 pub mod run;
 pub mod settings;
+pub mod slide;
 pub mod tls;
 pub mod tunnel;
 pub mod upstream;

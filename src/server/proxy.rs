@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_LENGTH, EXPIRES, HOST, TRANSFER_ENCODING, UPGRADE};
+use http::header::{
+    CACHE_CONTROL, CONTENT_LENGTH, EXPIRES, HOST, SET_COOKIE, TRANSFER_ENCODING, UPGRADE,
+};
 use http::{HeaderName, HeaderValue, Method, StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
@@ -21,6 +23,7 @@ use super::forward::{self, Client, Trace};
 use super::intercept::{self, Watch};
 use super::respond::{self, Answer, PRIVATE, Responder};
 use super::settings::Settings;
+use super::slide::Slider;
 use super::upstream::{ATTEMPTS_MAX, App, Manner};
 use crate::client_ip;
 use crate::gate::{Decision, Gate};
@@ -59,6 +62,8 @@ pub struct Gateway {
     pub apps: Vec<App>,
     /// Better Auth's base path, where revocations pass by.
     pub auth_base_path: String,
+    /// Extends sessions that are due.
+    pub slider: Option<Slider>,
     /// Whose forwarded headers count.
     pub believed: client_ip::Settings,
     /// Counts.
@@ -85,6 +90,8 @@ pub struct Ctx {
     attempts: usize,
     private: bool,
     watch: Option<Watch>,
+    /// Whether the app's Better Auth reads this request itself, and sets its cookies itself.
+    at_auth: bool,
     body_seen: u64,
     refused: Option<&'static str>,
     _in_flight: InFlight,
@@ -160,6 +167,7 @@ impl ProxyHttp for Shared {
             attempts: 0,
             private: true,
             watch: None,
+            at_auth: false,
             body_seen: 0,
             refused: None,
             _in_flight: InFlight::begin(&self.metrics),
@@ -331,6 +339,13 @@ impl ProxyHttp for Shared {
             &self.responder.session_cookies,
             &self.gate.sessions,
         );
+        if let Some(entry) = ctx.permit.as_ref().and_then(Permit::principal)
+            && !ctx.at_auth
+            && entry.stands(&self.gate.sessions.cache().revocations)
+            && let Some(owed) = entry.owed.take()
+        {
+            ctx.private |= hand_over(response, &owed)?;
+        }
         if ctx.private {
             keep_private(response)?;
         }
@@ -490,6 +505,13 @@ impl Gateway {
         let destination = self.gate.routes.route(decision.destination);
         ctx.app = destination.upstream;
         ctx.watch = Watch::begin(&request, &self.auth_base_path, &self.gate).await;
+        ctx.at_auth = is_below(&self.auth_base_path, target.path());
+        if let (Some(slider), Verdict::Allow(permit)) = (&self.slider, &decision.verdict)
+            && let Some(entry) = permit.principal()
+            && !ctx.at_auth
+        {
+            slider.begin(entry, &request, &self.gate.sessions, self.gate.clock.now());
+        }
         if let Verdict::Allow(permit) = decision.verdict {
             ctx.private =
                 (decision.protected || permit.principal().is_some()) && !destination.app_caches;
@@ -588,6 +610,36 @@ impl Gateway {
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^ (mixed >> 31)
     }
+}
+
+/// Whether a path is the base path or below it.
+fn is_below(base: &str, path: &str) -> bool {
+    path.strip_prefix(base)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Gives the browser the cookies it is owed, but for those the app sets itself. Says whether there were any.
+fn hand_over(response: &mut ResponseHeader, owed: &[HeaderValue]) -> Result<bool> {
+    let name = |line: &HeaderValue| {
+        let line = line.as_bytes();
+        line.split(|byte| *byte == b'=')
+            .next()
+            .map(|name| name.trim_ascii().to_vec())
+    };
+    let set: Vec<_> = response
+        .headers
+        .get_all(SET_COOKIE)
+        .iter()
+        .map(name)
+        .collect();
+    let ours: Vec<_> = owed
+        .iter()
+        .filter(|line| !set.contains(&name(line)))
+        .collect();
+    for line in &ours {
+        response.append_header(SET_COOKIE, (*line).clone())?;
+    }
+    Ok(!ours.is_empty())
 }
 
 /// The target as it came. HTTP/2 carries it in pieces, of which the path is one.

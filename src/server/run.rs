@@ -26,6 +26,7 @@ use super::doubt::Doubt;
 use super::proxy::{Gateway, Shared};
 use super::respond::{Responder, SessionCookies};
 use super::settings::Settings;
+use super::slide::{self, Slider};
 use super::tls;
 use super::upstream::App;
 use crate::credential::{names, secrets, signature::Signer};
@@ -69,6 +70,8 @@ pub struct Parts {
     pub pages: redirect::Settings,
     /// How the app is told.
     pub identity: identity::Settings,
+    /// How sessions that are due are extended; none where nobody is to.
+    pub sliding: Option<slide::Settings>,
     /// What is logged.
     pub telemetry: telemetry::Settings,
 }
@@ -139,7 +142,7 @@ pub fn assemble(parts: Parts, clock: Arc<dyn Clock>) -> Result<Gateway, StartErr
         Arc::clone(&clock),
         Box::new(move |error| {
             counted.source_failed(error.as_str());
-            told.tell(error);
+            told.tell(error, "sessions cannot be looked up");
         }),
     );
     let sessions = Arc::new(sessions);
@@ -151,6 +154,16 @@ pub fn assemble(parts: Parts, clock: Arc<dyn Clock>) -> Result<Gateway, StartErr
         clock: &clock,
     };
     let authenticators = authenticator::build(&context);
+    let slider = parts.sliding.map(|settings| {
+        let (clock, metrics) = (Arc::clone(&clock), Arc::clone(&metrics));
+        Slider::new(
+            settings,
+            &parts.cookies,
+            parts.sessions.cache_ttl,
+            clock,
+            metrics,
+        )
+    });
     Ok(Gateway {
         identity: Identity::new(
             &parts.identity,
@@ -176,6 +189,7 @@ pub fn assemble(parts: Parts, clock: Arc<dyn Clock>) -> Result<Gateway, StartErr
             .map(|upstream| App::new(upstream, &parts.server.timeouts))
             .collect(),
         auth_base_path: parts.auth_base_path,
+        slider,
         believed: client_ip::Settings {
             trusted: parts.server.trusted_proxies.clone(),
             ipv6_bits: 128,
@@ -431,16 +445,16 @@ impl BackgroundService for Balancing {
 
 /// Says a failure of the store at most once a second: an outage meets every request.
 #[derive(Default)]
-struct LastTold(AtomicU64);
+pub(super) struct LastTold(AtomicU64);
 
 impl LastTold {
-    fn tell(&self, error: &crate::session::SourceError) {
+    pub(super) fn tell(&self, error: &crate::session::SourceError, what: &str) {
         let second = u64::try_from(SystemClock.now().0).unwrap_or(0) / 1000;
         if self.0.swap(second, Ordering::Relaxed) != second {
             tracing::warn!(
                 cause = error.as_str(),
                 advice = error.advice(),
-                "sessions cannot be looked up: {error}"
+                "{what}: {error}"
             );
         }
     }

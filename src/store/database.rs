@@ -727,6 +727,7 @@ mod tests {
                 waiting_max: 0,
                 schema: crate::store::SchemaOverrides::default(),
                 zone_offset_seconds: 0,
+                app: crate::store::App::default(),
             },
             slots: Semaphore::new(2),
             resting: Mutex::new(Vec::new()),

@@ -15,18 +15,21 @@ use crate::session::feed::Feed;
 use crate::session::{BoxFuture, Source};
 
 mod database;
+mod http;
 mod mysql;
 mod postgres;
 mod record;
 mod schema;
 mod sqlite;
 
+pub use http::{App, app};
 pub use schema::SchemaError;
 
 /// How to reach and read the app's store.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// `sqlite:PATH`, `postgres://…` or `mysql://…`. May hold a password, hence secret.
+    /// `sqlite:PATH`, `postgres://…` or `mysql://…`; or `http://…`, where the app's Better Auth is mounted. May hold a password,
+    /// hence secret.
     ///
     /// TLS follows the URL's `sslmode` and `sslrootcert` (PostgreSQL), `ssl-mode` and `ssl-ca` (MySQL); without them it is used when the
     /// server offers it. Behind a pooler that shares connections between clients, such as PgBouncer's transaction mode, add
@@ -43,6 +46,8 @@ pub struct Settings {
     /// Offset from UTC, in seconds, in which MySQL `TIMESTAMP`/`DATETIME` texts were written. Zero unless the app's Node process
     /// writes local time.
     pub zone_offset_seconds: i32,
+    /// What is known of the app, for a source that asks it.
+    pub app: App,
 }
 
 /// Names that differ from what is detected. Keys are the framework's logical names.
@@ -77,7 +82,7 @@ pub struct Build {
 }
 
 /// Every kind of session source.
-pub static KINDS: &[Kind<Build>] = &[sqlite::KIND, postgres::KIND, mysql::KIND];
+pub static KINDS: &[Kind<Build>] = &[sqlite::KIND, postgres::KIND, mysql::KIND, http::KIND];
 
 /// Opens the source that `settings.url` names.
 ///
@@ -141,7 +146,7 @@ pub enum OpenError {
         known: String,
     },
     /// The URL cannot be used.
-    #[error("`sessions.source` cannot be read as the address of a {store} database: {cause}")]
+    #[error("`sessions.source` cannot be read as the address of a {store} source: {cause}")]
     Url {
         /// Which kind of source.
         store: &'static str,
@@ -224,8 +229,8 @@ impl OpenError {
     pub const fn advice(&self) -> &'static str {
         match self {
             Self::NoScheme { .. } | Self::Scheme { .. } | Self::Url { .. } => {
-                "write `sqlite:PATH`, `postgres://USER:PASSWORD@HOST/DATABASE` or `mysql://USER:PASSWORD@HOST/DATABASE`; \
-                 percent-encode special letters in the password"
+                "write `sqlite:PATH`, `postgres://USER:PASSWORD@HOST/DATABASE` or `mysql://USER:PASSWORD@HOST/DATABASE` \
+                 (percent-encode special letters in the password), or `http://HOST:PORT/api/auth`, where the app's Better Auth is"
             }
             Self::File { .. } => {
                 "give the path of the app's own database file, and let the gateway's user read it; a relative path counts from the \

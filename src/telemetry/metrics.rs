@@ -123,7 +123,7 @@ impl Metrics {
         for what in ["session", "user", "all", "admin"] {
             self.evictions.with_label_values(&[what]);
         }
-        for cause in ["timeout", "unreachable", "garbage", "busy"] {
+        for cause in ["timeout", "unreachable", "garbage", "busy", "refused"] {
             self.source_failures.with_label_values(&[cause]);
         }
     }

@@ -91,6 +91,7 @@ pub fn settings(url: &str) -> Settings {
         waiting_max: 64,
         schema: SchemaOverrides::default(),
         zone_offset_seconds: 0,
+        app: vestibule::store::App::default(),
     }
 }
 

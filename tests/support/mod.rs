@@ -354,6 +354,8 @@ pub struct Setup {
     pub cookies: names::Settings,
     pub identity: identity::Settings,
     pub pages: redirect::Settings,
+    /// Who extends sessions.
+    pub sliding: Option<vestibule::server::slide::Settings>,
 }
 
 /// A free port of this machine. Somebody else may take it before we do: whoever starts a server tries again.
@@ -494,6 +496,7 @@ impl Setup {
                 forbidden: None,
                 base_path: String::new(),
             },
+            sliding: None,
         }
     }
 
@@ -571,6 +574,7 @@ impl Setup {
                 source,
                 pages: self.pages.clone(),
                 identity: self.identity.clone(),
+                sliding: self.sliding.clone(),
                 telemetry: telemetry::Settings {
                     level: "info".into(),
                     json: false,

@@ -58,7 +58,56 @@ pub(super) fn sessions(
     }
 }
 
-pub(super) fn store(file: &File, tree: &Node, reader: &mut Reader<'_>) -> Option<store::Settings> {
+/// Who extends sessions that are due. Nobody where the app does not, or has its pages do it.
+pub(super) fn sliding(
+    file: &File,
+    auth: &BetterAuth,
+    store: Option<&store::Settings>,
+    reader: &mut Reader<'_>,
+) -> Option<Sliding> {
+    let rules = session::slide::Rules {
+        expires_in: auth.expires_in.as_ref().map_or(7 * DAY, |f| f.value),
+        update_age: bounded(
+            reader,
+            auth.update_age.as_ref(),
+            DAY,
+            Duration::ZERO..=COOKIE_AGE_MAX,
+        ),
+    };
+    let table = file.sessions.as_ref().map(|f| &f.value);
+    let found = table.and_then(|table| table.sliding.as_ref());
+    let asks_the_app = store.is_some_and(|store| store.url.expose().starts_with("http"));
+    let word = found.map_or(SlidingWord::App, |f| f.value);
+    if let Some(found) = found.filter(|_| asks_the_app && word == SlidingWord::Store) {
+        reader.blame(
+            found,
+            Fault::Conflict {
+                what: "sessions are looked up by asking the app, so there is no store to write to"
+                    .into(),
+                advice: "leave `sliding` out: the app extends what it is asked about",
+            },
+        );
+    }
+    let said = [&auth.disable_session_refresh, &auth.defer_session_refresh];
+    if said.into_iter().flatten().any(|f| f.value) {
+        return None;
+    }
+    match word {
+        // Whoever is asked extends the session with the answer.
+        SlidingWord::App if asks_the_app => None,
+        SlidingWord::App => Some(false),
+        SlidingWord::Store => Some(true),
+        SlidingWord::Off => None,
+    }
+    .map(|in_store| Sliding { rules, in_store })
+}
+
+pub(super) fn store(
+    file: &File,
+    tree: &Node,
+    mut app: store::App,
+    reader: &mut Reader<'_>,
+) -> Option<store::Settings> {
     let fallback = Sessions::default();
     let table = file.sessions.as_ref().map_or(&fallback, |f| &f.value);
     let timeout = bounded(
@@ -71,6 +120,10 @@ pub(super) fn store(file: &File, tree: &Node, reader: &mut Reader<'_>) -> Option
     let waiting_max = count(reader, table.max_waiting.as_ref(), 1_000, 0..=1_000_000);
     let zone_offset_seconds = zone(table.zone.as_ref(), reader);
     let schema = schema(table, reader);
+    app.own_host = table
+        .http
+        .as_ref()
+        .is_some_and(|http| value(http.value.own_host.as_ref(), false));
     let source = match &table.source {
         Some(found) => found.clone(),
         None if is_written(tree, &["sessions", "source"]) => return None,
@@ -90,6 +143,7 @@ pub(super) fn store(file: &File, tree: &Node, reader: &mut Reader<'_>) -> Option
         waiting_max: usize::try_from(waiting_max).unwrap_or(usize::MAX),
         schema,
         zone_offset_seconds,
+        app,
     })
 }
 
@@ -121,7 +175,8 @@ pub(super) fn source_of_app(tree: &Node, reader: &mut Reader<'_>) -> Option<Foun
 
 /// The address of a database in the spelling the store takes. Never quotes it: it may hold a password.
 pub(super) fn database(text: &str) -> Result<Secret, Fault> {
-    const FORMS: &str = "write \"sqlite:PATH\", \"postgres://USER:PASSWORD@HOST/DATABASE\" or \"mysql://USER:PASSWORD@HOST/DATABASE\"";
+    const FORMS: &str = "write \"sqlite:PATH\", \"postgres://USER:PASSWORD@HOST/DATABASE\" or \"mysql://USER:PASSWORD@HOST/DATABASE\"; \
+                         or \"http://HOST:PORT/api/auth\", where the app's Better Auth is, to ask the app itself";
     let (scheme, rest) = text.split_once(':').unwrap_or(("", text));
     let server = |scheme: &str| {
         let host = rest.strip_prefix("//").is_some_and(|r| !r.is_empty());
@@ -146,7 +201,12 @@ pub(super) fn database(text: &str) -> Result<Secret, Fault> {
         }
         "postgres" | "postgresql" => server("postgres"),
         "mysql" | "mariadb" => server("mysql"),
-        known @ ("redis" | "rediss" | "http" | "https" | "cookie") => Err(Fault::NotYet {
+        // Never quoted either: somebody may have put a password into it.
+        "http" | "https" => match web_url(text) {
+            Some(url) if url.query().is_none() && url.fragment().is_none() => Ok(Secret::new(text)),
+            _ => Err(form("this is no address of a Better Auth", FORMS)),
+        },
+        known @ ("redis" | "rediss" | "cookie") => Err(Fault::NotYet {
             what: format!("`{known}:` as a source of sessions"),
             instead: "name the app's database: \"sqlite:PATH\", \"postgres://…\" or \"mysql://…\"",
         }),
