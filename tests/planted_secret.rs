@@ -363,6 +363,8 @@ fn the_password_of_the_database_shows_up_nowhere() {
             schema: store::SchemaOverrides::default(),
             zone_offset_seconds: 0,
             app: store::App::default(),
+            documents: None,
+            extend: false,
         };
         assert_clean("the settings", &format!("{settings:?}"));
         let Err(error) = runtime.block_on(store::open(&settings)) else {

@@ -301,6 +301,7 @@ fn parts(config: Config, source: Arc<dyn Source>) -> Result<Parts, Failure> {
         identity: config.identity,
         // Looking at a request must not extend anything.
         sliding: None,
+        door: config.door,
         telemetry: config.log,
     })
 }

@@ -76,6 +76,7 @@ pub(super) fn compose(file: &File, tree: &Node, reader: &mut Reader<'_>) -> Conf
     Config {
         authenticator: authenticator(auth, reader),
         sessions: sessions(file, auth, reader),
+        door: door(file, auth, reader),
         sliding: sliding(file, auth, store.as_ref(), reader),
         identity: identity(file, &origin, reader),
         log: log(file),

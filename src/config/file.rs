@@ -241,6 +241,12 @@ tables! {
         max_waiting: u64,
         /// Offset from UTC in which MySQL dates were written: `UTC`, `+02:00`. Default: `UTC`.
         zone: String,
+        /// Whether the gateway answers `get-session` from memory where the app would answer the same. Not for apps with `customSession`, unless `source` asks the app. Default: `false`.
+        answer_get_session: bool,
+        /// Fields of the app's own in that answer, each with its type: `user.plan:string` (`string`, `number`, `boolean`, `date`, `json`). Default: none.
+        fields: Vec<Found<String>>,
+        /// Fields that are not in that answer (`returned: false`), as `user.note`. Default: none.
+        hidden_fields: Vec<Found<String>>,
         /// How the app is asked, where it is.
         http: SessionHttp,
         /// Names of tables and columns that differ from what is detected.

@@ -44,6 +44,8 @@ pub struct Config {
     pub sessions: session::Settings,
     /// Who extends sessions that are due, and when; none where nobody is to.
     pub sliding: Option<Sliding>,
+    /// When `get-session` is answered at the door; none where it never is.
+    pub door: Option<server::door::Settings>,
     /// Where people are sent.
     pub redirects: policy::redirect::Settings,
     /// How the app is told who is calling.

@@ -4,6 +4,7 @@
 
 pub mod admin;
 pub mod clock;
+pub mod door;
 pub mod doubt;
 pub mod forward;
 pub mod intercept;

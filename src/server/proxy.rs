@@ -18,6 +18,7 @@ use pingora::proxy::{FailToProxy, ProxyHttp, Session as Exchange};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, Result};
 
+use super::door::Door;
 use super::doubt::Doubt;
 use super::forward::{self, Client, Trace};
 use super::intercept::{self, Watch};
@@ -64,6 +65,8 @@ pub struct Gateway {
     pub auth_base_path: String,
     /// Extends sessions that are due.
     pub slider: Option<Slider>,
+    /// Answers `get-session` itself.
+    pub door: Option<Door>,
     /// Whose forwarded headers count.
     pub believed: client_ip::Settings,
     /// Counts.
@@ -499,6 +502,11 @@ impl Gateway {
         if let Some(answer) = self
             .responder
             .refuse(&request, &decision, &ctx.trace.request_id)
+        {
+            return Ok(Some(answer));
+        }
+        if let Some(door) = &self.door
+            && let Some(answer) = door.answer(&request, &self.gate).await
         {
             return Ok(Some(answer));
         }

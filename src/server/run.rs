@@ -22,6 +22,7 @@ use tokio::sync::watch;
 
 use super::admin::Admin;
 use super::clock::SystemClock;
+use super::door::{self, Door};
 use super::doubt::Doubt;
 use super::proxy::{Gateway, Shared};
 use super::respond::{Responder, SessionCookies};
@@ -72,6 +73,8 @@ pub struct Parts {
     pub identity: identity::Settings,
     /// How sessions that are due are extended; none where nobody is to.
     pub sliding: Option<slide::Settings>,
+    /// When `get-session` is answered at the door; none where it never is.
+    pub door: Option<door::Settings>,
     /// What is logged.
     pub telemetry: telemetry::Settings,
 }
@@ -154,6 +157,10 @@ pub fn assemble(parts: Parts, clock: Arc<dyn Clock>) -> Result<Gateway, StartErr
         clock: &clock,
     };
     let authenticators = authenticator::build(&context);
+    let door = parts.door.map(|settings| {
+        let public_url = &parts.server.public_url;
+        Door::new(settings, &parts.auth_base_path, &parts.cookies, public_url)
+    });
     let slider = parts.sliding.map(|settings| {
         let (clock, metrics) = (Arc::clone(&clock), Arc::clone(&metrics));
         Slider::new(
@@ -190,6 +197,7 @@ pub fn assemble(parts: Parts, clock: Arc<dyn Clock>) -> Result<Gateway, StartErr
             .collect(),
         auth_base_path: parts.auth_base_path,
         slider,
+        door,
         believed: client_ip::Settings {
             trusted: parts.server.trusted_proxies.clone(),
             ipv6_bits: 128,

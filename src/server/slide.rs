@@ -103,6 +103,11 @@ impl Slider {
         }
     }
 
+    /// How many extensions are under way.
+    pub fn under_way(&self) -> usize {
+        UNDER_WAY_MAX.saturating_sub(self.inner.under_way.available_permits())
+    }
+
     /// Whether the session of an identity is due. Costs a comparison; nearly always the answer is no.
     pub fn is_due(&self, entry: &Entry, now: UnixMs) -> bool {
         self.inner

@@ -13,10 +13,12 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
+use super::extend::Extender;
 use super::record::{self, Row};
-use super::schema::{self, Column, Dialect, Layout, Table};
+use super::schema::{self, Answered, Column, Dialect, Layout, Table};
 use super::{Detected, DetectedColumn, OpenError, Opened, SchemaError, Settings};
 use crate::secret::Secret;
+use crate::session::extend::Extend;
 use crate::session::{BoxFuture, Record, Source, SourceError};
 
 /// Opening may take longer than a lookup: it resolves names, connects, negotiates TLS and reads the catalog, once.
@@ -38,6 +40,9 @@ const LAYOUT_AGE_MAX: Duration = Duration::from_secs(60);
 
 /// How soon after one attempt the layout may be read again when a lookup fails for want of a table or column.
 const LAYOUT_RETRY: Duration = Duration::from_secs(5);
+
+/// Connections for what is written: a session is extended once a day.
+const WRITERS: usize = 2;
 
 /// Most letters of a driver's message that reach a log.
 const CAUSE_LETTERS_MAX: usize = 240;
@@ -63,6 +68,13 @@ pub(super) trait Backend: Send + Sync + Sized + 'static {
         sql: &Arc<str>,
         parameter: Option<&Secret>,
     ) -> impl Future<Output = Result<Vec<Row>, sqlx::Error>> + Send;
+    /// Runs one statement that writes, and says how many rows it changed.
+    fn change(
+        &self,
+        link: &mut Self::Link,
+        sql: &Arc<str>,
+        parameter: &Secret,
+    ) -> impl Future<Output = Result<u64, sqlx::Error>> + Send;
     /// Whether a kept connection still leads to what the URL names.
     fn still_leads_there(&self, _link: &mut Self::Link) -> bool {
         true
@@ -118,9 +130,9 @@ impl Fault {
 
 /// A failed attempt.
 #[derive(Clone, Debug)]
-struct Failure {
-    fault: Fault,
-    cause: String,
+pub(super) struct Failure {
+    pub(super) fault: Fault,
+    pub(super) cause: String,
 }
 
 fn diagnose<B: Backend>(error: &sqlx::Error) -> Failure {
@@ -158,13 +170,14 @@ struct Resting<L> {
 }
 
 /// What lookups run: the statement, and where it came from.
-struct Plan {
+pub(super) struct Plan {
     lookup: Arc<str>,
-    layout: Layout,
+    pub(super) layout: Layout,
     read_at: Instant,
 }
 
-struct Core<B: Backend> {
+/// Connections to one database, and what is known of it.
+pub(super) struct Core<B: Backend> {
     backend: B,
     settings: Settings,
     slots: Semaphore,
@@ -172,6 +185,18 @@ struct Core<B: Backend> {
     plan: RwLock<Option<Arc<Plan>>>,
     /// Held by whoever reads the layout again.
     reading_layout: tokio::sync::Mutex<()>,
+}
+
+/// What is run on a connection.
+enum Statement<'s> {
+    Read(&'s Arc<str>, Option<&'s Secret>),
+    Write(&'s Arc<str>, &'s Secret),
+}
+
+/// What came of it.
+struct Answer {
+    rows: Vec<Row>,
+    changed: u64,
 }
 
 /// A session source over one database.
@@ -182,24 +207,29 @@ pub(super) struct Database<B: Backend> {
 }
 
 /// Opens the database: connects, reads the layout, and proves that the lookup runs.
-pub(super) async fn open<B: Backend>(backend: B, settings: Settings) -> Result<Opened, OpenError> {
+///
+/// `writer` is the same database, for what may write to it.
+pub(super) async fn open<B: Backend>(
+    backend: B,
+    writer: Option<B>,
+    settings: Settings,
+) -> Result<Opened, OpenError> {
     let place = backend.place();
     let schema_error = |cause| OpenError::Schema {
         store: B::NAME,
         place: place.clone(),
         cause,
     };
-    schema::check(&settings.schema, B::HAS_SCHEMAS, B::NAME).map_err(schema_error)?;
+    schema::check(
+        &settings.schema,
+        settings.documents.as_ref(),
+        B::HAS_SCHEMAS,
+        B::NAME,
+    )
+    .map_err(schema_error)?;
     let connections = settings.connections.max(1) as usize;
     let admitted = connections.saturating_add(settings.waiting_max);
-    let core = Arc::new(Core {
-        backend,
-        slots: Semaphore::new(connections.min(Semaphore::MAX_PERMITS)),
-        resting: Mutex::new(Vec::new()),
-        plan: RwLock::new(None),
-        reading_layout: tokio::sync::Mutex::new(()),
-        settings,
-    });
+    let core = Arc::new(Core::new(backend, settings, connections));
     let wait = core.settings.timeout.max(OPEN_WAIT_MIN);
     let began = Instant::now();
     let deadline = began + wait;
@@ -242,6 +272,10 @@ pub(super) async fn open<B: Backend>(backend: B, settings: Settings) -> Result<O
     let version = version.into_iter().next().unwrap_or_default();
     let layout = core.read_layout(deadline).await.map_err(failed)?;
     let layout = layout.map_err(schema_error)?;
+    if !layout.unlisted.is_empty() {
+        let columns = layout.unlisted.join(", ");
+        return Err(schema_error(SchemaError::Unlisted { columns }));
+    }
     // The very statement that lookups run, with a token nobody has: finds missing rights and types that do not compare.
     let probe = Secret::new("vestibule-probe");
     let lookup = B::DIALECT.lookup(&layout);
@@ -254,6 +288,14 @@ pub(super) async fn open<B: Backend>(backend: B, settings: Settings) -> Result<O
     }
     let detected = describe(&core.backend, &layout, &version, dates);
     core.adopt(layout);
+    let extend = match writer {
+        Some(writer) => {
+            let writer = Core::new(writer, core.settings.clone(), WRITERS);
+            let extender = Extender::open(Arc::clone(&core), Arc::new(writer), wait).await?;
+            Some(Arc::new(extender) as Arc<dyn Extend>)
+        }
+        None => None,
+    };
     let source = Database {
         core,
         home: Handle::current(),
@@ -262,7 +304,7 @@ pub(super) async fn open<B: Backend>(backend: B, settings: Settings) -> Result<O
     Ok(Opened {
         source: Arc::new(source),
         detected,
-        extend: None,
+        extend,
         feed: None,
     })
 }
@@ -314,13 +356,55 @@ fn describe<B: Backend>(
 }
 
 impl<B: Backend> Core<B> {
+    fn new(backend: B, settings: Settings, connections: usize) -> Self {
+        Self {
+            backend,
+            slots: Semaphore::new(connections.min(Semaphore::MAX_PERMITS)),
+            resting: Mutex::new(Vec::new()),
+            plan: RwLock::new(None),
+            reading_layout: tokio::sync::Mutex::new(()),
+            settings,
+        }
+    }
+
+    /// Where it is, for people.
+    pub(super) fn place(&self) -> String {
+        self.backend.place()
+    }
+
+    /// Longest wait for one question.
+    pub(super) fn timeout(&self) -> Duration {
+        self.settings.timeout
+    }
+
+    /// Offset of stored date texts from UTC.
+    pub(super) fn zone_offset_seconds(&self) -> i32 {
+        self.backend.zone_offset_seconds()
+    }
+
     /// Asks one question on a kept or new connection, and answers by `deadline` in any case.
-    async fn ask(
+    pub(super) async fn ask(
         &self,
         sql: &Arc<str>,
         parameter: Option<&Secret>,
         deadline: Instant,
     ) -> Result<Vec<Row>, Failure> {
+        let answer = self.run(Statement::Read(sql, parameter), deadline).await?;
+        Ok(answer.rows)
+    }
+
+    /// Runs one statement that writes, in the same way. It may run twice when a connection breaks, so it must not mind.
+    pub(super) async fn change(
+        &self,
+        sql: &Arc<str>,
+        parameter: &Secret,
+        deadline: Instant,
+    ) -> Result<u64, Failure> {
+        let answer = self.run(Statement::Write(sql, parameter), deadline).await?;
+        Ok(answer.changed)
+    }
+
+    async fn run(&self, statement: Statement<'_>, deadline: Instant) -> Result<Answer, Failure> {
         let slow = || Failure {
             fault: Fault::Slow,
             cause: "the deadline passed".to_owned(),
@@ -350,10 +434,10 @@ impl<B: Backend> Core<B> {
                 deadline
             };
             // An abandoned connection is dropped, never kept: an answer may still be on its way.
-            match timeout_at(until, self.backend.rows(&mut link, sql, parameter)).await {
-                Ok(Ok(rows)) => {
+            match timeout_at(until, self.once(&mut link, &statement)).await {
+                Ok(Ok(answer)) => {
                     self.rest(link, born);
-                    return Ok(rows);
+                    return Ok(answer);
                 }
                 Ok(Err(error)) => {
                     let failure = diagnose::<B>(&error);
@@ -371,6 +455,23 @@ impl<B: Backend> Core<B> {
             // A kept connection was dead. Those that rested beside it are too, most likely: begin anew, once.
             self.resting_links().clear();
         }
+    }
+
+    async fn once(
+        &self,
+        link: &mut B::Link,
+        statement: &Statement<'_>,
+    ) -> Result<Answer, sqlx::Error> {
+        Ok(match statement {
+            Statement::Read(sql, parameter) => Answer {
+                rows: self.backend.rows(link, sql, *parameter).await?,
+                changed: 0,
+            },
+            Statement::Write(sql, parameter) => Answer {
+                rows: Vec::new(),
+                changed: self.backend.change(link, sql, parameter).await?,
+            },
+        })
     }
 
     fn resting_links(&self) -> std::sync::MutexGuard<'_, Vec<Resting<B::Link>>> {
@@ -405,7 +506,8 @@ impl<B: Backend> Core<B> {
         let wanted = schema::wanted_tables(overrides);
         let sql = self.backend.catalog(&wanted, overrides.schema.as_deref());
         let rows = self.ask(&sql.into(), None, deadline).await?;
-        Ok(schema::detect(&tables(rows), overrides))
+        let documents = self.settings.documents.as_ref();
+        Ok(schema::detect(&tables(rows), overrides, documents))
     }
 
     fn adopt(&self, layout: Layout) -> Arc<Plan> {
@@ -419,7 +521,8 @@ impl<B: Backend> Core<B> {
         plan
     }
 
-    fn plan(&self) -> Option<Arc<Plan>> {
+    /// What is known of the tables.
+    pub(super) fn plan(&self) -> Option<Arc<Plan>> {
         let plan = self.plan.read().unwrap_or_else(PoisonError::into_inner);
         plan.clone()
     }
@@ -462,15 +565,20 @@ impl<B: Backend> Core<B> {
             plan = new;
             answer = self.ask(&plan.lookup, Some(&token), deadline).await;
         } else if answer.is_ok() && age >= LAYOUT_AGE_MAX {
-            let core = Arc::clone(&self);
+            let (core, plan) = (Arc::clone(&self), Arc::clone(&plan));
             tokio::spawn(async move {
                 let wait = core.settings.timeout.max(OPEN_WAIT_MIN);
                 core.refresh(&plan, Instant::now() + wait).await;
             });
         }
         let rows = answer.map_err(told)?;
-        exact(rows, &token, self.backend.zone_offset_seconds())
-            .map_err(|unreadable| garbage::<B>(unreadable))
+        exact(
+            rows,
+            &token,
+            self.backend.zone_offset_seconds(),
+            &plan.layout.document,
+        )
+        .map_err(|unreadable| garbage::<B>(unreadable))
     }
 
     async fn ping(self: Arc<Self>) -> Result<(), SourceError> {
@@ -488,22 +596,25 @@ fn exact(
     rows: Vec<Row>,
     token: &Secret,
     zone_offset_seconds: i32,
+    document: &[Answered],
 ) -> Result<Option<Record>, record::Unreadable> {
     let same = |row: &Row| row.get(1).and_then(Option::as_deref) == Some(token.expose());
     rows.into_iter()
         .find(same)
-        .map(|mut row| record::decode(&mut row, zone_offset_seconds))
+        .map(|mut row| record::decode(&mut row, zone_offset_seconds, document))
         .transpose()
 }
 
-fn garbage<B: Backend>(cause: impl std::fmt::Display) -> SourceError {
+/// An answer that cannot be used.
+pub(super) fn garbage<B: Backend>(cause: impl std::fmt::Display) -> SourceError {
     SourceError::Garbage {
         source_name: B::NAME,
         cause: cause.to_string(),
     }
 }
 
-fn source_error<B: Backend>(failure: Failure, began: Instant) -> SourceError {
+/// A failed attempt, as the core is told of it.
+pub(super) fn source_error<B: Backend>(failure: Failure, began: Instant) -> SourceError {
     let (source_name, cause) = (B::NAME, failure.cause);
     match failure.fault {
         Fault::Slow => SourceError::Timeout {
@@ -652,6 +763,7 @@ mod tests {
             parameter: "?",
             text: |expression, _| expression.to_owned(),
             comparable: |_, _| true,
+            quotes_numbers: true,
         };
 
         fn place(&self) -> String {
@@ -703,6 +815,15 @@ mod tests {
             Ok(vec![row])
         }
 
+        async fn change(
+            &self,
+            _: &mut Self::Link,
+            _: &Arc<str>,
+            _: &Secret,
+        ) -> Result<u64, sqlx::Error> {
+            Ok(0)
+        }
+
         fn catalog(&self, _wanted: &str, _schema: Option<&str>) -> String {
             "catalog".to_owned()
         }
@@ -728,6 +849,8 @@ mod tests {
                 schema: crate::store::SchemaOverrides::default(),
                 zone_offset_seconds: 0,
                 app: crate::store::App::default(),
+                documents: None,
+                extend: false,
             },
             slots: Semaphore::new(2),
             resting: Mutex::new(Vec::new()),

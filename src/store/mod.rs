@@ -1,7 +1,8 @@
 //! Where sessions are looked up: the app's own database.
 //!
 //! [`open`] reads which tables and columns hold the sessions, proves that they can be read, and gives the [`Source`] that
-//! answers lookups. Nothing is ever written: a role with `SELECT` alone is enough, and an SQLite file is opened read-only.
+//! answers lookups. Nothing is written: a role with `SELECT` alone is enough, and an SQLite file is opened read-only. The one
+//! exception is `extend`, for whoever wants sessions extended here instead of by the app.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,6 +16,7 @@ use crate::session::feed::Feed;
 use crate::session::{BoxFuture, Source};
 
 mod database;
+mod extend;
 mod http;
 mod mysql;
 mod postgres;
@@ -48,6 +50,10 @@ pub struct Settings {
     pub zone_offset_seconds: i32,
     /// What is known of the app, for a source that asks it.
     pub app: App,
+    /// Whether records carry the framework's whole answer, and what belongs to it. A database then reads every column of it.
+    pub documents: Option<Documents>,
+    /// Whether sessions are to be extended in the store, which then must be writable.
+    pub extend: bool,
 }
 
 /// Names that differ from what is detected. Keys are the framework's logical names.
@@ -59,6 +65,30 @@ pub struct SchemaOverrides {
     pub tables: BTreeMap<String, String>,
     /// Logical column, as `session.userId`, to stored column.
     pub columns: BTreeMap<String, String>,
+}
+
+/// What the framework's own answer about a session holds, besides what it always holds.
+#[derive(Clone, Debug, Default)]
+pub struct Documents {
+    /// Fields of the app's own that its answers show, as `user.plan`, each with its type.
+    pub shown: Vec<(String, FieldKind)>,
+    /// Fields that its answers leave out (`returned: false`).
+    pub hidden: Vec<String>,
+}
+
+/// What a field of the framework's answer is in JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FieldKind {
+    /// A text.
+    Text,
+    /// A number.
+    Number,
+    /// True or false.
+    Boolean,
+    /// An instant, as ISO text.
+    Date,
+    /// Whatever JSON the column holds.
+    Json,
 }
 
 /// What opening a source gives.

@@ -33,7 +33,11 @@ struct MySql {
 
 async fn open(settings: Settings) -> Result<Opened, OpenError> {
     let backend = MySql::new(&settings)?;
-    database::open(backend, settings).await
+    let writer = match settings.extend {
+        true => Some(MySql::new(&settings)?),
+        false => None,
+    };
+    database::open(backend, writer, settings).await
 }
 
 impl MySql {
@@ -84,6 +88,7 @@ impl Backend for MySql {
         text: |expression, _| format!("CAST({expression} AS CHAR)"),
         // It compares anything with anything.
         comparable: |_, _| true,
+        quotes_numbers: true,
     };
 
     fn place(&self) -> String {
@@ -120,6 +125,18 @@ impl Backend for MySql {
             (0..row.len()).map(|at| row.try_get_unchecked(at)).collect()
         };
         rows.iter().map(cells).collect()
+    }
+
+    async fn change(
+        &self,
+        link: &mut MySqlConnection,
+        sql: &Arc<str>,
+        parameter: &Secret,
+    ) -> Result<u64, sqlx::Error> {
+        let query = sqlx::query(AssertSqlSafe(Arc::clone(sql)))
+            .persistent(false)
+            .bind(parameter.expose().to_owned());
+        Ok(query.execute(link).await?.rows_affected())
     }
 
     fn catalog(&self, wanted: &str, _schema: Option<&str>) -> String {

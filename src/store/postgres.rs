@@ -58,7 +58,11 @@ struct Postgres {
 
 async fn open(mut settings: Settings) -> Result<Opened, OpenError> {
     let backend = Postgres::new(&mut settings)?;
-    database::open(backend, settings).await
+    let writer = match settings.extend {
+        true => Some(Postgres::new(&mut settings)?),
+        false => None,
+    };
+    database::open(backend, writer, settings).await
 }
 
 impl Postgres {
@@ -139,6 +143,7 @@ impl Backend for Postgres {
             _ => format!("{expression}::text"),
         },
         comparable: |a, b| a == b || (is_text(a) && is_text(b)) || (is_integer(a) && is_integer(b)),
+        quotes_numbers: true,
     };
 
     fn place(&self) -> String {
@@ -184,6 +189,27 @@ impl Backend for Postgres {
             (0..row.len()).map(|at| row.try_get_unchecked(at)).collect()
         };
         rows.iter().map(cells).collect()
+    }
+
+    async fn change(
+        &self,
+        link: &mut PgConnection,
+        sql: &Arc<str>,
+        parameter: &Secret,
+    ) -> Result<u64, sqlx::Error> {
+        let pooled = self.behind_pooler.load(Ordering::Relaxed);
+        let query = sqlx::query(AssertSqlSafe(Arc::clone(sql)))
+            .persistent(false)
+            .bind(parameter.expose().to_owned());
+        let done = if pooled {
+            let mut transaction = link.begin().await?;
+            let done = query.execute(&mut *transaction).await?;
+            transaction.commit().await?;
+            done
+        } else {
+            query.execute(link).await?
+        };
+        Ok(done.rows_affected())
     }
 
     fn catalog(&self, wanted: &str, schema: Option<&str>) -> String {

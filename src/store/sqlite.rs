@@ -53,7 +53,12 @@ fn file_id(path: &Path) -> Option<FileId> {
 
 async fn open(settings: Settings) -> Result<Opened, OpenError> {
     let backend = Sqlite::new(&settings)?;
-    database::open(backend, settings).await
+    // Of all connections these alone may write.
+    let writer = settings.extend.then(|| Sqlite {
+        options: backend.options.clone().read_only(false),
+        path: backend.path.clone(),
+    });
+    database::open(backend, writer, settings).await
 }
 
 impl Sqlite {
@@ -120,6 +125,7 @@ impl Backend for Sqlite {
         text: |expression, _| format!("CAST({expression} AS TEXT)"),
         // Column affinity makes `1` and `'1'` meet.
         comparable: |_, _| true,
+        quotes_numbers: false,
     };
 
     fn place(&self) -> String {
@@ -160,6 +166,18 @@ impl Backend for Sqlite {
         }
         link.seen = Instant::now();
         file_id(&self.path) == link.file
+    }
+
+    async fn change(
+        &self,
+        link: &mut Link,
+        sql: &Arc<str>,
+        parameter: &Secret,
+    ) -> Result<u64, sqlx::Error> {
+        let query = sqlx::query(AssertSqlSafe(Arc::clone(sql)))
+            .persistent(false)
+            .bind(parameter.expose().to_owned());
+        Ok(query.execute(&mut link.connection).await?.rows_affected())
     }
 
     fn catalog(&self, wanted: &str, _schema: Option<&str>) -> String {

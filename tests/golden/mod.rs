@@ -3,6 +3,7 @@
 mod client_ip;
 mod cookies;
 mod databases;
+mod get_session;
 
 use std::io::Write as _;
 use std::path::PathBuf;

@@ -92,6 +92,8 @@ pub fn settings(url: &str) -> Settings {
         schema: SchemaOverrides::default(),
         zone_offset_seconds: 0,
         app: vestibule::store::App::default(),
+        documents: None,
+        extend: false,
     }
 }
 

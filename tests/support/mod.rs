@@ -356,6 +356,10 @@ pub struct Setup {
     pub pages: redirect::Settings,
     /// Who extends sessions.
     pub sliding: Option<vestibule::server::slide::Settings>,
+    /// Whether get-session is answered at the door.
+    pub door: Option<vestibule::server::door::Settings>,
+    /// What the app signs with.
+    pub secret: Secret,
 }
 
 /// A free port of this machine. Somebody else may take it before we do: whoever starts a server tries again.
@@ -497,6 +501,8 @@ impl Setup {
                 base_path: String::new(),
             },
             sliding: None,
+            door: None,
+            secret: Secret::new(SECRET),
         }
     }
 
@@ -566,7 +572,7 @@ impl Setup {
                     .unwrap_or_else(|problems| panic!("{problems:#?}")),
                 cookies: self.cookies.clone(),
                 secrets: vestibule::credential::secrets::Settings {
-                    current: Secret::new(SECRET),
+                    current: self.secret.clone(),
                     older: Vec::new(),
                 },
                 authenticator: self.authenticator.clone(),
@@ -575,6 +581,7 @@ impl Setup {
                 pages: self.pages.clone(),
                 identity: self.identity.clone(),
                 sliding: self.sliding.clone(),
+                door: self.door,
                 telemetry: telemetry::Settings {
                     level: "info".into(),
                     json: false,

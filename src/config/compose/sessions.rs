@@ -58,14 +58,8 @@ pub(super) fn sessions(
     }
 }
 
-/// Who extends sessions that are due. Nobody where the app does not, or has its pages do it.
-pub(super) fn sliding(
-    file: &File,
-    auth: &BetterAuth,
-    store: Option<&store::Settings>,
-    reader: &mut Reader<'_>,
-) -> Option<Sliding> {
-    let rules = session::slide::Rules {
+fn rules(auth: &BetterAuth, reader: &mut Reader<'_>) -> session::slide::Rules {
+    session::slide::Rules {
         expires_in: auth.expires_in.as_ref().map_or(7 * DAY, |f| f.value),
         update_age: bounded(
             reader,
@@ -73,7 +67,104 @@ pub(super) fn sliding(
             DAY,
             Duration::ZERO..=COOKIE_AGE_MAX,
         ),
+    }
+}
+
+/// When `get-session` is answered at the door.
+pub(super) fn door(
+    file: &File,
+    auth: &BetterAuth,
+    reader: &mut Reader<'_>,
+) -> Option<server::door::Settings> {
+    let table = file.sessions.as_ref().map(|f| &f.value)?;
+    let found = table.answer_get_session.as_ref().filter(|f| f.value)?;
+    // Kinds by which the app adds something to each of its answers.
+    let adds = ["cookie_cache", "jwt"];
+    let enabled = auth.enable.iter().flat_map(|list| &list.value);
+    let adding = enabled
+        .map(|kind| kind.value.as_str())
+        .find(|kind| adds.contains(kind));
+    let deferred = value(auth.defer_session_refresh.as_ref(), false);
+    let why = match adding {
+        Some(kind) => Some(format!("with `{kind}` the app adds to each answer")),
+        None => deferred.then(|| "with `defer_session_refresh` the app adds to each answer".into()),
     };
+    if let Some(why) = &why {
+        reader.blame(
+            found,
+            Fault::Suspicious {
+                what: format!("{why}, so all of them are left to the app"),
+                advice: "leave `answer_get_session` out",
+            },
+        );
+    }
+    let never = value(auth.disable_session_refresh.as_ref(), false);
+    // What is wrong with them has been told by whoever extends sessions.
+    let rules = session::slide::Rules {
+        expires_in: auth.expires_in.as_ref().map_or(7 * DAY, |f| f.value),
+        update_age: auth.update_age.as_ref().map_or(DAY, |f| f.value),
+    };
+    Some(server::door::Settings {
+        rules: (!never).then_some(rules),
+        app_adds: why.is_some(),
+    })
+}
+
+/// What the framework's answers hold, where they are answered at the door.
+fn documents(table: &Sessions, reader: &mut Reader<'_>) -> Option<store::Documents> {
+    const TYPES: [(&str, store::FieldKind); 5] = [
+        ("string", store::FieldKind::Text),
+        ("number", store::FieldKind::Number),
+        ("boolean", store::FieldKind::Boolean),
+        ("date", store::FieldKind::Date),
+        ("json", store::FieldKind::Json),
+    ];
+    let is_field = |name: &str| {
+        name.split_once('.')
+            .is_some_and(|(of, field)| matches!(of, "session" | "user") && !field.is_empty())
+    };
+    let mut documents = store::Documents::default();
+    for found in table.fields.iter().flat_map(|list| &list.value) {
+        let (name, word) = found
+            .value
+            .split_once(':')
+            .unwrap_or((&found.value, "string"));
+        let kind = TYPES.iter().find(|(known, _)| *known == word.trim());
+        match kind.filter(|_| is_field(name.trim())) {
+            Some((_, kind)) => documents.shown.push((name.trim().to_owned(), *kind)),
+            None => reader.blame(
+                found,
+                form(
+                    format!("`{}` is no field with a type", short(&found.value)),
+                    "write table, field and type: \"user.plan:string\"; types are string, number, boolean, date and json",
+                ),
+            ),
+        }
+    }
+    for found in table.hidden_fields.iter().flat_map(|list| &list.value) {
+        if is_field(&found.value) {
+            documents.hidden.push(found.value.clone());
+        } else {
+            reader.blame(
+                found,
+                form(
+                    format!("`{}` is no field", short(&found.value)),
+                    "write table and field: \"user.note\"",
+                ),
+            );
+        }
+    }
+    value(table.answer_get_session.as_ref(), false).then_some(documents)
+}
+
+/// Who extends sessions that are due. Nobody where the app does not, or has its pages do it.
+pub(super) fn sliding(
+    file: &File,
+    auth: &BetterAuth,
+    store: Option<&store::Settings>,
+    reader: &mut Reader<'_>,
+) -> Option<Sliding> {
+    let rules = rules(auth, reader);
     let table = file.sessions.as_ref().map(|f| &f.value);
     let found = table.and_then(|table| table.sliding.as_ref());
     let asks_the_app = store.is_some_and(|store| store.url.expose().starts_with("http"));
@@ -144,6 +235,11 @@ pub(super) fn store(
         schema,
         zone_offset_seconds,
         app,
+        documents: documents(table, reader),
+        extend: table
+            .sliding
+            .as_ref()
+            .is_some_and(|f| f.value == SlidingWord::Store),
     })
 }
 
