@@ -175,10 +175,7 @@ impl Set {
         let authenticators = authenticator::build(&authenticator::Context {
             settings: &authenticator::Settings::default(),
             cookies: &names::Settings::default(),
-            secrets: &secrets::Settings {
-                current: Secret::new(SECRET),
-                older: Vec::new(),
-            },
+            secrets: &secrets::Settings::single(Secret::new(SECRET)),
             sessions: &sessions,
             clock: &clock,
         });

@@ -24,6 +24,9 @@ const IDENTITY: &[&str] = &[
     "x-auth-role",
     "x-auth-session-id",
     "x-auth-org-id",
+    "x-auth-org-role",
+    "x-auth-team-id",
+    "x-auth-impersonated-by",
     "x-auth-method",
     "x-auth-assertion",
     "x-forwarded-user",
@@ -287,6 +290,9 @@ fn a_header_we_have_no_value_for_is_removed_all_the_same() {
             ("x-auth-user-email", "root@x"),
             ("x-auth-role", "admin"),
             ("x-auth-org-id", "1"),
+            ("x-auth-org-role", "owner"),
+            ("x-auth-team-id", "1"),
+            ("x-auth-impersonated-by", "root"),
             ("x-auth-user-name", "root"),
         ],
     );
@@ -301,6 +307,9 @@ fn a_header_we_have_no_value_for_is_removed_all_the_same() {
     // The twin: somebody who has them.
     let mut member = record("token-of-cyd", "cyd");
     member.organization_id = Some("org 1".into());
+    member.organization_role = Some("owner,m\u{e4}zen".into());
+    member.team_id = Some("team 1".into());
+    member.impersonated_by = Some("root%".into());
     gateway.store.put(member);
     assert_eq!(
         gateway
@@ -314,6 +323,9 @@ fn a_header_we_have_no_value_for_is_removed_all_the_same() {
     let seen = app.last();
     assert_eq!(seen.all("x-auth-user-email"), ["cyd@example.com"]);
     assert_eq!(seen.all("x-auth-org-id"), ["org%201"]);
+    assert_eq!(seen.all("x-auth-org-role"), ["owner,m%C3%A4zen"]);
+    assert_eq!(seen.all("x-auth-team-id"), ["team%201"]);
+    assert_eq!(seen.all("x-auth-impersonated-by"), ["root%25"]);
 }
 
 /// T6: of several, gateway and app must mean the same one. Ours is the first, as in the framework.

@@ -12,6 +12,7 @@ mod answers;
 mod architecture;
 mod bypasses;
 mod config;
+mod differential;
 mod faults;
 mod golden;
 mod http_source;

@@ -994,6 +994,9 @@ fn the_assertion_is_signed_once_and_verifies_with_the_published_key() {
     let (app, gateway) = gateway();
     let mut ada = record("t", "ada");
     ada.organization_id = Some("org".into());
+    ada.organization_role = Some("owner,member".into());
+    ada.team_id = Some("team".into());
+    ada.impersonated_by = Some("root".into());
     ada.expires_at = UnixMs(NOW.0 + 45_000);
     gateway.store.put(ada);
     gateway.store.put(record("t2", "bob"));
@@ -1045,6 +1048,9 @@ fn the_assertion_is_signed_once_and_verifies_with_the_published_key() {
         ("email", serde_json::json!("ada@example.com")),
         ("role", serde_json::json!("user")),
         ("org", serde_json::json!("org")),
+        ("org_role", serde_json::json!("owner,member")),
+        ("team", serde_json::json!("team")),
+        ("act", serde_json::json!({ "sub": "root" })),
     ] {
         assert_eq!(claims[name], value, "{name}");
     }
@@ -1053,6 +1059,9 @@ fn the_assertion_is_signed_once_and_verifies_with_the_published_key() {
         serde_json::json!(now + 30)
     );
     let claims = verify(&signed("t2")).expect("it verifies");
+    for absent in ["org", "org_role", "team", "act"] {
+        assert!(claims.get(absent).is_none(), "{absent}");
+    }
     assert_eq!(
         claims["exp"]
             .as_i64()

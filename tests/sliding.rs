@@ -164,7 +164,7 @@ fn fifty_requests_at_once_extend_a_session_once() {
     gateway.store.put(aged("tok", 2 * DAY));
     let mut given: Vec<String> = std::thread::scope(|scope| {
         let path = |at: usize| {
-            if at % 2 == 0 {
+            if usize::is_multiple_of(at, 2) {
                 "/dashboard"
             } else {
                 "/strict/page"

@@ -33,6 +33,44 @@ pub fn find_raw<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h [u8]> {
         .map(|(_, raw)| raw)
 }
 
+/// Every pair as the framework's helpers read them (numbered chunks are read this way): with one kind of quotes, and without names
+/// and values that RFC 6265 does not have. Of several with one name the last counts there.
+///
+/// Source: better-auth 1.7, cookies/cookie-utils.ts, `parseCookies`.
+pub fn pairs_as_helpers_read(headers: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8])> {
+    headers
+        .get_all(COOKIE)
+        .iter()
+        .flat_map(|line| line.as_bytes().split(|&b| b == b';'))
+        .filter_map(|piece| {
+            let equals = piece.iter().position(|&b| b == b'=')?;
+            let (name, value) = piece.split_at(equals);
+            let (name, value) = (blanks_off(name), blanks_off(value.get(1..)?));
+            let value = match value {
+                [b'"', inside @ .., b'"'] => inside,
+                _ => value,
+            };
+            let token = |b: &u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(b);
+            let octet = |b: &u8| matches!(b, 0x20..=0x7e) && !b"\";\\".contains(b);
+            let fine = !name.is_empty() && name.iter().all(token) && value.iter().all(octet);
+            fine.then_some((name, value))
+        })
+}
+
+/// Decodes percent escapes once; when one is broken, or the result is not UTF-8, the text stays as it is.
+pub fn decode_escapes(text: &[u8]) -> Cow<'_, [u8]> {
+    crate::percent::decode(text).unwrap_or(Cow::Borrowed(text))
+}
+
+/// Takes spaces and tabs off both ends.
+fn blanks_off(text: &[u8]) -> &[u8] {
+    let mut text = text;
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = text {
+        text = rest;
+    }
+    text
+}
+
 fn pair(piece: &[u8]) -> Option<(&[u8], &[u8])> {
     let equals = piece.iter().position(|&b| b == b'=')?;
     let (name, value) = piece.split_at(equals);

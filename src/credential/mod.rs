@@ -3,7 +3,13 @@
 use std::borrow::Cow;
 use std::fmt;
 
+pub mod authorization;
+pub mod cipher;
+pub mod cookie_cache;
 pub mod cookies;
+pub mod jws;
+pub mod key_ring;
+pub mod key_set;
 pub mod names;
 pub mod secrets;
 pub mod session_cookie;

@@ -121,6 +121,22 @@ pub struct Claims<'a> {
     /// The active organization.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub org: Option<&'a str>,
+    /// The user's roles in it, a comma list.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub org_role: Option<&'a str>,
+    /// The active team.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub team: Option<&'a str>,
+    /// Who acts in the user's name, if it is not the user (RFC 8693, section 4.1).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub act: Option<Actor<'a>>,
+}
+
+/// Who acts in another's name.
+#[derive(Serialize)]
+pub struct Actor<'a> {
+    /// Their user id.
+    pub sub: &'a str,
 }
 
 #[cfg(test)]
@@ -141,6 +157,9 @@ mod tests {
             name: Some(name),
             role: None,
             org: None,
+            org_role: None,
+            team: None,
+            act: None,
         }
     }
 

@@ -14,7 +14,7 @@ use crate::time::UnixMs;
 pub mod assertion;
 pub mod owned;
 
-use assertion::{Claims, Key, PublicKey};
+use assertion::{Actor, Claims, Key, PublicKey};
 use owned::Owned;
 
 /// How the app is told.
@@ -43,6 +43,9 @@ pub struct Names {
     role: Option<&'static str>,
     session_id: Option<&'static str>,
     organization_id: Option<&'static str>,
+    organization_role: Option<&'static str>,
+    team_id: Option<&'static str>,
+    impersonated_by: Option<&'static str>,
     method: Option<&'static str>,
 }
 
@@ -53,7 +56,7 @@ const ASSERTION: &str = "x-auth-assertion";
 pub static PRESETS: &[Kind<Names>] = &[
     Kind {
         name: "vestibule",
-        about: "X-Auth-User-Id, -User-Email, -User-Name, -Role, -Session-Id, -Org-Id, -Method",
+        about: "X-Auth-User-Id, -User-Email, -User-Name, -Role, -Session-Id, -Org-Id, -Org-Role, -Team-Id, -Impersonated-By, -Method",
         build: Names {
             user_id: Some("x-auth-user-id"),
             user_email: Some("x-auth-user-email"),
@@ -61,6 +64,9 @@ pub static PRESETS: &[Kind<Names>] = &[
             role: Some("x-auth-role"),
             session_id: Some("x-auth-session-id"),
             organization_id: Some("x-auth-org-id"),
+            organization_role: Some("x-auth-org-role"),
+            team_id: Some("x-auth-team-id"),
+            impersonated_by: Some("x-auth-impersonated-by"),
             method: Some("x-auth-method"),
         },
     },
@@ -74,6 +80,9 @@ pub static PRESETS: &[Kind<Names>] = &[
             role: Some("x-forwarded-groups"),
             session_id: None,
             organization_id: None,
+            organization_role: None,
+            team_id: None,
+            impersonated_by: None,
             method: None,
         },
     },
@@ -87,6 +96,9 @@ pub static PRESETS: &[Kind<Names>] = &[
             role: Some("remote-groups"),
             session_id: None,
             organization_id: None,
+            organization_role: None,
+            team_id: None,
+            impersonated_by: None,
             method: None,
         },
     },
@@ -101,6 +113,9 @@ impl Names {
             self.role,
             self.session_id,
             self.organization_id,
+            self.organization_role,
+            self.team_id,
+            self.impersonated_by,
             self.method,
         ]
         .into_iter()
@@ -258,6 +273,9 @@ impl Identity {
             name: record.name.as_deref(),
             role: record.role.as_deref(),
             org: record.organization_id.as_deref(),
+            org_role: record.organization_role.as_deref(),
+            team: record.team_id.as_deref(),
+            act: record.impersonated_by.as_deref().map(|sub| Actor { sub }),
         }
     }
 
@@ -272,6 +290,15 @@ impl Identity {
             (
                 self.names.organization_id,
                 record.organization_id.as_deref(),
+            ),
+            (
+                self.names.organization_role,
+                record.organization_role.as_deref(),
+            ),
+            (self.names.team_id, record.team_id.as_deref()),
+            (
+                self.names.impersonated_by,
+                record.impersonated_by.as_deref(),
             ),
             (self.names.method, Some(principal.method.as_str())),
         ];

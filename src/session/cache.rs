@@ -7,6 +7,7 @@ use arc_swap::ArcSwapOption;
 use http::{HeaderName, HeaderValue};
 
 use super::carried::Owed;
+use super::feed::{Ended, TokenDigest};
 use super::revocation::{Moment, Revocations, Slot};
 use super::{Principal, Settings};
 use crate::credential::Method;
@@ -39,6 +40,8 @@ pub struct Entry {
     since: Moment,
     user: Slot,
     token: Slot,
+    /// The same token by its plain digest, reckoned once: others tell of it by that name.
+    digest: Slot,
     organization: Option<Slot>,
     /// The identity headers, written at first use by `identity`.
     pub headers: OnceLock<Box<[(HeaderName, HeaderValue)]>>,
@@ -54,6 +57,7 @@ impl Entry {
         Self {
             user: Slot::of_user(&principal.record.user_id),
             token: Slot::of_token(seal),
+            digest: Slot::of_digest(&TokenDigest::of(principal.record.token.expose())),
             organization: principal
                 .record
                 .organization_id
@@ -88,6 +92,7 @@ impl Entry {
             since: self.since,
             user: self.user,
             token: self.token,
+            digest: self.digest,
             organization: self.organization,
             headers: OnceLock::new(),
             assertion: ArcSwapOption::empty(),
@@ -99,6 +104,7 @@ impl Entry {
     pub fn stands(&self, revocations: &Revocations) -> bool {
         revocations.untouched(self.since, self.user)
             && revocations.untouched(self.since, self.token)
+            && revocations.untouched(self.since, self.digest)
             && self
                 .organization
                 .is_none_or(|slot| revocations.untouched(self.since, slot))
@@ -289,6 +295,17 @@ impl Cache {
     pub fn forget_organization(&self, organization_id: &str) {
         self.revocations
             .revoke(Slot::of_organization(organization_id));
+    }
+
+    /// Forgets what somebody else says has ended.
+    pub fn forget(&self, what: &Ended) {
+        match what {
+            Ended::Token(digest) => self.revocations.revoke(Slot::of_digest(digest)),
+            Ended::User(user_id) => self.forget_user(user_id),
+            Ended::Organization(organization_id) => self.forget_organization(organization_id),
+            Ended::ApiKey(stored) => self.revocations.revoke(Slot::of_api_key(stored)),
+            Ended::All => self.forget_all(),
+        }
     }
 
     /// Forgets everything.

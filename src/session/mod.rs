@@ -14,6 +14,7 @@ pub mod document;
 pub mod extend;
 pub mod feed;
 pub mod flight;
+pub mod limit;
 pub mod resolve;
 pub mod revocation;
 pub mod slide;

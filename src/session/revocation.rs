@@ -7,6 +7,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::feed::TokenDigest;
 use crate::credential::signature::Seal;
 
 /// Slots in the table: 512 KiB. Two users in one slot cost one needless lookup when either is revoked, nothing else.
@@ -38,6 +39,18 @@ impl Slot {
     /// A token's slot.
     pub fn of_token(seal: &Seal) -> Self {
         Self::at(seal.spread())
+    }
+
+    /// A token's other slot, for those who do not know our secret.
+    pub fn of_digest(digest: &TokenDigest) -> Self {
+        Self::at(digest.spread())
+    }
+
+    /// The slot of an API key, by its stored form.
+    pub fn of_api_key(stored: &str) -> Self {
+        let mut hasher = DefaultHasher::new();
+        ("api_key", stored).hash(&mut hasher);
+        Self::at(hasher.finish())
     }
 
     fn at(spread: u64) -> Self {

@@ -808,7 +808,10 @@ mod tests {
                 *cell = Some(text.to_owned());
             }
             if sql.contains("u.\"role\"")
-                && let Some(cell) = row.get_mut(11)
+                && let Some(at) = schema::FIELDS
+                    .iter()
+                    .position(|field| field.logical == "user.role")
+                && let Some(cell) = row.get_mut(at)
             {
                 *cell = Some("admin".to_owned());
             }

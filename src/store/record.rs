@@ -395,6 +395,7 @@ mod tests {
             "1795229535",
             "admin",
             "org",
+            "team",
             "ada@example.com",
             "1",
             "Ada",
@@ -418,6 +419,7 @@ mod tests {
         assert_eq!(record.updated_at, Some(UnixMs(1_795_229_535_000)));
         assert_eq!(record.impersonated_by.as_deref(), Some("admin"));
         assert_eq!(record.organization_id.as_deref(), Some("org"));
+        assert_eq!(record.team_id.as_deref(), Some("team"));
         assert_eq!(record.email.as_deref(), Some("ada@example.com"));
         assert!(record.email_verified);
         assert_eq!(record.name.as_deref(), Some("Ada"));
@@ -440,9 +442,9 @@ mod tests {
         }
         for (at, column) in [
             (3, "session.expiresAt"),
-            (9, "user.emailVerified"),
-            (12, "user.banned"),
-            (13, "user.banExpires"),
+            (10, "user.emailVerified"),
+            (13, "user.banned"),
+            (14, "user.banExpires"),
         ] {
             let mut row = row();
             row[at] = Some("hunter2".into());

@@ -909,7 +909,7 @@ mod tests {
     fn the_lookup_selects_only_what_exists_and_always_in_one_shape() {
         let plain = detect(&[session("session"), user("users")], &none(), None).unwrap();
         let sql = DIALECT.lookup(&plain);
-        assert_eq!(sql.matches("NULL").count(), 10, "{sql}");
+        assert_eq!(sql.matches("NULL").count(), 11, "{sql}");
         assert!(sql.ends_with(r#" FROM "session" s JOIN "users" u ON s."userId" = u."id" WHERE s."token" = ? LIMIT 8"#), "{sql}");
 
         let organization = [

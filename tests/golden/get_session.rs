@@ -312,7 +312,10 @@ async fn at_the_door(case: &Value, step: &Value) -> Result<bool, String> {
             serde_json::from_slice(&answer.body).map_err(|error| error.to_string())?;
         same("body", &body, &expect["body"])?;
         for (name, value) in expect["headers"].as_object().unwrap() {
-            let found = answer.headers.iter().find(|(found, _)| found.as_str() == name.as_str());
+            let found = answer
+                .headers
+                .iter()
+                .find(|(found, _)| found.as_str() == name.as_str());
             let found = found.and_then(|(_, value)| value.to_str().ok());
             same(name, &found, &value.as_str())?;
         }

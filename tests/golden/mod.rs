@@ -1,6 +1,7 @@
 //! Vectors made by the real Better Auth and Next.js, driven through the functions the proxy calls.
 
 mod client_ip;
+mod cookie_cache;
 mod cookies;
 mod databases;
 mod get_session;

@@ -571,10 +571,7 @@ impl Setup {
                 routes: RouteTable::build(&self.routes)
                     .unwrap_or_else(|problems| panic!("{problems:#?}")),
                 cookies: self.cookies.clone(),
-                secrets: vestibule::credential::secrets::Settings {
-                    current: self.secret.clone(),
-                    older: Vec::new(),
-                },
+                secrets: vestibule::credential::secrets::Settings::single(self.secret.clone()),
                 authenticator: self.authenticator.clone(),
                 sessions: self.sessions.clone(),
                 source,

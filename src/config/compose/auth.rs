@@ -104,7 +104,9 @@ pub(super) fn secrets(
     }
     let mut versions = BTreeSet::new();
     let mut all: Vec<Found<Secret>> = Vec::new();
+    let mut numbered = Vec::new();
     for (version, value, at, key) in listed.into_iter().flatten() {
+        numbered.push((version, value.clone()));
         let found = Found { value, at, key };
         if !versions.insert(version) {
             reader.blame(
@@ -118,6 +120,10 @@ pub(super) fn secrets(
         all.push(found);
     }
     // Beside a list, the single secret is the one from before there was a list.
+    let legacy = single
+        .as_ref()
+        .filter(|_| !numbered.is_empty())
+        .map(|found| found.value.clone());
     if let Some(single) = single.filter(|s| all.iter().all(|other| other.value != s.value)) {
         all.push(single);
     }
@@ -146,6 +152,8 @@ pub(super) fn secrets(
     credential::secrets::Settings {
         current,
         older: all.collect(),
+        versions: numbered,
+        legacy,
     }
 }
 

@@ -1,0 +1,146 @@
+// A real Better Auth server. Its configuration is the first line of standard input; its port is the first line of standard
+// output; it ends when standard input does, so that it never outlives the test that started it.
+import { createServer } from "node:http";
+import { createRequire } from "node:module";
+import { createInterface } from "node:readline";
+import { apiKey } from "@better-auth/api-key";
+import { redisStorage } from "@better-auth/redis-storage";
+import { betterAuth } from "better-auth";
+import { getMigrations } from "better-auth/db/migration";
+import { toNodeHandler } from "better-auth/node";
+import { admin, bearer, jwt, multiSession, organization, twoFactor } from "better-auth/plugins";
+import Database from "better-sqlite3";
+import { Redis } from "ioredis";
+import { Kysely, PostgresDialect, SqliteDialect } from "kysely";
+
+const { Pool } = createRequire(import.meta.url)("pg");
+
+/** Codes a user would find in their mail, by address. */
+const mailed = new Map();
+
+const PLUGINS = {
+  admin,
+  apiKey,
+  bearer,
+  jwt,
+  multiSession,
+  organization: (options) => organization({ ...options, async sendInvitationEmail() {} }),
+  twoFactor: (options) =>
+    twoFactor({ ...options, otpOptions: { async sendOTP({ user, otp }) { mailed.set(user.email, otp); } } }),
+};
+
+/** What the test asks for: `options` as Better Auth takes them, `plugins` by name, and where things are stored. */
+async function start({ options, plugins, sqlite, postgres, redis, redisPrefix, origins }) {
+  const stores = {};
+  let query = async () => { throw new Error("there is no database"); };
+  if (sqlite) {
+    const file = new Database(sqlite);
+    // The gateway reads while we write.
+    file.pragma("journal_mode = WAL");
+    file.pragma("busy_timeout = 5000");
+    stores.database = { db: new Kysely({ dialect: new SqliteDialect({ database: file }) }), type: "sqlite" };
+    query = async (sql) => {
+      const statement = file.prepare(sql);
+      return statement.reader ? statement.all() : [statement.run()];
+    };
+  } else if (postgres) {
+    const pool = new Pool({ connectionString: postgres });
+    stores.database = { db: new Kysely({ dialect: new PostgresDialect({ pool }) }), type: "postgres" };
+    query = async (sql) => (await pool.query(sql)).rows;
+  }
+  const client = redis ? new Redis(redis, { lazyConnect: true }) : undefined;
+  if (client) {
+    await client.connect();
+    const keyPrefix = redisPrefix === undefined ? {} : { keyPrefix: redisPrefix };
+    stores.secondaryStorage = redisStorage({ client, ...keyPrefix });
+  }
+  const configured = {
+    ...options,
+    ...stores,
+    emailAndPassword: { enabled: true, ...options.emailAndPassword },
+    plugins: Object.entries(plugins ?? {}).map(([name, settings]) => PLUGINS[name](settings)),
+    // The test asks thousands of questions a minute.
+    rateLimit: { enabled: false },
+    telemetry: { enabled: false },
+    logger: { level: "error", disabled: true },
+  };
+  if (stores.database) await (await getMigrations(configured)).runMigrations();
+  const auth = betterAuth(configured);
+  const context = await auth.$context;
+  const handler = toNodeHandler(auth);
+
+  /** What only the test may ask: it is never reached through the gateway. */
+  const asked = {
+    sql: ({ sql }) => query(sql),
+    redis: ({ command }) => client.call(...command),
+    mailed: ({ email }) => mailed.get(email) ?? null,
+    /** Whom a JWT names, by the server's own judgement. */
+    verifyJwt: async ({ token }) => {
+      try {
+        return (await auth.api.verifyJWT({ body: { token } })).payload?.sub ?? null;
+      } catch {
+        return null;
+      }
+    },
+    /** A JWT with a payload of the test's choice, signed with the server's own key. */
+    signJwt: async ({ payload }) => (await auth.api.signJWT({ body: { payload } })).token,
+    createApiKey: ({ body }) => auth.api.createApiKey({ body }),
+    cookies: () => Object.fromEntries(Object.entries(context.authCookies).map(([key, cookie]) => [key, cookie.name])),
+  };
+
+  const server = createServer(async (request, response) => {
+    const path = request.url.split("?")[0];
+    if (path === "/oracle") {
+      let text = "";
+      for await (const piece of request) text += piece;
+      const { ask, ...rest } = JSON.parse(text);
+      try {
+        answer(response, 200, { answer: (await asked[ask](rest)) ?? null });
+      } catch (error) {
+        answer(response, 500, { error: String(error?.stack ?? error) });
+      }
+      return;
+    }
+    // An app that browsers on other origins may use.
+    const origin = request.headers.origin;
+    if (origins?.includes(origin)) {
+      response.setHeader("access-control-allow-origin", origin);
+      response.setHeader("access-control-allow-credentials", "true");
+      response.setHeader("vary", "origin");
+      if (request.method === "OPTIONS") {
+        response.setHeader("access-control-allow-methods", "GET, POST");
+        response.setHeader("access-control-allow-headers", "authorization, content-type");
+        response.writeHead(204).end();
+        return;
+      }
+    }
+    if (path.startsWith("/api/auth")) {
+      await handler(request, response);
+      return;
+    }
+    // The app behind the gateway: says whom it was told about.
+    const told = Object.entries(request.headers).filter(([name]) => name.startsWith("x-auth-"));
+    answer(response, 200, { told: Object.fromEntries(told) });
+  });
+  // The test keeps connections open as long as it likes.
+  server.keepAliveTimeout = 0;
+  server.maxHeaderSize = 64 * 1024;
+  server.listen(0, "127.0.0.1", () => console.log(JSON.stringify({ port: server.address().port })));
+}
+
+function answer(response, status, body) {
+  const text = JSON.stringify(body);
+  response.writeHead(status, { "content-type": "application/json", "content-length": Buffer.byteLength(text) }).end(text);
+}
+
+let started = false;
+createInterface({ input: process.stdin })
+  .on("line", (line) => {
+    if (started) return;
+    started = true;
+    start(JSON.parse(line)).catch((error) => {
+      console.log(JSON.stringify({ error: String(error?.stack ?? error) }));
+      process.exit(1);
+    });
+  })
+  .on("close", () => process.exit(0));
