@@ -13,6 +13,8 @@ mod architecture;
 mod bypasses;
 mod config;
 mod differential;
+mod door;
+mod extension;
 mod faults;
 mod golden;
 mod http_source;
