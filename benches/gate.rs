@@ -19,6 +19,7 @@ use futures_util::FutureExt as _;
 use http::{HeaderMap, HeaderValue, Method};
 use pingora::http::RequestHeader;
 use vestibule::authenticator;
+use vestibule::credential::key_ring::KeyRings;
 use vestibule::credential::signature::Signer;
 use vestibule::credential::{Presented, names, secrets};
 use vestibule::gate::Gate;
@@ -177,6 +178,7 @@ impl Set {
             cookies: &names::Settings::default(),
             secrets: &secrets::Settings::single(Secret::new(SECRET)),
             sessions: &sessions,
+            keys: &KeyRings::default(),
             clock: &clock,
         });
         let requests = (0..SESSIONS)

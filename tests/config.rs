@@ -811,8 +811,13 @@ fn each_wrong_route_is_refused_and_its_twin_passes() {
             "path = \"/a\"\nrule = { step_up = \"10m\" }",
         ),
         (
-            "path = \"/a\"\nrule = { credentials = [\"bearer\"] }",
-            "`bearer` is no kind",
+            "path = \"/a\"\nrule = { credentials = [\"passkey\"] }",
+            "`passkey` is no kind",
+            "path = \"/a\"\nrule = { credentials = [\"session\"] }",
+        ),
+        (
+            "path = \"/a\"\nrule = { credentials = [\"bearer\", \"session\"] }",
+            "`bearer` is not enabled",
             "path = \"/a\"\nrule = { credentials = [\"session\"] }",
         ),
         (
@@ -1318,6 +1323,10 @@ fn edges() -> Edges {
                 advice: String::new(),
                 code: cli::UNREACHABLE,
             })
+        },
+        triggers: |_, asked| {
+            let url = asked.url.as_ref().map(|url| url.expose().len());
+            Ok(format!("{:?} {url:?}\n", asked.action))
         },
         explain: |_, asked| {
             Ok(cli::explain::Explanation {

@@ -184,7 +184,9 @@ fn health_and_metrics_answer_without_a_token() {
     let verbose = admin(&gateway, "GET /readyz?verbose", "", "").text();
     assert_eq!(
         verbose,
-        "[ok] accepting\n[ok] sessions (test)\nsessions remembered: 1\n"
+        "[ok] accepting\n[ok] sessions (test)\n\
+         [off] revocations made elsewhere count after `sessions.cache_ttl`\n\
+         sessions remembered: 1\nstreams open: 0\n"
     );
     // A store that is down is said, and takes nothing out of service.
     gateway.store.fail(true);

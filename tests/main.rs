@@ -10,6 +10,7 @@
 
 mod answers;
 mod architecture;
+mod bearer;
 mod bypasses;
 mod config;
 mod differential;
@@ -18,9 +19,12 @@ mod extension;
 mod faults;
 mod golden;
 mod http_source;
+mod jwt;
 mod lifecycle;
 mod planted_secret;
+mod redis;
 mod regressions;
+mod revocation;
 mod session_sources;
 mod sessions;
 mod sliding;

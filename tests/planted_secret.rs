@@ -353,6 +353,9 @@ fn the_password_of_the_database_shows_up_nowhere() {
         format!("mysql://{DATABASE}"),
         format!("sqlite:/nowhere/{DATABASE}.db?mode={DATABASE}"),
         format!("mongodb://user:{DATABASE}@{closed}/app"),
+        format!("redis://user:{DATABASE}@{closed}/1"),
+        format!("rediss://user:{DATABASE}@{closed}"),
+        format!("redis://user:{DATABASE}@{closed}/{DATABASE}"),
         DATABASE.to_owned(),
     ] {
         let settings = store::Settings {
@@ -365,6 +368,10 @@ fn the_password_of_the_database_shows_up_nowhere() {
             app: store::App::default(),
             documents: None,
             extend: false,
+            secondary: store::SecondaryStorage {
+                database: Some(Secret::new(url.clone())),
+                ..store::SecondaryStorage::default()
+            },
         };
         assert_clean("the settings", &format!("{settings:?}"));
         let Err(error) = runtime.block_on(store::open(&settings)) else {

@@ -3,18 +3,21 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use crate::credential::key_ring::KeyRings;
 use crate::credential::signature::Seal;
 use crate::credential::{Credential, Method, Presented, names, secrets};
 use crate::kind::Kind;
 use crate::request::RequestView;
 use crate::session::resolve::{Resolution, Sessions, Tier};
-use crate::session::{BoxFuture, Freshness};
+use crate::session::{BoxFuture, Freshness, limit};
 use crate::time::{Clock, UnixMs};
 
+pub mod bearer;
+pub mod jwt;
 mod session;
 
 /// Every kind of credential, in the order in which the framework lets one take the place of another.
-pub static KINDS: &[Kind<Build>] = &[session::KIND];
+pub static KINDS: &[Kind<Build>] = &[bearer::KIND, jwt::KIND, session::KIND];
 
 /// How a kind is built. `None`: the app does not have it, so it is not looked for.
 pub type Build = fn(&Context<'_>) -> Option<Box<dyn Authenticator>>;
@@ -35,6 +38,12 @@ pub struct Settings {
     /// Whether a credential that does not count leaves the word to the next kind (`better_auth.fall_through`). Off: who presents
     /// a revoked key is refused, whatever cookie comes with it.
     pub fall_through: bool,
+    /// How often one address may present what nobody knows (`better_auth.unknown_tokens_per_minute`).
+    pub guesses: limit::Settings,
+    /// The bearer plugin.
+    pub bearer: bearer::Settings,
+    /// The JWT plugin, and other issuers.
+    pub jwt: jwt::Settings,
 }
 
 /// What the kinds are built from.
@@ -47,6 +56,8 @@ pub struct Context<'c> {
     pub secrets: &'c secrets::Settings,
     /// Sessions, looked up and remembered.
     pub sessions: &'c Arc<Sessions>,
+    /// Keys by which tokens are checked.
+    pub keys: &'c KeyRings,
     /// What time it is.
     pub clock: &'c Arc<dyn Clock>,
 }

@@ -61,7 +61,7 @@ impl Authenticator for SessionCookie {
                     &signed.value,
                     Method::SESSION,
                     asked.freshness,
-                    asked.request,
+                    Some(asked.request),
                 )
                 .await
         })

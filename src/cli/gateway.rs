@@ -2,12 +2,18 @@
 
 use std::sync::Arc;
 
-use http::header::{COOKIE, SET_COOKIE};
+use http::header::SET_COOKIE;
+use tokio::runtime::Handle;
+use url::Url;
 
+use super::db;
 use super::explain::{Asked, ExplainedRoute, Explanation};
 use super::{Failure, PROBLEMS, UNREACHABLE, USAGE};
-use crate::config::{Config, Loaded, RouteFinding};
+use crate::authenticator::jwt;
+use crate::config::{self, Config, Loaded, RouteFinding};
 use crate::credential::Presented;
+use crate::credential::key_ring::{KeySource, KeysError};
+use crate::credential::key_set::{Algorithm, StoredKey};
 use crate::gate::Decision;
 use crate::policy::Verdict;
 use crate::request::RequestView;
@@ -15,11 +21,13 @@ use crate::route::{self, RouteTable, Severity};
 use crate::secret::Secret;
 use crate::server::clock::SystemClock;
 use crate::server::forward::{self, Client, Outgoing, Trace};
+use crate::server::line;
 use crate::server::proxy::Gateway;
-use crate::server::run::{self, Parts, StartError};
+use crate::server::run::{self, KeySources, Parts, StartError};
 use crate::server::slide;
 use crate::session::resolve::Tier;
 use crate::session::{BoxFuture, Freshness, Record, Source, SourceError};
+use crate::store::{StoredKeys, keys_http, keys_table};
 use crate::target::Target;
 use crate::{store, telemetry};
 
@@ -59,6 +67,7 @@ pub fn serve(loaded: Loaded) -> Result<(), Failure> {
     for warning in &opened.detected.warnings {
         tracing::warn!("sessions.source: {warning}");
     }
+    let revocation = revocation(&config, settings, &opened, &runtime)?;
     let listen = config.server.listen.clone();
     let (admin, public_url) = (config.server.admin, config.server.public_url.clone());
     let sliding = {
@@ -66,9 +75,10 @@ pub fn serve(loaded: Loaded) -> Result<(), Failure> {
         let _inside = runtime.enter();
         sliding(&config, &opened)?
     };
+    let keys = keys(&config, opened.keys, runtime.handle())?;
     let parts = Parts {
         sliding,
-        ..parts(config, opened.source)?
+        ..parts(config, opened.source, keys, revocation)?
     };
     let gateway =
         run::assemble(parts, Arc::new(SystemClock)).map_err(|error| cannot_start(&error))?;
@@ -86,22 +96,121 @@ pub fn serve(loaded: Loaded) -> Result<(), Failure> {
     Ok(())
 }
 
+/// How the gateway hears of revocations made elsewhere.
+fn revocation(
+    config: &Config,
+    settings: &store::Settings,
+    opened: &store::Opened,
+    runtime: &tokio::runtime::Runtime,
+) -> Result<line::Settings, Failure> {
+    let wanted = &config.revocation;
+    let feed = match &wanted.feed {
+        config::Feed::Off => None,
+        config::Feed::Source(None) => opened.feed.clone(),
+        config::Feed::Source(Some(kind)) => opened.feed.clone().filter(|feed| feed.name() == *kind),
+        config::Feed::At(url) => {
+            let settings = store::Settings {
+                url: url.clone(),
+                ..settings.clone()
+            };
+            runtime
+                .block_on(store::line(&settings))
+                .map_err(|error| cannot_open(&error))?
+        }
+    };
+    if feed.is_none() && wanted.promised {
+        return Err(Failure {
+            message: "`revocation`: no line can be had where it is asked for".into(),
+            advice:
+                "name a PostgreSQL or a Redis by `revocation.url`, or leave `revocation.feed` out"
+                    .into(),
+            code: USAGE,
+        });
+    }
+    Ok(line::Settings {
+        feed,
+        promised: wanted.promised,
+        recheck: wanted.recheck,
+    })
+}
+
+/// Writes, puts there or takes away the triggers of the store.
+///
+/// # Errors
+/// When the store cannot have any, cannot be reached, or does not let this role do it.
+pub fn triggers(config: &Config, asked: &db::Asked) -> Result<String, Failure> {
+    let mut settings = config.store.clone().ok_or_else(no_store)?;
+    if let Some(url) = &asked.url {
+        settings.url = url.clone();
+    }
+    let runtime = store_runtime()?;
+    let written = runtime
+        .block_on(store::triggers(&settings))
+        .map_err(|error| cannot_open(&error))?;
+    let Some(written) = written else {
+        return Err(Failure {
+            message: "this store has no triggers that could tell of revocations".into(),
+            advice: if settings.url.expose().starts_with("redis") {
+                "Redis tells by itself: `CONFIG SET notify-keyspace-events Egx` on the server, and gateways listen".into()
+            } else {
+                "revocations that pass through a gateway count at once; for the others keep `sessions.cache_ttl` short, or send \
+                 them to `POST /sessions/evict` of the admin listener"
+                    .into()
+            },
+            code: UNREACHABLE,
+        });
+    };
+    let (sql, done) = match asked.action {
+        db::Action::Print => return Ok(written.install),
+        db::Action::Install => (&written.install, "installed on"),
+        db::Action::Remove => (&written.remove, "removed from"),
+    };
+    runtime
+        .block_on(store::run_triggers(&settings, sql))
+        .map_err(|error| cannot_open(&error))?;
+    Ok(format!("{done} {}\n", written.tables.join(", ")))
+}
+
 /// Judges one request as the gateway would.
 ///
 /// # Errors
 /// When the gateway could not start with this configuration, or the store the credential needs cannot be opened.
 pub fn explain(config: &Config, asked: &Asked) -> Result<Explanation, Failure> {
     let runtime = store_runtime()?;
-    // Without a cookie nobody is looked up, and the database need not run.
-    let source = match &config.store {
-        Some(settings) if asked.headers.contains_key(COOKIE) => runtime
-            .block_on(store::open(settings))
-            .map_err(|error| cannot_open(&error))?,
-        _ => Arc::new(Unasked),
+    let assemble = |source, stored| {
+        let keys = keys(config, stored, runtime.handle())?;
+        run::assemble(
+            parts(config.clone(), source, keys, line::Settings::default())?,
+            Arc::new(SystemClock),
+        )
+        .map_err(|error| cannot_start(&error))
     };
-    let gateway = run::assemble(parts(config.clone(), source)?, Arc::new(SystemClock))
-        .map_err(|error| cannot_start(&error))?;
+    let mut gateway = assemble(Arc::new(Unasked), Some(Arc::new(nothing_stored)))?;
+    // Where nothing is presented nobody is looked up, and the database need not run.
+    if let Some(settings) = &config.store
+        && presents_something(&gateway, asked)
+    {
+        let opened = runtime
+            .block_on(store::inspect(settings))
+            .map_err(|error| cannot_open(&error))?;
+        gateway = assemble(opened.source, opened.keys)?;
+    }
     runtime.block_on(explain_with(&gateway, asked))
+}
+
+/// Whether the request carries a credential of any kind the app has.
+fn presents_something(gateway: &Gateway, asked: &Asked) -> bool {
+    let Ok(target) = Target::parse(asked.target.as_bytes()) else {
+        return false;
+    };
+    let request = RequestView {
+        method: &asked.method,
+        target,
+        host: &asked.host,
+        headers: &asked.headers,
+        client: std::net::Ipv4Addr::LOCALHOST.into(),
+    };
+    gateway.gate.presented(&request).is_some()
 }
 
 async fn explain_with(gateway: &Gateway, asked: &Asked) -> Result<Explanation, Failure> {
@@ -280,7 +389,101 @@ fn stamped(
         .collect())
 }
 
-fn parts(config: Config, source: Arc<dyn Source>) -> Result<Parts, Failure> {
+/// Where the keys of tokens are published, as far as the app has such tokens.
+fn keys(config: &Config, stored: Option<StoredKeys>, home: &Handle) -> Result<KeySources, Failure> {
+    let authenticator = &config.authenticator;
+    if !authenticator.enabled.contains("jwt") {
+        return Ok(KeySources::default());
+    }
+    let source = |issuer: &jwt::Issuer| match &issuer.keys {
+        jwt::Keys::App { path } => published(app_urls(config, path)?, Some(config), issuer, home),
+        jwt::Keys::At(url) => published(vec![parsed(url)?], None, issuer, home),
+        jwt::Keys::Store { grace } => {
+            let rows = stored.clone().ok_or_else(|| Failure {
+                message: "`better_auth.jwt.keys = \"store\"`: this source of sessions has no table of keys".into(),
+                advice: "use `keys = \"app\"`".into(),
+                code: USAGE,
+            })?;
+            let settings = keys_table::Settings {
+                algorithm: issuer.algorithm.unwrap_or(Algorithm::EdDsa),
+                grace: *grace,
+            };
+            Ok(keys_table::open(
+                rows,
+                settings,
+                Arc::new(SystemClock),
+                home.clone(),
+            ))
+        }
+    };
+    let issuers = authenticator.jwt.issuers.iter();
+    Ok(KeySources {
+        app: Some(source(&authenticator.jwt.app)?),
+        issuers: issuers
+            .map(|(name, issuer)| Ok((name.clone(), source(issuer)?)))
+            .collect::<Result<_, Failure>>()?,
+    })
+}
+
+/// Keys published at these addresses. The app's own is asked as the gateway asks it: by the public host.
+fn published(
+    urls: Vec<Url>,
+    app: Option<&Config>,
+    issuer: &jwt::Issuer,
+    home: &Handle,
+) -> Result<Arc<dyn KeySource>, Failure> {
+    let public = app.and_then(|config| Url::parse(&config.server.public_url).ok());
+    let settings = keys_http::Settings {
+        urls,
+        host: public.map(|url| url.authority().to_owned()),
+        algorithm: issuer.algorithm,
+    };
+    keys_http::open(settings, home.clone()).map_err(|error| Failure {
+        message: format!("keys of tokens: {error}"),
+        advice: "check `[better_auth.jwt]`, and that this machine has root certificates".into(),
+        code: USAGE,
+    })
+}
+
+/// The addresses of the app that serves the auth endpoints, with the path of its key set.
+fn app_urls(config: &Config, path: &str) -> Result<Vec<Url>, Failure> {
+    let routes = &config.routes;
+    let app = config.server.upstreams.get(routes.auth_upstream);
+    let addresses = app.into_iter().flat_map(|app| &app.addresses);
+    addresses
+        .map(|address| {
+            let scheme = if address.tls { "https" } else { "http" };
+            let host = match address.host.contains(':') && !address.host.starts_with('[') {
+                true => format!("[{}]", address.host),
+                false => address.host.clone(),
+            };
+            parsed(&format!(
+                "{scheme}://{host}:{}{}{path}",
+                address.port, routes.auth_base_path
+            ))
+        })
+        .collect()
+}
+
+fn parsed(url: &str) -> Result<Url, Failure> {
+    Url::parse(url).map_err(|error| Failure {
+        message: format!("`{url}` is no address to fetch keys from: {error}"),
+        advice: "check `[better_auth.jwt]`".into(),
+        code: USAGE,
+    })
+}
+
+/// A table nobody asks for keys.
+fn nothing_stored() -> futures_util::future::BoxFuture<'static, Result<Vec<StoredKey>, KeysError>> {
+    Box::pin(std::future::ready(Ok(Vec::new())))
+}
+
+fn parts(
+    config: Config,
+    source: Arc<dyn Source>,
+    keys: KeySources,
+    revocation: line::Settings,
+) -> Result<Parts, Failure> {
     let routes = RouteTable::build(&config.routes).map_err(|problems| Failure {
         message: problems
             .first()
@@ -297,6 +500,8 @@ fn parts(config: Config, source: Arc<dyn Source>) -> Result<Parts, Failure> {
         authenticator: config.authenticator,
         sessions: config.sessions,
         source,
+        keys,
+        revocation,
         pages: config.redirects,
         identity: config.identity,
         // Looking at a request must not extend anything.
@@ -384,7 +589,7 @@ fn no_store() -> Failure {
     }
 }
 
-/// A source nobody asks: `explain` without a cookie.
+/// A source nobody asks: `explain` without a credential.
 struct Unasked;
 
 impl Source for Unasked {

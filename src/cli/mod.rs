@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use clap::{Parser, Subcommand};
 
 pub mod check;
+pub mod db;
 pub mod env_file;
 pub mod explain;
 pub mod gateway;
@@ -86,6 +87,8 @@ pub struct Edges {
     pub route_check: RouteCheck,
     /// Runs the gateway until it is told to stop.
     pub serve: fn(Loaded) -> Result<(), Failure>,
+    /// Writes, puts there or takes away the triggers of the store.
+    pub triggers: fn(&config::Config, &db::Asked) -> Result<String, Failure>,
     /// Judges one request as the gateway would.
     pub explain: fn(&config::Config, &explain::Asked) -> Result<explain::Explanation, Failure>,
 }
@@ -134,6 +137,11 @@ pub enum Command {
         after_help = "Example:\n  vestibule explain GET /admin/users -H 'accept: text/html'\n  vestibule explain --json --exit-code POST https://app.example.com/api/orders"
     )]
     Explain(explain::Explain),
+    /// Have the app's database tell gateways at once which sessions end.
+    #[command(
+        after_help = "Example:\n  vestibule db triggers print > triggers.sql\n  vestibule db triggers install --database-url-env ADMIN_DATABASE_URL\n\nExit codes: 0 done, 2 usage or configuration, 3 the database cannot be reached or has no such triggers"
+    )]
+    Db(db::Db),
     /// Write a configuration for an app, from its `.env` and its build.
     #[command(
         after_help = "Example:\n  vestibule init --app .\n  vestibule init --app ../shop --output config/vestibule.toml --force"
@@ -185,6 +193,7 @@ where
         Command::Serve(serve) => serve.run(world, edges),
         Command::Check(check) => check.run(world, edges),
         Command::Explain(explain) => explain.run(world, edges),
+        Command::Db(db) => db.run(world, edges),
         Command::Init(init) => init.run(world),
         Command::Healthcheck(healthcheck) => healthcheck.run(world, edges),
         Command::Version(version) => Ok(version.run(world)),
@@ -333,6 +342,7 @@ pub fn edges() -> Edges {
     Edges {
         route_check: gateway::check_routes,
         serve: gateway::serve,
+        triggers: gateway::triggers,
         explain: gateway::explain,
     }
 }

@@ -2,7 +2,9 @@
 //! than one key.
 
 mod auth;
+mod jwt;
 mod limits;
+mod revocation;
 mod routes;
 mod sessions;
 mod upstream;
@@ -15,9 +17,9 @@ use std::time::Duration;
 use url::{Host, Url};
 
 use super::file::{
-    AdminAddress, Attributes, BetterAuth, Caching, ConditionWord, File, FreshnessWord, Level,
-    LogFormat, Path, Preset, Route, RuleTable, RuleText, RuleWord, SameSite, Sessions, SlidingWord,
-    Threads, Upstream, VersionedSecret,
+    AdminAddress, AlgorithmWord, Attributes, BetterAuth, Caching, Claims, ConditionWord, FeedWord,
+    File, FreshnessWord, Issuer, Jwt, KeysWord, Level, LogFormat, Path, Preset, Route, RuleTable,
+    RuleText, RuleWord, SameSite, Sessions, SlidingWord, Threads, Upstream, VersionedSecret,
 };
 use super::node::{At, Node, Value};
 use super::problem::Fault;
@@ -32,7 +34,9 @@ use crate::{
 };
 
 use auth::*;
+use jwt::*;
 use limits::*;
+use revocation::*;
 use routes::*;
 use sessions::*;
 use upstream::*;
@@ -60,6 +64,9 @@ pub(super) fn compose(file: &File, tree: &Node, reader: &mut Reader<'_>) -> Conf
     let hosts = hosts(file, public_url.as_ref(), reader);
     let upstreams = upstreams(file, tree, reader);
     let origin = public_url.as_ref().map(origin_of).unwrap_or_default();
+    let own_origin = base_url
+        .as_ref()
+        .map_or_else(|| origin.clone(), |found| origin_of(&found.value));
     let secrets = secrets(auth, tree, reader);
     let cookies = cookies(auth, base_url.as_ref(), public_url.as_ref(), reader);
     let redirects = redirects(file, public_url.as_ref(), reader);
@@ -73,8 +80,11 @@ pub(super) fn compose(file: &File, tree: &Node, reader: &mut Reader<'_>) -> Conf
         own_host: false,
     };
     let store = store(file, tree, app, reader);
+    let authenticator = authenticator(auth, &own_origin, reader);
+    check_credentials(file, &authenticator.enabled, reader);
     Config {
-        authenticator: authenticator(auth, reader),
+        revocation: revocation(file, reader),
+        authenticator,
         sessions: sessions(file, auth, reader),
         door: door(file, auth, reader),
         sliding: sliding(file, auth, store.as_ref(), reader),

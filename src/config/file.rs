@@ -99,6 +99,8 @@ tables! {
         better_auth: BetterAuth,
         /// Where sessions are looked up, and how long they are remembered.
         sessions: Sessions,
+        /// How gateways hear of sessions that end elsewhere.
+        revocation: Revocation,
         /// The parts of `next.config` that change what a path means.
         nextjs: NextJs,
         /// What holds for every route.
@@ -171,6 +173,12 @@ tables! {
         enable: Vec<Found<String>>,
         /// Whether a credential that does not count leaves the word to the next kind. Default: `false`.
         fall_through: bool,
+        /// Tokens that turn out to be nobody's, for each client address (IPv6: each /64); more are answered with 429. Default: 600.
+        unknown_tokens_per_minute: u64,
+        /// The bearer plugin.
+        bearer: Bearer,
+        /// The JWT plugin, and other issuers of tokens.
+        jwt: Jwt,
         /// `advanced.cookiePrefix`. Default: `better-auth`.
         cookie_prefix: String,
         /// `advanced.crossSubDomainCookies.domain`.
@@ -197,6 +205,62 @@ tables! {
         disable_session_refresh: bool,
         /// `session.deferSessionRefresh`: the app's pages extend sessions themselves. Default: `false`.
         defer_session_refresh: bool,
+    }
+
+    /// The bearer plugin.
+    Bearer {
+        /// `requireSignature`: a session token without its signature does not count. Default: `false`.
+        require_signature: bool,
+    }
+
+    /// The JWT plugin, and other issuers of tokens.
+    Jwt {
+        /// Where its keys are read: published by the `app`, or in its table in the `store`. Default: `app`.
+        keys: KeysWord,
+        /// `jwks.jwksPath`, below the base path. Default: `/jwks`.
+        jwks_path: PagePath,
+        /// `jwt.issuer`. Default: the origin of `base_url`.
+        issuer: String,
+        /// `jwt.audience`, or a list of which one must be there. Default: the origin of `base_url`.
+        audience: Vec<Found<String>>,
+        /// `jwks.keyPairConfig.alg`: what keys are for that do not say it. Default: `EdDSA`.
+        algorithm: AlgorithmWord,
+        /// `jwks.gracePeriod`: how long a key in the store counts after its end. Default: `30d`.
+        grace: Duration,
+        /// Longest token read. Default: `8KiB`.
+        max_token_bytes: Size,
+        /// How often a key nobody has heard of is asked for. Default: `10s`.
+        refetch_interval: Duration,
+        /// Other issuers, by a name of your choice.
+        issuers: Named<Issuer>,
+    }
+
+    /// Another issuer of tokens.
+    Issuer {
+        /// `iss` of its tokens. Required.
+        issuer: String,
+        /// `aud` of the tokens that are meant for the app, or a list of which one must be there. Required.
+        audience: Vec<Found<String>>,
+        /// Where it publishes its keys: https, or http on this machine. Required.
+        jwks_url: String,
+        /// What keys are for that do not say it. Default: the usual of their kind (RSA: `RS256`).
+        algorithm: AlgorithmWord,
+        /// What it calls its claims.
+        claims: Claims,
+    }
+
+    /// What an issuer calls its claims.
+    Claims {
+        /// The user's id. Default: `sub`.
+        sub: String,
+        /// E-mail address. Default: `email`.
+        email: String,
+        /// Whether that is verified. Default: `email_verified`.
+        email_verified: String,
+        /// Name. Default: `name`.
+        name: String,
+        /// Roles: a comma list, or a list. Default: none, so that nobody has a role in the app by another's word.
+        role: String,
     }
 
     /// Attributes of a cookie.
@@ -263,10 +327,20 @@ tables! {
     SessionSchema {
         /// PostgreSQL schema. Default: the connection's `search_path`.
         schema: String,
-        /// Stored name by Better Auth's table: `session`, `user`, `member`.
+        /// Stored name by Better Auth's table: `session`, `user`, `member`, `jwks`.
         tables: Named<String>,
         /// Stored name by Better Auth's column, as `"session.userId"`.
         columns: Named<String>,
+    }
+
+    /// How gateways hear of sessions that end elsewhere.
+    Revocation {
+        /// `auto`: over the source of sessions, where it can; `store`: the same, and nothing is believed from memory until it works; `redis`: over the Redis of `url`; `off`. Default: `auto`.
+        feed: FeedWord,
+        /// The address of the line, where it is not `sessions.source`: a direct connection past a pooler, or a Redis.
+        url: SecretText,
+        /// How often the session behind an open WebSocket or event stream is looked at again. `0s`: only when told. Default: `1m`.
+        recheck: Duration,
     }
 
     /// The parts of `next.config` that change what a path means.
@@ -412,6 +486,13 @@ tables! {
 
 words!(/// `baseURL.protocol`.
     Protocol, "protocol" { Http = "http", Https = "https", Auto = "auto" });
+words!(/// Where the keys of the JWT plugin are read.
+    KeysWord, "place of keys" { App = "app", Store = "store" });
+words!(/// Ways of signing a token.
+AlgorithmWord, "algorithm" {
+    EdDsa = "EdDSA", Es256 = "ES256", Es384 = "ES384", Es512 = "ES512", Rs256 = "RS256", Rs384 = "RS384", Rs512 = "RS512",
+    Ps256 = "PS256", Ps384 = "PS384", Ps512 = "PS512",
+});
 words!(/// `sameSite`, lower-case.
     SameSite, "same-site rule" { Lax = "lax", Strict = "strict", None = "none" });
 words!(/// How fresh an identity must be.
@@ -424,6 +505,8 @@ words!(/// What a condition looks at.
     ConditionWord, "type of condition" { Header = "header", Cookie = "cookie", Query = "query", Host = "host" });
 words!(/// Names of the identity headers.
     Preset, "preset" { Vestibule = "vestibule", OAuth2Proxy = "oauth2-proxy", Remote = "remote" });
+words!(/// How revocations made elsewhere are heard of.
+    FeedWord, "word for `feed`" { Auto = "auto", Store = "store", Redis = "redis", Off = "off" });
 words!(/// Log levels.
     Level, "log level" { Error = "error", Warn = "warn", Info = "info", Debug = "debug", Trace = "trace" });
 words!(/// Log formats.

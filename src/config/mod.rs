@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::time::Duration;
 
 mod compose;
 mod file;
@@ -16,6 +17,7 @@ mod read;
 pub use node::At;
 pub use problem::{Fault, Problem, Problems, Severity, Style};
 
+use crate::secret::Secret;
 use crate::{
     authenticator, credential, identity, policy, route, server, session, store, telemetry,
 };
@@ -34,6 +36,8 @@ pub struct Config {
     pub routes: route::Settings,
     /// Where sessions are looked up; none with a source that is no database.
     pub store: Option<store::Settings>,
+    /// How revocations made elsewhere are heard of.
+    pub revocation: Revocation,
     /// What the cookies are called.
     pub cookies: credential::names::Settings,
     /// What signed them.
@@ -61,6 +65,28 @@ pub struct Sliding {
     pub rules: session::slide::Rules,
     /// Whether the gateway writes to the app's store itself, instead of asking the app.
     pub in_store: bool,
+}
+
+/// How revocations made elsewhere are heard of (`[revocation]`).
+#[derive(Clone, Debug)]
+pub struct Revocation {
+    /// Where to listen.
+    pub feed: Feed,
+    /// Whether the operator named a line: then nothing is believed from memory until it is up.
+    pub promised: bool,
+    /// How often the sessions behind open streams are looked at again.
+    pub recheck: Duration,
+}
+
+/// Where revocations made elsewhere are heard of.
+#[derive(Clone, Debug)]
+pub enum Feed {
+    /// Nowhere.
+    Off,
+    /// Over the source of sessions. `Some`: it must be of this kind, whatever it is.
+    Source(Option<&'static str>),
+    /// Over a store of its own.
+    At(Secret),
 }
 
 /// A configuration that can be used.

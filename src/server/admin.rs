@@ -14,6 +14,7 @@ use subtle::ConstantTimeEq as _;
 
 use super::proxy::Gateway;
 use crate::secret::Secret;
+use crate::session::feed::{Ended, TokenDigest};
 
 /// Longest body read, in bytes: it holds one id.
 const BODY_BYTES_MAX: usize = 16 * 1024;
@@ -30,13 +31,20 @@ pub struct Admin {
     pub stopping: Arc<AtomicBool>,
 }
 
-/// What `POST /sessions/evict` takes: exactly one of these.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+/// What `POST /sessions/evict` takes: exactly one of these. It is forgotten here at once, and the other gateways are told.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 struct Evict {
+    /// One session, by its token.
     token: Option<String>,
-    user_id: Option<String>,
-    #[serde(default)]
+    /// Every session of a user, by id.
+    #[serde(alias = "user_id")]
+    user: Option<String>,
+    /// Every session in which an organization is the active one, by id.
+    organization: Option<String>,
+    /// An API key, in the form in which the app stores it.
+    api_key: Option<String>,
+    /// Everything.
     all: bool,
 }
 
@@ -101,12 +109,17 @@ impl Admin {
         let source = self.gateway.gate.sessions.source();
         let source_ok = source.ping().await.is_ok();
         let word = |ok: bool| if ok { "ok" } else { "failing" };
+        let line = match self.gateway.line.state() {
+            Some((name, up)) => format!("[{}] revocations ({name})\n", word(up)),
+            None => "[off] revocations made elsewhere count after `sessions.cache_ttl`\n".into(),
+        };
         let report = format!(
-            "[{}] accepting\n[{}] sessions ({})\nsessions remembered: {}\n",
+            "[{}] accepting\n[{}] sessions ({})\n{line}sessions remembered: {}\nstreams open: {}\n",
             word(!stopping),
             word(source_ok),
             source.name(),
             self.gateway.gate.sessions.cache().len(),
+            self.gateway.streams.len(),
         );
         answer(status, "text/plain; charset=utf-8", report.into_bytes())
     }
@@ -150,29 +163,28 @@ impl Admin {
                 Err(_) => return plain(StatusCode::BAD_REQUEST, "the body could not be read\n"),
             }
         }
-        let sessions = &self.gateway.gate.sessions;
-        match serde_json::from_slice::<Evict>(&body) {
-            Ok(Evict {
-                token: Some(token),
-                user_id: None,
-                all: false,
-            }) => {
-                sessions
-                    .cache()
-                    .forget_token(&sessions.signer().seal(&token));
+        let line = &self.gateway.line;
+        let Evict {
+            token,
+            user,
+            organization,
+            api_key,
+            all,
+        } = serde_json::from_slice(&body).unwrap_or_default();
+        match (token, user, organization, api_key, all) {
+            (Some(token), None, None, None, false) => {
+                let seal = line.sessions().signer().seal(&token);
+                line.end_session(&seal, Some(TokenDigest::of(&token)));
             }
-            Ok(Evict {
-                token: None,
-                user_id: Some(user_id),
-                all: false,
-            }) => sessions.cache().forget_user(&user_id),
-            Ok(Evict {
-                token: None,
-                user_id: None,
-                all: true,
-            }) => sessions.cache().forget_all(),
+            (None, Some(user), None, None, false) => line.end(Ended::User(user.into())),
+            (None, None, Some(organization), None, false) => {
+                line.end(Ended::Organization(organization.into()));
+            }
+            (None, None, None, Some(api_key), false) => line.end(Ended::ApiKey(api_key.into())),
+            (None, None, None, None, true) => line.end(Ended::All),
             _ => {
-                let help = "send {\"token\": \"…\"}, {\"user_id\": \"…\"} or {\"all\": true}\n";
+                let help = "send one of {\"token\": \"…\"}, {\"user\": \"…\"}, {\"organization\": \"…\"}, \
+                            {\"api_key\": \"…\"} or {\"all\": true}\n";
                 return plain(StatusCode::BAD_REQUEST, help);
             }
         }

@@ -84,7 +84,7 @@ impl Door {
             Some(known) => known,
             None => {
                 sessions
-                    .find(&signed.value, method, freshness, request)
+                    .find(&signed.value, method, freshness, Some(request))
                     .await
             }
         };

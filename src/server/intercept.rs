@@ -5,21 +5,32 @@
 use http::header::SET_COOKIE;
 use http::{HeaderMap, Method, StatusCode};
 
+use super::line::Line;
 use super::respond::SessionCookies;
 use crate::credential::signature::{Seal, Signed};
 use crate::credential::{Presented, Proof, cookies, session_cookie};
 use crate::gate::Gate;
 use crate::request::RequestView;
+use crate::session::Rejection;
+use crate::session::feed::{Ended, TokenDigest};
 use crate::session::resolve::{Resolution, Sessions, Who};
 
 /// Longest body read along for the id in it, in bytes. These bodies hold one id; longer ones are treated as unreadable.
 const BODY_BYTES_MAX: usize = 16 * 1024;
+
+/// Most sessions of one device looked at. The framework keeps five unless told otherwise.
+const DEVICE_SESSIONS_MAX: usize = 32;
+
+/// What the name of each such cookie holds.
+const DEVICE_COOKIE: &[u8] = b"_multi-";
 
 /// What an endpoint ends or changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Effect {
     /// The session of the request.
     Current,
+    /// Every session the device holds.
+    Device,
     /// Every session of its user.
     User,
     /// The session whose token stands in the body.
@@ -29,20 +40,29 @@ enum Effect {
     Organization,
     /// Every session of the user whose id stands in the body. Only admins get through here.
     UserInBody(&'static str),
+    /// Every session of somebody whom only the app knows.
+    Somebody,
+    /// The API keys of the caller, of the user or the organization in the body, or of the caller's active organization.
+    Keys,
 }
 
 /// The endpoints, below the base path.
 const ENDPOINTS: &[(&str, Effect)] = &[
-    ("/sign-out", Effect::Current),
+    ("/sign-out", Effect::Device),
     ("/revoke-session", Effect::TokenInBody("token")),
     ("/revoke-sessions", Effect::User),
     ("/revoke-other-sessions", Effect::User),
     ("/change-password", Effect::User),
     ("/set-password", Effect::User),
+    ("/reset-password", Effect::Somebody),
+    ("/email-otp/reset-password", Effect::Somebody),
+    ("/phone-number/reset-password", Effect::Somebody),
     ("/update-user", Effect::User),
-    ("/update-session", Effect::Current),
+    ("/update-session", Effect::User),
     ("/change-email", Effect::User),
     ("/verify-email", Effect::User),
+    ("/email-otp/verify-email", Effect::User),
+    ("/email-otp/change-email", Effect::User),
     ("/delete-user", Effect::User),
     ("/delete-user/callback", Effect::User),
     ("/delete-anonymous-user", Effect::User),
@@ -62,6 +82,8 @@ const ENDPOINTS: &[(&str, Effect)] = &[
     ("/organization/remove-member", Effect::Organization),
     ("/organization/update-member-role", Effect::Organization),
     ("/organization/accept-invitation", Effect::Current),
+    ("/organization/remove-team", Effect::Organization),
+    ("/organization/remove-team-member", Effect::Organization),
     ("/admin/ban-user", Effect::UserInBody("userId")),
     ("/admin/unban-user", Effect::UserInBody("userId")),
     ("/admin/set-role", Effect::UserInBody("userId")),
@@ -75,15 +97,39 @@ const ENDPOINTS: &[(&str, Effect)] = &[
     ),
     ("/admin/impersonate-user", Effect::Current),
     ("/admin/stop-impersonating", Effect::Current),
+    ("/api-key/create", Effect::Keys),
+    ("/api-key/update", Effect::Keys),
+    ("/api-key/delete", Effect::Keys),
 ];
+
+/// A session, by the names under which it is forgotten here and elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Named {
+    seal: Seal,
+    /// Unknown while the credential does not carry the token in a form we know.
+    digest: Option<TokenDigest>,
+}
+
+/// Who a request comes from.
+#[derive(Clone, Debug)]
+enum Caller {
+    /// This user, with this active organization.
+    Known {
+        user_id: Box<str>,
+        organization_id: Option<Box<str>>,
+    },
+    /// Nobody who could end anything.
+    Nobody,
+    /// We could not find out.
+    Unknown,
+}
 
 /// A request on its way to an endpoint of the table.
 #[derive(Debug)]
 pub struct Watch {
     effect: Effect,
-    current: Option<Seal>,
-    user_id: Option<Box<str>>,
-    organization_id: Option<Box<str>>,
+    current: Vec<Named>,
+    caller: Caller,
     body: Vec<u8>,
     overflown: bool,
 }
@@ -95,30 +141,55 @@ impl Watch {
             return None;
         }
         let effect = effect_of(request.target.path(), base_path)?;
-        let current = match gate.presented(request) {
-            Some((kind, Presented::Found(credential))) => kind.session(&credential),
-            Some((_, Presented::Malformed | Presented::Absent)) | None => None,
-        };
-        let (user_id, organization_id) = match (effect, current) {
-            (Effect::User | Effect::TokenInBody(_) | Effect::Organization, Some(_)) => {
-                match gate.who(request).await {
-                    Resolution::Verified(Who::Known(entry)) => {
-                        let record = &entry.principal.record;
-                        (Some(record.user_id.clone()), record.organization_id.clone())
-                    }
-                    Resolution::Anonymous
-                    | Resolution::Verified(Who::SignatureOnly)
-                    | Resolution::Rejected(_)
-                    | Resolution::Unavailable => (None, None),
-                }
+        // Of whatever kind: the app may believe another one than we would.
+        let mut current: Vec<Named> = gate
+            .authenticators
+            .iter()
+            .filter_map(|kind| match kind.extract(request) {
+                Presented::Found(credential) => Some(Named {
+                    seal: kind.session(&credential)?,
+                    digest: match &credential.proof {
+                        Proof::Signed(signed) => Some(TokenDigest::of(&signed.value)),
+                        Proof::Text(_) => None,
+                    },
+                }),
+                Presented::Malformed | Presented::Absent => None,
+            })
+            .collect();
+        let needs_caller = match effect {
+            Effect::User | Effect::TokenInBody(_) | Effect::Organization | Effect::Keys => true,
+            Effect::Current | Effect::Device | Effect::UserInBody(_) => {
+                current.iter().any(|session| session.digest.is_none())
             }
-            _ => (None, None),
+            Effect::Somebody => false,
         };
+        let mut caller = Caller::Nobody;
+        if needs_caller && gate.presented(request).is_some() {
+            caller = identify(request, gate, &mut current).await;
+            // A token without a signature proves nothing by itself: only one that leads to somebody may end anything.
+            if !matches!(caller, Caller::Known { .. }) {
+                current.retain(|session| session.digest.is_some());
+            }
+        }
+        if effect == Effect::Device {
+            current.extend(
+                cookies::pairs(request.headers)
+                    .filter_map(|(name, _)| std::str::from_utf8(name).ok())
+                    .filter(|name| {
+                        name.as_bytes()
+                            .windows(DEVICE_COOKIE.len())
+                            .any(|part| part == DEVICE_COOKIE)
+                    })
+                    .take(DEVICE_SESSIONS_MAX)
+                    .filter_map(|name| {
+                        named(&session_cookie::read(request.headers, name), &gate.sessions)
+                    }),
+            );
+        }
         Some(Self {
             effect,
             current,
-            user_id,
-            organization_id,
+            caller,
             body: Vec::new(),
             overflown: false,
         })
@@ -127,8 +198,11 @@ impl Watch {
     /// Reads a piece of the request's body along.
     pub fn read(&mut self, piece: &[u8]) {
         let wanted = match self.effect {
-            Effect::TokenInBody(_) | Effect::UserInBody(_) | Effect::Organization => true,
-            Effect::Current | Effect::User => false,
+            Effect::TokenInBody(_)
+            | Effect::UserInBody(_)
+            | Effect::Organization
+            | Effect::Keys => true,
+            Effect::Current | Effect::Device | Effect::User | Effect::Somebody => false,
         };
         if !wanted || self.overflown {
             return;
@@ -142,38 +216,42 @@ impl Watch {
     }
 
     /// The app has answered: forgets what that ended. Says what was forgotten, for the metric.
-    pub fn finish(&self, status: StatusCode, sessions: &Sessions) -> Option<&'static str> {
+    pub fn finish(&self, status: StatusCode, line: &Line) -> Option<&'static str> {
         if status.is_server_error() {
             // It may have failed after it had done it.
-            return self.abandon(sessions);
+            return self.abandon(line);
         }
         if !status.is_success() && !status.is_redirection() {
             return None;
         }
-        let cache = sessions.cache();
-        if let Some(current) = &self.current {
-            cache.forget_token(current);
-        }
+        self.end_current(line);
         match self.effect {
-            Effect::Current => Some("session"),
-            Effect::User => Some(self.forget_user(sessions)),
+            Effect::Current | Effect::Device => Some("session"),
+            Effect::User => Some(self.end_user(line)),
             Effect::TokenInBody(key) => match self.in_body(key) {
                 Some(token) => {
-                    cache.forget_token(&sessions.signer().seal(&token));
+                    end_token(&token, line);
                     Some("session")
                 }
-                None => Some(self.forget_user(sessions)),
+                None => Some(self.end_user(line)),
             },
-            Effect::Organization => Some(self.forget_organizations(sessions)),
+            Effect::Organization => Some(self.end_organizations(line)),
+            Effect::Keys => Some(self.end_keys(line)),
             Effect::UserInBody(key) => {
                 if let Some(user_id) = self.in_body(key) {
-                    cache.forget_user(&user_id);
+                    line.end(Ended::User(user_id.into()));
                     Some("user")
                 } else {
                     // An admin did something to somebody, and we cannot tell to whom.
-                    cache.forget_all();
+                    line.end(Ended::All);
                     Some("all")
                 }
+            }
+            // Links that do not count are answered with a redirection.
+            Effect::Somebody if status.is_redirection() => None,
+            Effect::Somebody => {
+                line.end_unnamed();
+                Some("all")
             }
         }
     }
@@ -181,21 +259,23 @@ impl Watch {
     /// Nobody knows how it went: the app failed, or it or the client went away first. What was asked for may have been done all the same,
     /// so what it would have ended is forgotten. Only a signed session counts here, and never everything goes: anybody can send
     /// a request and hang up.
-    pub fn abandon(&self, sessions: &Sessions) -> Option<&'static str> {
-        let current = self.current.as_ref()?;
-        let cache = sessions.cache();
-        cache.forget_token(current);
+    pub fn abandon(&self, line: &Line) -> Option<&'static str> {
+        if self.current.is_empty() {
+            return None;
+        }
+        self.end_current(line);
         match self.effect {
-            Effect::Current => {}
-            Effect::User => return Some(self.forget_known_user(sessions)),
-            Effect::Organization => return Some(self.forget_organizations(sessions)),
+            Effect::Current | Effect::Device | Effect::Somebody => {}
+            Effect::User => return Some(self.end_known_user(line)),
+            Effect::Organization => return Some(self.end_organizations(line)),
+            Effect::Keys => return Some(self.end_keys(line)),
             Effect::TokenInBody(key) => match self.in_body(key) {
-                Some(token) => cache.forget_token(&sessions.signer().seal(&token)),
-                None => return Some(self.forget_known_user(sessions)),
+                Some(token) => end_token(&token, line),
+                None => return Some(self.end_known_user(line)),
             },
             Effect::UserInBody(key) => {
                 if let Some(user_id) = self.in_body(key) {
-                    cache.forget_user(&user_id);
+                    line.end(Ended::User(user_id.into()));
                     return Some("user");
                 }
             }
@@ -203,40 +283,59 @@ impl Watch {
         Some("session")
     }
 
-    fn forget_organizations(&self, sessions: &Sessions) -> &'static str {
-        let named = self.in_body("organizationId");
-        for organization_id in named
-            .iter()
-            .map(String::as_str)
-            .chain(self.organization_id.as_deref())
-        {
-            sessions.cache().forget_organization(organization_id);
+    fn end_current(&self, line: &Line) {
+        // Who resets a password by a link may be signed in as somebody else.
+        if matches!(self.effect, Effect::Somebody | Effect::Keys) {
+            return;
+        }
+        for session in &self.current {
+            line.end_session(&session.seal, session.digest);
+        }
+    }
+
+    fn end_organizations(&self, line: &Line) -> &'static str {
+        let active = match &self.caller {
+            Caller::Known {
+                organization_id, ..
+            } => organization_id.clone(),
+            Caller::Nobody | Caller::Unknown => None,
+        };
+        let named = self.in_body("organizationId").map(Box::from);
+        for organization_id in named.into_iter().chain(active) {
+            line.end(Ended::Organization(organization_id));
         }
         "organization"
     }
 
-    fn forget_known_user(&self, sessions: &Sessions) -> &'static str {
-        match &self.user_id {
-            Some(user_id) => {
-                sessions.cache().forget_user(user_id);
+    /// Which keys belong to whom only the app knows; what is remembered of a key stands under its owner.
+    fn end_keys(&self, line: &Line) -> &'static str {
+        self.end_organizations(line);
+        if let Some(user_id) = self.in_body("userId") {
+            line.end(Ended::User(user_id.into()));
+        }
+        self.end_known_user(line);
+        "api_key"
+    }
+
+    fn end_known_user(&self, line: &Line) -> &'static str {
+        match &self.caller {
+            Caller::Known { user_id, .. } => {
+                line.end(Ended::User(user_id.clone()));
                 "user"
             }
-            None => "session",
+            Caller::Nobody | Caller::Unknown => "session",
         }
     }
 
-    fn forget_user(&self, sessions: &Sessions) -> &'static str {
-        match &self.user_id {
-            Some(user_id) => {
-                sessions.cache().forget_user(user_id);
-                "user"
-            }
+    fn end_user(&self, line: &Line) -> &'static str {
+        match &self.caller {
+            Caller::Known { .. } => self.end_known_user(line),
             // A session whose user we could not find out ended others: none of them may live on in memory.
-            None if self.current.is_some() => {
-                sessions.cache().forget_all();
+            Caller::Unknown if !self.current.is_empty() => {
+                line.end(Ended::All);
                 "all"
             }
-            None => "nothing",
+            Caller::Unknown | Caller::Nobody => "nothing",
         }
     }
 
@@ -251,16 +350,53 @@ impl Watch {
     }
 }
 
+/// Who is calling, and the digest of their session where the credential did not show it.
+async fn identify(request: &RequestView<'_>, gate: &Gate, current: &mut [Named]) -> Caller {
+    match gate.who(request).await {
+        Resolution::Verified(Who::Known(entry)) => {
+            let record = &entry.principal.record;
+            let seal = gate.sessions.signer().seal(record.token.expose());
+            for session in current.iter_mut().filter(|session| session.seal == seal) {
+                session.digest = Some(TokenDigest::of(record.token.expose()));
+            }
+            Caller::Known {
+                user_id: record.user_id.clone(),
+                organization_id: record.organization_id.clone(),
+            }
+        }
+        // The store has no such session, and is not merely late: the app cannot have obeyed it.
+        Resolution::Rejected(
+            Rejection::Unknown { .. }
+            | Rejection::Expired { .. }
+            | Rejection::Malformed
+            | Rejection::BadSignature
+            | Rejection::Disabled,
+        ) if !current
+            .iter()
+            .any(|session| gate.sessions.cache().was_just_issued(&session.seal)) =>
+        {
+            Caller::Nobody
+        }
+        Resolution::Anonymous => Caller::Nobody,
+        Resolution::Verified(Who::SignatureOnly)
+        | Resolution::Rejected(_)
+        | Resolution::Unavailable => Caller::Unknown,
+    }
+}
+
+fn end_token(token: &str, line: &Line) {
+    line.end_session(
+        &line.sessions().signer().seal(token),
+        Some(TokenDigest::of(token)),
+    );
+}
+
 /// Learns from the session cookies an answer sets, on whatever path: new tokens are expected to be missing from replicas for a
 /// while, replaced and removed ones are forgotten.
-pub fn learn(
-    response: &HeaderMap,
-    request: &HeaderMap,
-    names: &SessionCookies,
-    sessions: &Sessions,
-) {
-    for line in response.get_all(SET_COOKIE) {
-        let Some(cookie) = line
+pub fn learn(response: &HeaderMap, request: &HeaderMap, names: &SessionCookies, line: &Line) {
+    let sessions = line.sessions();
+    for set in response.get_all(SET_COOKIE) {
+        let Some(cookie) = set
             .to_str()
             .ok()
             .and_then(|text| cookie::Cookie::parse(text).ok())
@@ -272,31 +408,33 @@ pub fn learn(
         if cookie.name() != names.token_name() {
             // A device may hold several sessions, each in a signed cookie of its own: a sign-out ends them all.
             if removed
-                && let Some(other) =
-                    seal_of(&session_cookie::read(request, cookie.name()), sessions)
+                && let Some(other) = named(&session_cookie::read(request, cookie.name()), sessions)
             {
-                sessions.cache().forget_token(&other);
+                line.end_session(&other.seal, other.digest);
             }
             continue;
         }
-        let current = seal_of(&session_cookie::read(request, names.token_name()), sessions);
+        let current = named(&session_cookie::read(request, names.token_name()), sessions);
         let issued = Signed::parse(cookies::decode(cookie.value().as_bytes()))
             .and_then(|signed| sessions.signer().verify(&signed));
         if let Some(seal) = issued.filter(|_| !removed) {
             sessions.cache().issued(seal);
         }
         if let Some(current) =
-            current.filter(|current| removed || issued.is_some_and(|issued| issued != *current))
+            current.filter(|current| removed || issued.is_some_and(|issued| issued != current.seal))
         {
-            sessions.cache().forget_token(&current);
+            line.end_session(&current.seal, current.digest);
         }
     }
 }
 
-fn seal_of(presented: &Presented<'_>, sessions: &Sessions) -> Option<Seal> {
+fn named(presented: &Presented<'_>, sessions: &Sessions) -> Option<Named> {
     match presented {
         Presented::Found(credential) => match &credential.proof {
-            Proof::Signed(signed) => sessions.signer().verify(signed),
+            Proof::Signed(signed) => Some(Named {
+                seal: sessions.signer().verify(signed)?,
+                digest: Some(TokenDigest::of(&signed.value)),
+            }),
             Proof::Text(_) => None,
         },
         Presented::Absent | Presented::Malformed => None,

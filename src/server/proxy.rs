@@ -22,9 +22,11 @@ use super::door::Door;
 use super::doubt::Doubt;
 use super::forward::{self, Client, Trace};
 use super::intercept::{self, Watch};
+use super::line::Line;
 use super::respond::{self, Answer, PRIVATE, Responder};
 use super::settings::Settings;
 use super::slide::Slider;
+use super::streams::{self, Opened, Place, Streams};
 use super::upstream::{ATTEMPTS_MAX, App, Manner};
 use crate::client_ip;
 use crate::gate::{Decision, Gate};
@@ -69,6 +71,12 @@ pub struct Gateway {
     pub door: Option<Door>,
     /// Whose forwarded headers count.
     pub believed: client_ip::Settings,
+    /// Where revocations come from and go to.
+    pub line: Arc<Line>,
+    /// Answers that go on.
+    pub streams: Arc<Streams>,
+    /// How often their sessions are looked at again.
+    pub recheck: Duration,
     /// Counts.
     pub metrics: Arc<Metrics>,
     /// Whether the secret may be somebody else's.
@@ -95,6 +103,7 @@ pub struct Ctx {
     watch: Option<Watch>,
     /// Whether the app's Better Auth reads this request itself, and sets its cookies itself.
     at_auth: bool,
+    place: Option<Place>,
     body_seen: u64,
     refused: Option<&'static str>,
     _in_flight: InFlight,
@@ -171,6 +180,7 @@ impl ProxyHttp for Shared {
             private: true,
             watch: None,
             at_auth: false,
+            place: None,
             body_seen: 0,
             refused: None,
             _in_flight: InFlight::begin(&self.metrics),
@@ -331,7 +341,7 @@ impl ProxyHttp for Shared {
             exchange.set_read_timeout(Some(self.settings.timeouts.tunnel_idle));
         }
         if let Some(watch) = ctx.watch.take()
-            && let Some(what) = watch.finish(response.status, &self.gate.sessions)
+            && let Some(what) = watch.finish(response.status, &self.line)
         {
             self.metrics.evicted(what);
         }
@@ -340,7 +350,7 @@ impl ProxyHttp for Shared {
             &response.headers,
             request,
             &self.responder.session_cookies,
-            &self.gate.sessions,
+            &self.line,
         );
         if let Some(entry) = ctx.permit.as_ref().and_then(Permit::principal)
             && !ctx.at_auth
@@ -348,6 +358,9 @@ impl ProxyHttp for Shared {
             && let Some(owed) = entry.owed.take()
         {
             ctx.private |= hand_over(response, &owed)?;
+        }
+        if streams::is_stream(response.status, &response.headers) {
+            self.keep_watching(ctx)?;
         }
         if ctx.private {
             keep_private(response)?;
@@ -363,6 +376,19 @@ impl ProxyHttp for Shared {
         }
         response.insert_header("X-Request-Id", ctx.trace.request_id.as_str())?;
         Ok(())
+    }
+
+    fn response_body_filter(
+        &self,
+        _exchange: &mut Exchange,
+        _body: &mut Option<Bytes>,
+        end: bool,
+        ctx: &mut Ctx,
+    ) -> Result<Option<Duration>> {
+        if !end && ctx.place.is_none() && ctx.started.elapsed() >= streams::LONG {
+            self.keep_watching(ctx)?;
+        }
+        Ok(None)
     }
 
     async fn fail_to_proxy(
@@ -422,7 +448,7 @@ impl ProxyHttp for Shared {
             .map_or(0, |response| response.status.as_u16());
         self.metrics.answered(status);
         if let Some(watch) = ctx.watch.take().filter(|_| ctx.attempts > 0)
-            && let Some(what) = watch.abandon(&self.gate.sessions)
+            && let Some(what) = watch.abandon(&self.line)
         {
             self.metrics.evicted(what);
         }
@@ -588,6 +614,30 @@ impl Gateway {
         }
         let own = path.starts_with(OWN_PREFIX) || path == OWN_PREFIX.trim_end_matches('/');
         own.then(|| respond::problem(StatusCode::NOT_FOUND, "Not Found", "not_found", request_id))
+    }
+
+    /// The answer goes on: it ends when the session it is for does.
+    fn keep_watching(&self, ctx: &mut Ctx) -> Result<()> {
+        let (Some(permit), Some(decided)) = (&ctx.permit, &ctx.decided) else {
+            return Ok(());
+        };
+        let (Some(entry), None) = (permit.principal(), &ctx.place) else {
+            return Ok(());
+        };
+        let opened = Opened {
+            entry: Arc::clone(entry),
+            route: decided.route,
+            form: decided.form,
+        };
+        let full = || {
+            Error::explain(
+                ErrorType::HTTPStatus(503),
+                "no stream can be watched any more",
+            )
+        };
+        let end = streams::end_of_this_exchange().ok_or_else(full)?;
+        ctx.place = Some(self.streams.open(opened, end, self).ok_or_else(full)?);
+        Ok(())
     }
 
     fn note(&self, decision: &Decision, took: Duration, ctx: &mut Ctx) {

@@ -1,5 +1,6 @@
 //! Start, run, stop.
 
+use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -24,12 +25,15 @@ use super::admin::Admin;
 use super::clock::SystemClock;
 use super::door::{self, Door};
 use super::doubt::Doubt;
+use super::line::{self, Line};
 use super::proxy::{Gateway, Shared};
 use super::respond::{Responder, SessionCookies};
 use super::settings::Settings;
 use super::slide::{self, Slider};
+use super::streams::{Endable, Streams, Sweeping};
 use super::tls;
 use super::upstream::App;
+use crate::credential::key_ring::{KeyRing, KeyRings, KeySource, OnFetch};
 use crate::credential::{names, secrets, signature::Signer};
 use crate::gate::Gate;
 use crate::identity::{self, Identity, IdentityError};
@@ -67,6 +71,10 @@ pub struct Parts {
     pub sessions: session::Settings,
     /// Where sessions are kept.
     pub source: Arc<dyn Source>,
+    /// Where the keys of tokens are published.
+    pub keys: KeySources,
+    /// How revocations travel.
+    pub revocation: line::Settings,
     /// Where people are sent.
     pub pages: redirect::Settings,
     /// How the app is told.
@@ -77,6 +85,15 @@ pub struct Parts {
     pub door: Option<door::Settings>,
     /// What is logged.
     pub telemetry: telemetry::Settings,
+}
+
+/// Where the keys of tokens are published.
+#[derive(Clone, Default)]
+pub struct KeySources {
+    /// The app's own.
+    pub app: Option<Arc<dyn KeySource>>,
+    /// Those of other issuers, by their names in the configuration.
+    pub issuers: BTreeMap<String, Arc<dyn KeySource>>,
 }
 
 /// Why a gateway does not start.
@@ -149,11 +166,13 @@ pub fn assemble(parts: Parts, clock: Arc<dyn Clock>) -> Result<Gateway, StartErr
         }),
     );
     let sessions = Arc::new(sessions);
+    let keys = key_rings(parts.keys, &parts.authenticator.jwt, &clock, &metrics);
     let context = authenticator::Context {
         settings: &parts.authenticator,
         cookies: &parts.cookies,
         secrets: &parts.secrets,
         sessions: &sessions,
+        keys: &keys,
         clock: &clock,
     };
     let authenticators = authenticator::build(&context);
@@ -171,6 +190,17 @@ pub fn assemble(parts: Parts, clock: Arc<dyn Clock>) -> Result<Gateway, StartErr
             metrics,
         )
     });
+    let line = Line::new(
+        &parts.revocation,
+        Arc::clone(&sessions),
+        Arc::clone(&clock),
+        Arc::clone(&metrics),
+    );
+    let streams = Arc::new(Streams::default());
+    let touched = Arc::clone(&streams);
+    sessions
+        .cache()
+        .set_witness(Box::new(move |what| touched.touch(what)));
     Ok(Gateway {
         identity: Identity::new(
             &parts.identity,
@@ -204,12 +234,52 @@ pub fn assemble(parts: Parts, clock: Arc<dyn Clock>) -> Result<Gateway, StartErr
             ..client_ip::Settings::default()
         },
         settings: parts.server,
+        line: Arc::new(line),
+        streams,
+        recheck: parts.revocation.recheck,
         metrics,
         doubt: Doubt::default(),
         access_log: parts.telemetry.access,
         seed: RandomState::new().hash_one("seed"),
         drawn: AtomicU64::new(0),
     })
+}
+
+/// The keys of every issuer, with somebody who tells the operator what became of fetching them.
+fn key_rings(
+    sources: KeySources,
+    settings: &authenticator::jwt::Settings,
+    clock: &Arc<dyn Clock>,
+    metrics: &Arc<Metrics>,
+) -> KeyRings {
+    let counted = Arc::clone(metrics);
+    let on_fetch: OnFetch = Arc::new(move |place, fetched| match fetched {
+        Ok(keys) => {
+            counted.keys_fetched("fetched");
+            tracing::debug!(place, keys, "keys fetched");
+        }
+        Err(error) => {
+            counted.keys_fetched(error.as_str());
+            tracing::warn!(
+                place,
+                cause = error.as_str(),
+                advice = error.advice(),
+                "keys of tokens cannot be fetched: {error}"
+            );
+        }
+    });
+    let ring = |source| {
+        let (clock, told) = (Arc::clone(clock), Arc::clone(&on_fetch));
+        Arc::new(KeyRing::new(source, clock, settings.refetch, told))
+    };
+    KeyRings {
+        app: sources.app.map(ring),
+        issuers: sources
+            .issuers
+            .into_iter()
+            .map(|(name, source)| (name, ring(source)))
+            .collect(),
+    }
 }
 
 /// A gateway that runs.
@@ -219,6 +289,7 @@ pub struct Running {
     stopping: Arc<AtomicBool>,
     stop: watch::Sender<Stop>,
     stop_admin: watch::Sender<Stop>,
+    hang_up: watch::Sender<Stop>,
     stop_within: Duration,
 }
 
@@ -263,7 +334,7 @@ pub fn start(gateway: Gateway) -> Result<Running, StartError> {
     let mut options = HttpServerOptions::default();
     options.h2_idle_timeout = Some(settings.timeouts.idle);
     proxy.server_options = Some(options);
-    let mut service = Service::new("proxy".into(), proxy);
+    let mut service = Service::new("proxy".into(), Endable(Arc::new(proxy)));
     for address in &settings.listen {
         match &settings.tls {
             None => service.add_tcp(&address.to_string()),
@@ -284,7 +355,15 @@ pub fn start(gateway: Gateway) -> Result<Running, StartError> {
             server.add_service(background_service(&name, Balancing(app.balancer()))),
         );
     }
+    server.add_service(background_service(
+        "streams",
+        Sweeping(Arc::clone(&gateway)),
+    ));
     run(server, stopped)?;
+    let (hang_up, hung_up) = watch::channel(Stop::No);
+    if gateway.line.state().is_some() {
+        hold_line(Arc::clone(&gateway.line), hung_up);
+    }
     // A server of its own, because it stays while the other one stops: `/readyz` says so, `/metrics` shows how far it is.
     let (stop_admin, admin_stopped) = watch::channel(Stop::No);
     if let Some(address) = settings.admin {
@@ -311,8 +390,29 @@ pub fn start(gateway: Gateway) -> Result<Running, StartError> {
         stopping,
         stop,
         stop_admin,
+        hang_up,
         stop_within: settings.timeouts.stop,
     })
+}
+
+/// Listens on the line on a thread of its own, however busy the proxy and the store are, until the gateway stops or is gone.
+fn hold_line(line: Arc<Line>, mut hung_up: watch::Receiver<Stop>) {
+    thread::spawn(move || {
+        let Ok(runtime) = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+        else {
+            return;
+        };
+        runtime.block_on(async {
+            tokio::select! {
+                _ = hung_up.wait_for(|stop| *stop != Stop::No) => {}
+                () = line.run() => {}
+            }
+        });
+        // A connection that hangs must not keep us.
+        runtime.shutdown_background();
+    });
 }
 
 fn conf(settings: &Settings) -> ServerConf {
@@ -372,6 +472,7 @@ impl Running {
             thread::sleep(LOOK_EVERY);
         }
         self.stop_admin.send_replace(Stop::Now);
+        self.hang_up.send_replace(Stop::Now);
     }
 
     /// Waits for SIGTERM or SIGINT, then stops; a second signal ends it at once.

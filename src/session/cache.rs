@@ -1,5 +1,6 @@
 //! What we remember of sessions: identities, and that there was none. Never a decision.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -164,6 +165,18 @@ struct Absence {
     since: Moment,
 }
 
+/// What is being forgotten, for whoever keeps more than memory does.
+#[derive(Clone, Copy, Debug)]
+pub enum Forgotten<'f> {
+    /// One session, by its seal.
+    Session(&'f Seal),
+    /// What the digest, the user, the organization or the key names; or everything.
+    Named(&'f Ended),
+}
+
+/// Is told what is being forgotten, after it has been. Must not block, and must not ask the memory to forget more.
+pub type Witness = Box<dyn Fn(Forgotten<'_>) + Send + Sync>;
+
 /// The memory. Reads take no lock that is held across a wait.
 pub struct Cache {
     ttl: Duration,
@@ -175,6 +188,9 @@ pub struct Cache {
     owed: moka::sync::Cache<Seal, Arc<Owed>>,
     /// Revocations seen.
     pub revocations: Revocations,
+    /// Revocations may be happening that nobody tells us of.
+    deaf: AtomicBool,
+    witness: OnceLock<Witness>,
 }
 
 impl Cache {
@@ -204,14 +220,39 @@ impl Cache {
                 .time_to_live(OWED)
                 .build(),
             revocations: Revocations::default(),
+            deaf: AtomicBool::new(false),
+            witness: OnceLock::new(),
         }
+    }
+
+    /// Has everything that is forgotten from now on told to `witness`. The first one counts.
+    pub fn set_witness(&self, witness: Witness) {
+        // A second one would be a defect of the caller's; the first keeps its place.
+        let _ = self.witness.set(witness);
+    }
+
+    /// From now on revocations may pass unheard: no identity counts unless the store was asked for it.
+    pub fn distrust(&self) {
+        self.deaf.store(true, Ordering::SeqCst);
+    }
+
+    /// Revocations are heard again. Those that were missed are unknown, so everything is forgotten first.
+    pub fn trust(&self) {
+        self.forget_all();
+        self.deaf.store(false, Ordering::SeqCst);
+    }
+
+    /// Whether what is remembered, here or in a cookie, may be believed for as long as `cache_ttl` allows.
+    pub fn is_trusted(&self) -> bool {
+        !self.deaf.load(Ordering::Acquire)
     }
 
     /// What is remembered of the token behind `seal`.
     pub fn recall(&self, seal: &Seal, method: Method, now: UnixMs) -> Memory {
         if let Some(entry) = self.known.get(&seal.by(method)) {
             // The app may have extended the session behind our back: past the expiry we know of, the store is asked again.
-            let counts = entry.is_fresh(now, self.ttl) && !entry.is_expired(now);
+            let counts =
+                self.is_trusted() && entry.is_fresh(now, self.ttl) && !entry.is_expired(now);
             if counts && entry.stands(&self.revocations) {
                 return Memory::Known(entry);
             }
@@ -272,14 +313,19 @@ impl Cache {
         }
     }
 
-    /// A token passed by in a `Set-Cookie`: whatever is remembered of it is outdated.
+    /// A token passed by in a `Set-Cookie`: whatever is remembered of it is outdated. The session itself lives.
     pub fn issued(&self, seal: Seal) {
         self.just_issued.insert(seal, ());
-        self.forget_token(&seal);
+        self.drop_token(&seal);
     }
 
     /// Forgets one session.
     pub fn forget_token(&self, seal: &Seal) {
+        self.drop_token(seal);
+        self.tell(Forgotten::Session(seal));
+    }
+
+    fn drop_token(&self, seal: &Seal) {
         self.revocations.revoke(Slot::of_token(seal));
         self.known.remove(seal);
         self.missing.invalidate(seal);
@@ -288,32 +334,42 @@ impl Cache {
 
     /// Forgets every session of a user.
     pub fn forget_user(&self, user_id: &str) {
-        self.revocations.revoke(Slot::of_user(user_id));
+        self.forget(&Ended::User(user_id.into()));
     }
 
     /// Forgets every session in which an organization is the active one.
     pub fn forget_organization(&self, organization_id: &str) {
-        self.revocations
-            .revoke(Slot::of_organization(organization_id));
-    }
-
-    /// Forgets what somebody else says has ended.
-    pub fn forget(&self, what: &Ended) {
-        match what {
-            Ended::Token(digest) => self.revocations.revoke(Slot::of_digest(digest)),
-            Ended::User(user_id) => self.forget_user(user_id),
-            Ended::Organization(organization_id) => self.forget_organization(organization_id),
-            Ended::ApiKey(stored) => self.revocations.revoke(Slot::of_api_key(stored)),
-            Ended::All => self.forget_all(),
-        }
+        self.forget(&Ended::Organization(organization_id.into()));
     }
 
     /// Forgets everything.
     pub fn forget_all(&self) {
-        self.revocations.revoke_all();
-        self.known.clear();
-        self.missing.invalidate_all();
-        self.owed.invalidate_all();
+        self.forget(&Ended::All);
+    }
+
+    /// Forgets whatever has ended.
+    pub fn forget(&self, what: &Ended) {
+        let slot = match what {
+            Ended::Token(digest) => Slot::of_digest(digest),
+            Ended::User(user_id) => Slot::of_user(user_id),
+            Ended::Organization(organization_id) => Slot::of_organization(organization_id),
+            Ended::ApiKey(stored) => Slot::of_api_key(stored),
+            Ended::All => {
+                self.revocations.revoke_all();
+                self.known.clear();
+                self.missing.invalidate_all();
+                self.owed.invalidate_all();
+                return self.tell(Forgotten::Named(what));
+            }
+        };
+        self.revocations.revoke(slot);
+        self.tell(Forgotten::Named(what));
+    }
+
+    fn tell(&self, what: Forgotten<'_>) {
+        if let Some(witness) = self.witness.get() {
+            witness(what);
+        }
     }
 
     /// Identities remembered now.

@@ -78,6 +78,19 @@ pub enum Ended {
     All,
 }
 
+impl Ended {
+    /// Kind and value, as they travel.
+    pub fn as_text(&self) -> (&'static str, Option<std::borrow::Cow<'_, str>>) {
+        match self {
+            Self::Token(digest) => ("session", Some(digest.to_hex().into())),
+            Self::User(id) => ("user", Some(id.as_ref().into())),
+            Self::Organization(id) => ("organization", Some(id.as_ref().into())),
+            Self::ApiKey(key) => ("api_key", Some(key.as_ref().into())),
+            Self::All => ("all", None),
+        }
+    }
+}
+
 /// What travels on a line, as JSON: `{"kind":"user","value":"…","at":1795000000000,"from":"…"}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
@@ -125,13 +138,7 @@ impl Notice {
 
     /// Writes one.
     pub fn to_text(&self) -> String {
-        let (kind, value) = match &self.what {
-            Ended::Token(digest) => ("session", Some(digest.to_hex().into())),
-            Ended::User(id) => ("user", Some(id.as_ref().into())),
-            Ended::Organization(id) => ("organization", Some(id.as_ref().into())),
-            Ended::ApiKey(key) => ("api_key", Some(key.as_ref().into())),
-            Ended::All => ("all", None),
-        };
+        let (kind, value) = self.what.as_text();
         let wire = Wire {
             kind: kind.into(),
             value,

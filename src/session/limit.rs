@@ -16,6 +16,28 @@ const ADDRESSES_MAX: usize = 100_000;
 
 const MINUTE_US: i64 = 60_000_000;
 
+/// How often one address may be wrong.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Misses in the long run (`better_auth.unknown_tokens_per_minute`).
+    pub per_minute: u32,
+}
+
+impl Default for Settings {
+    /// Ten in a second cost a store less than a hundredth of what it can do. People whose sessions ended behind one address, and whose
+    /// devices keep asking, stay below: each is asked about once in `negative_ttl`.
+    fn default() -> Self {
+        Self { per_minute: 600 }
+    }
+}
+
+impl Settings {
+    /// A limiter of its own. Tries at once are a fifth of a minute's, because people behind one address come in bursts.
+    pub fn limiter(self) -> Limiter {
+        Limiter::new(self.per_minute, self.per_minute / 5)
+    }
+}
+
 /// A bucket of tries for every address, refilled evenly.
 pub struct Limiter {
     /// Microseconds until one try is back.

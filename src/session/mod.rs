@@ -245,6 +245,11 @@ pub trait Source: Send + Sync {
 
     /// Whether the source answers at all (readiness).
     fn ping(&self) -> BoxFuture<'_, Result<(), SourceError>>;
+
+    /// The sources it is made of, where they are several (readiness).
+    fn parts(&self) -> Vec<&dyn Source> {
+        Vec::new()
+    }
 }
 
 /// What sessions may cost and how old they may be.

@@ -199,18 +199,20 @@ impl Sessions {
     }
 
     /// Asks the store who the session token belongs to. Whoever calls has made sure that it may be asked: the token is signed, or
-    /// its sender is within the limits.
+    /// its sender is within the limits. Without a `request` (a stream that is looked at again) the session is asked for by its token alone.
     pub async fn find(
         &self,
         token: &str,
         method: Method,
         freshness: Freshness,
-        request: &RequestView<'_>,
+        request: Option<&RequestView<'_>>,
     ) -> (Resolution, Tier) {
         let seal = self.inner.signer.seal(token);
         let lookup = || {
             let inner = Arc::clone(&self.inner);
-            let carried = inner.source.asks_the_app().then(|| Carried::by(request));
+            let carried = request
+                .filter(|_| inner.source.asks_the_app())
+                .map(Carried::by);
             Inner::look_up(inner, seal, token.into(), method, carried)
         };
         // A strict lookup may not join one that began before the request came: what that brings may be older than the request.
@@ -416,7 +418,7 @@ mod tests {
             client: std::net::Ipv4Addr::LOCALHOST.into(),
         };
         let resolved = sessions
-            .find("token", Method::SESSION, Freshness::Cached, &request)
+            .find("token", Method::SESSION, Freshness::Cached, Some(&request))
             .now_or_never();
         let (resolution, _) = resolved.unwrap_or((Resolution::Anonymous, Tier::None));
         (resolution, store.asked.load(Ordering::SeqCst))

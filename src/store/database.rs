@@ -17,6 +17,8 @@ use super::extend::Extender;
 use super::record::{self, Row};
 use super::schema::{self, Answered, Column, Dialect, Layout, Table};
 use super::{Detected, DetectedColumn, OpenError, Opened, SchemaError, Settings};
+use crate::credential::key_ring::KeysError;
+use crate::credential::key_set::StoredKey;
 use crate::secret::Secret;
 use crate::session::extend::Extend;
 use crate::session::{BoxFuture, Record, Source, SourceError};
@@ -296,6 +298,7 @@ pub(super) async fn open<B: Backend>(
         }
         None => None,
     };
+    let keyed = Arc::clone(&core);
     let source = Database {
         core,
         home: Handle::current(),
@@ -306,6 +309,7 @@ pub(super) async fn open<B: Backend>(
         detected,
         extend,
         feed: None,
+        keys: Some(Arc::new(move || Box::pin(Arc::clone(&keyed).keys()))),
     })
 }
 
@@ -581,6 +585,38 @@ impl<B: Backend> Core<B> {
         .map_err(|unreadable| garbage::<B>(unreadable))
     }
 
+    /// Reads the keys of the JWT plugin. Its table is looked for each time: that is every few minutes, and the table may come later
+    /// than we do.
+    async fn keys(self: Arc<Self>) -> Result<Vec<StoredKey>, KeysError> {
+        let began = Instant::now();
+        let deadline = began + self.settings.timeout;
+        let failed = |failure: Failure| match failure.fault {
+            Fault::Slow => KeysError::Timeout {
+                waited: began.elapsed(),
+            },
+            Fault::Unreachable | Fault::Denied => KeysError::Unreachable {
+                cause: failure.cause,
+            },
+            Fault::Schema | Fault::Stale | Fault::Unreadable => KeysError::Garbage {
+                cause: failure.cause,
+            },
+        };
+        let overrides = &self.settings.schema;
+        let wanted = schema::wanted_tables(overrides);
+        let sql = self.backend.catalog(&wanted, overrides.schema.as_deref());
+        let rows = self.ask(&sql.into(), None, deadline).await;
+        let catalog = tables(rows.map_err(failed)?);
+        let table =
+            schema::detect_keys(&catalog, overrides).map_err(|error| KeysError::NoTable {
+                cause: error.to_string(),
+            })?;
+        let sql = B::DIALECT.keys(&table).into();
+        let rows = self.ask(&sql, None, deadline).await.map_err(failed)?;
+        let zone = self.backend.zone_offset_seconds();
+        let keys = rows.iter().filter_map(|row| record::decode_key(row, zone));
+        Ok(keys.collect())
+    }
+
     async fn ping(self: Arc<Self>) -> Result<(), SourceError> {
         let began = Instant::now();
         let deadline = began + self.settings.timeout;
@@ -854,6 +890,7 @@ mod tests {
                 app: crate::store::App::default(),
                 documents: None,
                 extend: false,
+                secondary: crate::store::SecondaryStorage::default(),
             },
             slots: Semaphore::new(2),
             resting: Mutex::new(Vec::new()),

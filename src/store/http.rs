@@ -113,6 +113,7 @@ async fn open(settings: Settings) -> Result<Opened, OpenError> {
         detected,
         extend: None,
         feed: None,
+        keys: None,
     })
 }
 

@@ -1,14 +1,16 @@
-//! Where sessions are looked up: the app's own database.
+//! Where sessions are looked up: the app's own database, or its Redis.
 //!
 //! [`open`] reads which tables and columns hold the sessions, proves that they can be read, and gives the [`Source`] that
-//! answers lookups. Nothing is written: a role with `SELECT` alone is enough, and an SQLite file is opened read-only. The one
-//! exception is `extend`, for whoever wants sessions extended here instead of by the app.
+//! answers lookups. A lookup writes nothing: a role with `SELECT` alone is enough, and an SQLite file is opened read-only. What
+//! `extend` writes it writes only for whoever wants sessions extended here instead of by the app.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::credential::key_ring::KeysError;
+use crate::credential::key_set::StoredKey;
 use crate::kind::Kind;
 use crate::secret::Secret;
 use crate::session::extend::Extend;
@@ -17,15 +19,23 @@ use crate::session::{BoxFuture, Source};
 
 mod database;
 mod extend;
+mod fallthrough;
 mod http;
+pub mod keys_http;
+pub mod keys_table;
 mod mysql;
+mod notifications;
 mod postgres;
 mod record;
+mod redis;
 mod schema;
 mod sqlite;
+mod triggers;
 
 pub use http::{App, app};
+pub use redis::{KeyspaceEvents, keyspace_events};
 pub use schema::SchemaError;
+pub use triggers::Triggers;
 
 /// How to reach and read the app's store.
 #[derive(Clone, Debug)]
@@ -54,6 +64,32 @@ pub struct Settings {
     pub documents: Option<Documents>,
     /// Whether sessions are to be extended in the store, which then must be writable.
     pub extend: bool,
+    /// How the app uses Redis, where the source is one.
+    pub secondary: SecondaryStorage,
+}
+
+/// How the app uses Redis: as Better Auth's secondary storage.
+#[derive(Clone, Debug)]
+pub struct SecondaryStorage {
+    /// What comes before every key: `better-auth:` with the framework's own Redis package, nothing with most others.
+    pub key_prefix: String,
+    /// The SQL database the app has beside it: sessions that Redis does not know may be there, and roles in organizations are.
+    pub database: Option<Secret>,
+    /// Better Auth's `session.storeSessionInDatabase`.
+    pub store_in_database: bool,
+    /// Better Auth's `session.preserveSessionInDatabase`: what is in the database may have ended.
+    pub preserve_in_database: bool,
+}
+
+impl Default for SecondaryStorage {
+    fn default() -> Self {
+        Self {
+            key_prefix: "better-auth:".to_owned(),
+            database: None,
+            store_in_database: false,
+            preserve_in_database: false,
+        }
+    }
 }
 
 /// Names that differ from what is detected. Keys are the framework's logical names.
@@ -61,7 +97,7 @@ pub struct Settings {
 pub struct SchemaOverrides {
     /// PostgreSQL schema (`search_path` otherwise).
     pub schema: Option<String>,
-    /// Logical table (`session`, `user`, `member`) to stored table.
+    /// Logical table (`session`, `user`, `member`, `jwks`) to stored table.
     pub tables: BTreeMap<String, String>,
     /// Logical column, as `session.userId`, to stored column.
     pub columns: BTreeMap<String, String>,
@@ -102,7 +138,13 @@ pub struct Opened {
     pub extend: Option<Arc<dyn Extend>>,
     /// Says what ends elsewhere, where the store can.
     pub feed: Option<Arc<dyn Feed>>,
+    /// Reads the keys of the JWT plugin, where the store has them.
+    pub keys: Option<StoredKeys>,
 }
+
+/// Reads the table `jwks`: newest first, within the store's own deadline. Public keys only; the private ones are never read.
+pub type StoredKeys =
+    Arc<dyn Fn() -> BoxFuture<'static, Result<Vec<StoredKey>, KeysError>> + Send + Sync>;
 
 /// How one kind of source is opened, and by which URLs it is named.
 pub struct Build {
@@ -112,7 +154,13 @@ pub struct Build {
 }
 
 /// Every kind of session source.
-pub static KINDS: &[Kind<Build>] = &[sqlite::KIND, postgres::KIND, mysql::KIND, http::KIND];
+pub static KINDS: &[Kind<Build>] = &[
+    sqlite::KIND,
+    postgres::KIND,
+    mysql::KIND,
+    redis::KIND,
+    http::KIND,
+];
 
 /// Opens the source that `settings.url` names.
 ///
@@ -132,6 +180,40 @@ pub async fn open(settings: &Settings) -> Result<Arc<dyn Source>, OpenError> {
 pub async fn inspect(settings: &Settings) -> Result<Opened, OpenError> {
     let kind = kind_of(&settings.url)?;
     (kind.build.open)(settings.clone()).await
+}
+
+/// The line over the store that `settings.url` names, whether or not it holds any sessions. `None`: it has none.
+///
+/// # Errors
+/// As [`open`].
+pub async fn line(settings: &Settings) -> Result<Option<Arc<dyn Feed>>, OpenError> {
+    match kind_of(&settings.url)?.name {
+        // No table of it is needed, and it may come up later.
+        "postgres" => postgres::line(settings.clone()).map(Some),
+        _ => Ok(inspect(settings).await?.feed),
+    }
+}
+
+/// The triggers by which the store says itself what ended, written for the tables it has. `None`: it can have none.
+///
+/// # Errors
+/// As [`open`].
+pub async fn triggers(settings: &Settings) -> Result<Option<Triggers>, OpenError> {
+    match kind_of(&settings.url)?.name {
+        "postgres" => postgres::read_triggers(settings.clone()).await.map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// Runs statements of [`Triggers`].
+///
+/// # Errors
+/// When the store cannot be reached, or does not let this role do it.
+pub async fn run_triggers(settings: &Settings, sql: &str) -> Result<(), OpenError> {
+    match kind_of(&settings.url)?.name {
+        "postgres" => postgres::run_triggers(settings.clone(), sql).await,
+        _ => Ok(()),
+    }
 }
 
 fn kind_of(url: &Secret) -> Result<&'static Kind<Build>, OpenError> {
@@ -222,6 +304,14 @@ pub enum OpenError {
         /// The database's own words.
         cause: String,
     },
+    /// It holds a part of the keys only.
+    #[error("`sessions.source`: redis at {place} cannot be used: {cause}")]
+    Cluster {
+        /// Host and port.
+        place: String,
+        /// How we know.
+        cause: String,
+    },
     /// It answered what we cannot use.
     #[error("`sessions.source`: {store} at {place} answered what we cannot read: {cause}")]
     Garbage {
@@ -259,19 +349,24 @@ impl OpenError {
     pub const fn advice(&self) -> &'static str {
         match self {
             Self::NoScheme { .. } | Self::Scheme { .. } | Self::Url { .. } => {
-                "write `sqlite:PATH`, `postgres://USER:PASSWORD@HOST/DATABASE` or `mysql://USER:PASSWORD@HOST/DATABASE` \
-                 (percent-encode special letters in the password), or `http://HOST:PORT/api/auth`, where the app's Better Auth is"
+                "write `sqlite:PATH`, `postgres://USER:PASSWORD@HOST/DATABASE`, `mysql://USER:PASSWORD@HOST/DATABASE` or \
+                 `redis://USER:PASSWORD@HOST` (percent-encode special letters in the password), or `http://HOST:PORT/api/auth`, where \
+                 the app's Better Auth is"
             }
             Self::File { .. } => {
                 "give the path of the app's own database file, and let the gateway's user read it; a relative path counts from the \
                  folder the gateway was started in"
             }
             Self::Denied { .. } => {
-                "check user, password and database name; the role needs SELECT on the session, user and member tables"
+                "check user, password and database name; the role needs SELECT on the session, user and member tables, or in Redis `+getrange \
+                 +ping` on the keys of the prefix"
             }
             Self::Schema { cause, .. } => cause.advice(),
             Self::Lookup { .. } => {
                 "compare the tables with those Better Auth's migration makes, and map those that differ under `[sessions.schema]`"
+            }
+            Self::Cluster { .. } => {
+                "name a Redis or Valkey that is no cluster, or a proxy in front of it that is asked like one"
             }
             Self::Garbage { .. } => {
                 "check that host and port are those of the database itself, and not of another service"
@@ -294,6 +389,7 @@ impl OpenError {
             | Self::File { .. }
             | Self::Denied { .. }
             | Self::Schema { .. }
+            | Self::Cluster { .. }
             | Self::Lookup { .. } => true,
             Self::Garbage { .. } | Self::Unreachable { .. } | Self::Timeout { .. } => false,
         }
@@ -344,11 +440,10 @@ impl fmt::Display for Detected {
             } = column;
             writeln!(f, "  {logical}: {stored} ({kind})")?;
         }
-        writeln!(
-            f,
-            "  dates: {}",
-            self.dates.unwrap_or("no session yet to tell from")
-        )?;
+        if !self.tables.is_empty() {
+            let dates = self.dates.unwrap_or("no session yet to tell from");
+            writeln!(f, "  dates: {dates}")?;
+        }
         for warning in &self.warnings {
             writeln!(f, "  warning: {warning}")?;
         }
@@ -373,6 +468,9 @@ mod tests {
             ("PostgreSQL://h/d", "postgres"),
             ("mysql://h/d", "mysql"),
             ("mariadb://h/d", "mysql"),
+            ("redis://h", "redis"),
+            ("valkeys://h", "redis"),
+            ("redis+unix:///s", "redis"),
         ] {
             assert_eq!(kind(url).unwrap(), name, "{url}");
         }

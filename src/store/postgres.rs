@@ -9,11 +9,14 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
 use url::Url;
 
 use super::database::{self, Backend, Fault};
+use super::notifications::Notifications;
 use super::record::Row;
 use super::schema::Dialect;
+use super::triggers::{self, Triggers};
 use super::{Build, OpenError, Opened, Settings};
 use crate::kind::Kind;
 use crate::secret::Secret;
+use crate::session::feed::Feed;
 
 /// `postgres://USER:PASSWORD@HOST/DATABASE`.
 pub(super) const KIND: Kind<Build> = Kind {
@@ -62,7 +65,30 @@ async fn open(mut settings: Settings) -> Result<Opened, OpenError> {
         true => Some(Postgres::new(&mut settings)?),
         false => None,
     };
-    database::open(backend, writer, settings).await
+    let feed = Notifications::new(backend.pooled.clone());
+    let mut opened = database::open(backend, writer, settings).await?;
+    opened.feed = Some(Arc::new(feed));
+    Ok(opened)
+}
+
+/// The line alone.
+pub(super) fn line(mut settings: Settings) -> Result<Arc<dyn Feed>, OpenError> {
+    let backend = Postgres::new(&mut settings)?;
+    Ok(Arc::new(Notifications::new(backend.pooled)))
+}
+
+/// The triggers for the tables there are.
+pub(super) async fn read_triggers(mut settings: Settings) -> Result<Triggers, OpenError> {
+    let backend = Postgres::new(&mut settings)?;
+    let (options, place) = (backend.pooled.clone(), backend.place());
+    let opened = database::open(backend, None, settings).await?;
+    triggers::read(&options, &place, &opened.detected).await
+}
+
+/// Runs statements as they are.
+pub(super) async fn run_triggers(mut settings: Settings, sql: &str) -> Result<(), OpenError> {
+    let backend = Postgres::new(&mut settings)?;
+    triggers::run(&backend.pooled, &backend.place, sql).await
 }
 
 impl Postgres {

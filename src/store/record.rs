@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::FieldKind;
 use super::schema::{Answered, FIELDS};
+use crate::credential::key_set::StoredKey;
 use crate::secret::Secret;
 use crate::session::{Record, document};
 use crate::time::UnixMs;
@@ -153,6 +154,17 @@ fn whole(number: f64) -> Option<i64> {
     // Within these bounds nothing is cut off.
     #[allow(clippy::cast_possible_truncation)]
     (number.fract() == 0.0 && number.abs() <= EXACT).then_some(number as i64)
+}
+
+/// A row of [`super::schema::KEY_FIELDS`]. An end that cannot be read is over: a key without one would never end.
+pub(super) fn decode_key(row: &Row, zone_offset_seconds: i32) -> Option<StoredKey> {
+    let cell = |at: usize| row.get(at)?.clone();
+    Some(StoredKey {
+        id: cell(0)?,
+        public: cell(1)?,
+        expires_at: cell(3).map(|text| moment(&text, zone_offset_seconds).unwrap_or(UnixMs(0))),
+        algorithm: cell(4).filter(|word| !word.is_empty()),
+    })
 }
 
 /// How a stored date is written, for `vestibule check`.

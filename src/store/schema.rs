@@ -55,6 +55,15 @@ const JOINED: &[Field] = &[
     optional("member.userId"),
 ];
 
+/// What is read of the JWT plugin's keys, in order. The last two columns came with version 1.7.
+pub(super) const KEY_FIELDS: &[Field] = &[
+    required("jwks.id"),
+    required("jwks.publicKey"),
+    required("jwks.createdAt"),
+    optional("jwks.expiresAt"),
+    optional("jwks.alg"),
+];
+
 /// Columns the framework always makes, which tell its table from another of the same name in the other number: `users` may be the
 /// app's own, or another library's, beside the framework's `user`.
 const ALWAYS: &[(&str, &[&str])] = &[
@@ -64,6 +73,7 @@ const ALWAYS: &[(&str, &[&str])] = &[
         &["name", "email", "emailverified", "createdat", "updatedat"],
     ),
     ("member", &["createdat"]),
+    ("jwks", &["privatekey", "createdat"]),
 ];
 
 /// What the framework answers of a session and its user by itself: its own fields and those of its plugins. Every other column is
@@ -103,7 +113,10 @@ const ANSWERED: &[(&str, FieldKind)] = &[
     ("user.lastLoginMethod", FieldKind::Text),
 ];
 
-const TABLES: &[&str] = &["session", "user", "member"];
+const TABLES: &[&str] = &["session", "user", "member", "jwks"];
+
+/// Stored keys read at most, newest first: more than a set keeps, because some may have ended.
+const KEYS_MAX: usize = 2 * crate::credential::key_set::KEYS_MAX;
 
 /// Rows one token may match before the bytes are compared: collations that fold case or pad with spaces can match neighbours.
 /// Eight is far above what a token column holds by accident and keeps the answer small.
@@ -332,7 +345,7 @@ pub(super) fn check(
 }
 
 fn fields() -> impl Iterator<Item = &'static Field> {
-    FIELDS.iter().chain(JOINED)
+    FIELDS.iter().chain(JOINED).chain(KEY_FIELDS)
 }
 
 /// The folded names of tables worth reading from the catalog, as an SQL list. Only names that [`check`] accepted get here.
@@ -449,7 +462,15 @@ fn answered(
     Ok((document, unlisted))
 }
 
-type Found = (Table, Vec<(&'static str, Column)>);
+/// Where the JWT plugin keeps its keys. Sessions do without it, so it is looked for on its own.
+pub(super) fn detect_keys(
+    catalog: &[Table],
+    overrides: &SchemaOverrides,
+) -> Result<Found, SchemaError> {
+    table(catalog, overrides, "jwks")
+}
+
+pub(super) type Found = (Table, Vec<(&'static str, Column)>);
 
 fn table(
     catalog: &[Table],
@@ -707,6 +728,28 @@ impl Dialect {
             ))
         };
         role().unwrap_or_else(|| "NULL".to_owned())
+    }
+
+    /// The stored keys, newest first.
+    pub(super) fn keys(&self, (table, columns): &Found) -> String {
+        let stored = |logical: &str| {
+            let mut columns = columns.iter();
+            columns.find(|(name, _)| *name == logical)
+        };
+        let selected: Vec<String> = KEY_FIELDS
+            .iter()
+            .map(|field| match stored(field.logical) {
+                Some((_, column)) => (self.text)(&self.name(&column.name), &column.kind),
+                None => "NULL".to_owned(),
+            })
+            .collect();
+        let mut sql = format!("SELECT {} FROM {}", selected.join(", "), self.table(table));
+        // `detect_keys` found it.
+        if let Some((_, created)) = stored("jwks.createdAt") {
+            let _ = write!(sql, " ORDER BY {} DESC", self.name(&created.name));
+        }
+        let _ = write!(sql, " LIMIT {KEYS_MAX}");
+        sql
     }
 
     /// One stored expiry, to tell how dates are written.

@@ -9,6 +9,7 @@ use prometheus::{
     TextEncoder,
 };
 
+use crate::session::feed::Ended;
 use crate::session::resolve::Tier;
 use crate::target::Ambiguity;
 
@@ -16,6 +17,11 @@ use crate::target::Ambiguity;
 const VALIDATION_SECONDS: &[f64] = &[
     1e-6, 2.5e-6, 5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2,
     5e-2, 0.1, 0.25, 0.5, 1.0, 2.5,
+];
+
+/// Bounds of the revocation lag, in seconds: from the same machine to a line that was down.
+const LAG_SECONDS: &[f64] = &[
+    1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 ];
 
 /// Every metric's name and meaning, for the documentation and the test that holds it to this table.
@@ -54,6 +60,34 @@ pub const NAMES: &[(&str, &str)] = &[
         "vestibule_upstream_failures_total",
         "Requests the app could not be asked or did not answer.",
     ),
+    (
+        "vestibule_key_fetches_total",
+        "Fetches of the keys of tokens, by outcome.",
+    ),
+    (
+        "vestibule_revocations_heard_total",
+        "Revocations that the store or other gateways told of, by what ended.",
+    ),
+    (
+        "vestibule_session_revocation_lag_seconds",
+        "Time from a revocation, by the clock of whoever told of it, until it counted here.",
+    ),
+    (
+        "vestibule_revocation_line_up",
+        "Whether revocations made elsewhere can be heard: 1 or 0.",
+    ),
+    (
+        "vestibule_revocation_line_lost_total",
+        "How often they could not be heard any more.",
+    ),
+    (
+        "vestibule_streams_in_flight",
+        "WebSockets and other long answers that end when their session does.",
+    ),
+    (
+        "vestibule_streams_ended_total",
+        "WebSockets and other long answers ended because their session was.",
+    ),
 ];
 
 /// Handles to the metrics, ready to be counted on.
@@ -70,6 +104,13 @@ pub struct Metrics {
     source_failures: IntCounterVec,
     in_flight: IntGauge,
     upstream_failures: IntCounter,
+    key_fetches: IntCounterVec,
+    heard: IntCounterVec,
+    lag: Histogram,
+    line_up: IntGauge,
+    line_lost: IntCounter,
+    open_streams: IntGauge,
+    ended_streams: IntCounter,
 }
 
 impl Metrics {
@@ -85,6 +126,11 @@ impl Metrics {
             &["tier"],
         )?;
         registry.register(Box::new(validation.clone()))?;
+        let at = place("vestibule_session_revocation_lag_seconds");
+        let lag = Histogram::with_opts(
+            HistogramOpts::new(name(at), help(at)).buckets(LAG_SECONDS.to_vec()),
+        )?;
+        registry.register(Box::new(lag.clone()))?;
         let made = Self {
             by_class: ["other", "1xx", "2xx", "3xx", "4xx", "5xx"]
                 .map(|class| requests.with_label_values(&[class])),
@@ -98,6 +144,21 @@ impl Metrics {
             source_failures: counters(&registry, 7, &["cause"])?,
             in_flight: gauge(&registry, 8)?,
             upstream_failures: IntCounter::with_opts(Opts::new(name(9), help(9)))?,
+            key_fetches: counters(
+                &registry,
+                place("vestibule_key_fetches_total"),
+                &["outcome"],
+            )?,
+            heard: counters(
+                &registry,
+                place("vestibule_revocations_heard_total"),
+                &["what"],
+            )?,
+            lag,
+            line_up: gauge(&registry, place("vestibule_revocation_line_up"))?,
+            line_lost: counter(&registry, place("vestibule_revocation_line_lost_total"))?,
+            open_streams: gauge(&registry, place("vestibule_streams_in_flight"))?,
+            ended_streams: counter(&registry, place("vestibule_streams_ended_total"))?,
             registry,
         };
         made.registry
@@ -122,6 +183,9 @@ impl Metrics {
         }
         for what in ["session", "user", "all", "admin"] {
             self.evictions.with_label_values(&[what]);
+        }
+        for what in ["session", "user", "organization", "api_key", "all"] {
+            self.heard.with_label_values(&[what]);
         }
         for cause in ["timeout", "unreachable", "garbage", "busy", "refused"] {
             self.source_failures.with_label_values(&[cause]);
@@ -168,9 +232,42 @@ impl Metrics {
         self.evictions.with_label_values(&[what]).inc();
     }
 
+    /// Somebody told of a revocation, and it took so long to count here, as far as can be told.
+    pub fn told(&self, what: &Ended, lag: Option<Duration>) {
+        let (what, _) = what.as_text();
+        self.heard.with_label_values(&[what]).inc();
+        if let Some(lag) = lag {
+            self.lag.observe(lag.as_secs_f64());
+        }
+    }
+
+    /// Revocations made elsewhere can be heard from now on, or not any more.
+    pub fn line(&self, up: bool) {
+        self.line_up.set(i64::from(up));
+        if !up {
+            self.line_lost.inc();
+        }
+    }
+
+    /// So many long answers are open.
+    pub fn open_streams(&self, count: usize) {
+        self.open_streams
+            .set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// A long answer was ended because its session was.
+    pub fn stream_ended(&self) {
+        self.ended_streams.inc();
+    }
+
     /// A lookup failed.
     pub fn source_failed(&self, cause: &'static str) {
         self.source_failures.with_label_values(&[cause]).inc();
+    }
+
+    /// Keys were fetched, or were not.
+    pub fn keys_fetched(&self, outcome: &'static str) {
+        self.key_fetches.with_label_values(&[outcome]).inc();
     }
 
     /// The app could not be asked.
@@ -211,6 +308,12 @@ fn name(at: usize) -> &'static str {
     NAMES.get(at).map_or("", |(name, _)| name)
 }
 
+/// Where a metric stands in the table.
+fn place(name: &str) -> usize {
+    let at = NAMES.iter().position(|(known, _)| *known == name);
+    at.unwrap_or(usize::MAX)
+}
+
 fn help(at: usize) -> &'static str {
     NAMES.get(at).map_or("", |(_, help)| help)
 }
@@ -221,6 +324,12 @@ fn counters(
     labels: &[&str],
 ) -> Result<IntCounterVec, prometheus::Error> {
     let made = IntCounterVec::new(Opts::new(name(at), help(at)), labels)?;
+    registry.register(Box::new(made.clone()))?;
+    Ok(made)
+}
+
+fn counter(registry: &Registry, at: usize) -> Result<IntCounter, prometheus::Error> {
+    let made = IntCounter::with_opts(Opts::new(name(at), help(at)))?;
     registry.register(Box::new(made.clone()))?;
     Ok(made)
 }

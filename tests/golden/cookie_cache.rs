@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderValue, header::COOKIE};
 use serde_json::Value;
-use vestibule::credential::cookie_cache::{self, CookieCache};
+use vestibule::credential::cookie_cache::{self, CookieCache, Published};
 use vestibule::credential::signature::Signer;
 use vestibule::credential::{Presented, Proof, cipher, names, secrets, session_cookie};
 use vestibule::secret::Secret;
@@ -56,6 +56,11 @@ fn names_of(config: &Value) -> names::Settings {
 
 /// What the framework's endpoint does first: the signed token, then the cookie.
 fn answer(case: &Value, config: &Value) -> Option<Value> {
+    answer_by(case, config, None)
+}
+
+/// The same, where the JWT plugin signs the cookie.
+pub fn answer_by(case: &Value, config: &Value, published: Option<Published>) -> Option<Value> {
     let headers = headers(text(case, "cookie_header"));
     let secrets = secrets_of(config);
     let names = names_of(config);
@@ -81,7 +86,10 @@ fn answer(case: &Value, config: &Value) -> Option<Value> {
         version: config["version"].as_str().unwrap_or("1").into(),
         ..cookie_cache::Settings::default()
     };
-    let context = cookie_cache::Context { secrets: &secrets };
+    let context = cookie_cache::Context {
+        secrets: &secrets,
+        published,
+    };
     let cache = CookieCache::new(&settings, &names, &context).expect("a strategy");
     let now = moment(case);
     let payload = cache.open(&headers, &signed.value, now).ok()?;

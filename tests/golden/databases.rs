@@ -37,7 +37,7 @@ fn iso(at: UnixMs) -> String {
 }
 
 /// What the framework's answer would say of this record, in the framework's own names.
-fn shown(record: &Record) -> Value {
+pub(super) fn shown(record: &Record) -> Value {
     json!({
         "session": {
             "id": record.session_id, "token": record.token.expose(), "userId": record.user_id,

@@ -416,13 +416,13 @@ async fn passing_on(case: &Value, step: &Value) -> Result<(), String> {
         response.append(SET_COOKIE, line.parse().unwrap());
     }
     if let Some(watch) = watch {
-        let _ = watch.finish(status, &gate.sessions);
+        let _ = watch.finish(status, &stage.gateway.line);
     }
     intercept::learn(
         &response,
         &headers,
         &stage.gateway.responder.session_cookies,
-        &gate.sessions,
+        &stage.gateway.line,
     );
 
     let token = step["cookie_header"].as_str().and_then(|cookies| {

@@ -5,6 +5,8 @@ mod cookie_cache;
 mod cookies;
 mod databases;
 mod get_session;
+mod redis;
+mod tokens;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -54,6 +56,12 @@ impl Tally {
         if let Err(wrong) = outcome {
             self.failed.push(format!("{id}: {wrong}"));
         }
+    }
+
+    /// Prints something worth knowing about a case, past the test runner's capture.
+    pub fn note(&self, what: &str) {
+        let line = format!("golden {}: {what}\n", self.file);
+        let _ = std::io::stderr().write_all(line.as_bytes());
     }
 
     /// Prints the counts (past the test runner's capture) and fails the test when a case failed, was left out, or none was found.

@@ -1,6 +1,7 @@
 //! What the tests stand on: an app that says what it saw, a store that does what it is told, and a gateway between them.
 
 pub mod databases;
+pub mod redis;
 pub mod tls;
 pub mod wire;
 
@@ -350,7 +351,10 @@ pub struct Setup {
     pub routes: route::Settings,
     /// Kinds of credential.
     pub authenticator: authenticator::Settings,
+    /// Where keys of tokens are published.
+    pub keys: run::KeySources,
     pub sessions: session::Settings,
+    pub revocation: vestibule::server::line::Settings,
     pub cookies: names::Settings,
     pub identity: identity::Settings,
     pub pages: redirect::Settings,
@@ -473,6 +477,7 @@ impl Setup {
                 dev: false,
             },
             authenticator: authenticator::Settings::default(),
+            keys: run::KeySources::default(),
             sessions: session::Settings {
                 cache_ttl: Duration::from_secs(30),
                 negative_ttl: Duration::from_secs(5),
@@ -481,6 +486,7 @@ impl Setup {
                 negative_max: 1000,
                 enforce_bans: false,
             },
+            revocation: vestibule::server::line::Settings::default(),
             cookies: names::Settings {
                 base_url: Some("http://app.test".into()),
                 ..names::Settings::default()
@@ -575,6 +581,8 @@ impl Setup {
                 authenticator: self.authenticator.clone(),
                 sessions: self.sessions.clone(),
                 source,
+                keys: self.keys.clone(),
+                revocation: self.revocation.clone(),
                 pages: self.pages.clone(),
                 identity: self.identity.clone(),
                 sliding: self.sliding.clone(),

@@ -319,7 +319,11 @@ pub(super) fn cookie_name(found: &Found<String>, reader: &mut Reader<'_>) {
 /// Words of `enable` that are no kind of credential of their own: more cookies, or another form of one.
 const FORMS: [&str; 1] = ["multi_session"];
 
-pub(super) fn authenticator(auth: &BetterAuth, reader: &mut Reader<'_>) -> authenticator::Settings {
+pub(super) fn authenticator(
+    auth: &BetterAuth,
+    own_origin: &str,
+    reader: &mut Reader<'_>,
+) -> authenticator::Settings {
     let kinds = authenticator::KINDS.iter().map(|kind| kind.name);
     let known: Vec<&str> = kinds
         .filter(|name| *name != "session")
@@ -339,6 +343,30 @@ pub(super) fn authenticator(auth: &BetterAuth, reader: &mut Reader<'_>) -> authe
     authenticator::Settings {
         enabled,
         fall_through: value(auth.fall_through.as_ref(), false),
+        guesses: guesses(auth, reader),
+        bearer: bearer(auth),
+        jwt: jwt(auth, own_origin, reader),
+    }
+}
+
+fn guesses(auth: &BetterAuth, reader: &mut Reader<'_>) -> session::limit::Settings {
+    let usual = session::limit::Settings::default();
+    let per_minute = count(
+        reader,
+        auth.unknown_tokens_per_minute.as_ref(),
+        usual.per_minute.into(),
+        1..=10_000_000,
+    );
+    session::limit::Settings {
+        per_minute: u32::try_from(per_minute).unwrap_or(u32::MAX),
+    }
+}
+
+fn bearer(auth: &BetterAuth) -> authenticator::bearer::Settings {
+    let table = auth.bearer.as_ref().map(|found| &found.value);
+    let require_signature = table.and_then(|table| table.require_signature.as_ref());
+    authenticator::bearer::Settings {
+        require_signature: value(require_signature, false),
     }
 }
 

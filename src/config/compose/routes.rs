@@ -347,6 +347,34 @@ pub(super) fn needs_lookup(need: &Need) -> Vec<&'static str> {
     }
 }
 
+/// A kind that the app does not have lets nobody pass.
+pub(super) fn check_credentials(file: &File, enabled: &BTreeSet<String>, reader: &mut Reader<'_>) {
+    let default = file.routes.as_ref().and_then(|f| f.value.default.as_ref());
+    let routes = file.route.iter().flat_map(|list| &list.value);
+    let rules = default
+        .into_iter()
+        .chain(routes.filter_map(|found| found.value.rule.as_ref()));
+    for rule in rules {
+        let RuleText::Table(table) = &rule.value else {
+            continue;
+        };
+        for kind in table.credentials.iter().flat_map(|list| &list.value) {
+            let known = authenticator::KINDS
+                .iter()
+                .any(|known| known.name == kind.value);
+            if known && kind.value != "session" && !enabled.contains(&kind.value) {
+                reader.blame(
+                    kind,
+                    Fault::Conflict {
+                        what: format!("`{}` is not enabled, so nobody passes with it", kind.value),
+                        advice: "add it to `better_auth.enable`, or take it out here",
+                    },
+                );
+            }
+        }
+    }
+}
+
 pub(super) fn conditions(
     found: &Found<RuleText>,
     table: &RuleTable,

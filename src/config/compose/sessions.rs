@@ -240,6 +240,7 @@ pub(super) fn store(
             .sliding
             .as_ref()
             .is_some_and(|f| f.value == SlidingWord::Store),
+        secondary: store::SecondaryStorage::default(),
     })
 }
 
@@ -311,7 +312,7 @@ pub(super) fn database(text: &str) -> Result<Secret, Fault> {
 }
 
 pub(super) fn schema(table: &Sessions, reader: &mut Reader<'_>) -> store::SchemaOverrides {
-    const TABLES: [&str; 3] = ["session", "user", "member"];
+    const TABLES: [&str; 4] = ["session", "user", "member", "jwks"];
     let Some(schema) = &table.schema else {
         return store::SchemaOverrides::default();
     };

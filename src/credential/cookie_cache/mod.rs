@@ -8,11 +8,13 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
 use serde_json::{Map, Value};
 
+use super::key_ring::KeyRing;
 use super::names::{self, CookieSpec};
 use super::secrets;
 use crate::kind::Kind;
@@ -24,11 +26,12 @@ mod compact;
 pub mod date;
 pub mod json;
 mod jwe;
+mod jwks;
 mod jwt;
 mod shape;
 
 /// Every way of sealing.
-pub static STRATEGIES: &[Kind<Build>] = &[compact::KIND, jwt::KIND, jwe::KIND];
+pub static STRATEGIES: &[Kind<Build>] = &[compact::KIND, jwt::KIND, jwe::KIND, jwks::KIND];
 
 /// The framework's own default, where sessions are kept in a store.
 pub const STRATEGY_BESIDE_A_STORE: &str = "compact";
@@ -43,6 +46,17 @@ pub type Build = fn(&Context<'_>) -> Box<dyn Strategy>;
 pub struct Context<'c> {
     /// What signs and seals.
     pub secrets: &'c secrets::Settings,
+    /// The keys of the JWT plugin, where the app has them sign.
+    pub published: Option<Published>,
+}
+
+/// Who signs with a key pair, and where the public keys are.
+#[derive(Clone)]
+pub struct Published {
+    /// The keys.
+    pub keys: Arc<KeyRing>,
+    /// The origin of the app's base URL, if it has one.
+    pub issuer: Option<String>,
 }
 
 /// One way of sealing.

@@ -17,7 +17,15 @@ fn cache(strategy: &str, secrets: &secrets::Settings) -> CookieCache {
         ..Settings::default()
     };
     let cookies = names::Settings::default();
-    CookieCache::new(&settings, &cookies, &Context { secrets }).unwrap()
+    CookieCache::new(
+        &settings,
+        &cookies,
+        &Context {
+            secrets,
+            published: None,
+        },
+    )
+    .unwrap()
 }
 
 fn single() -> secrets::Settings {
@@ -60,8 +68,10 @@ fn request(lines: &[String]) -> HeaderMap {
     headers
 }
 
+/// Those we can write: the key of the JWT plugin is the app's alone.
 fn strategies() -> impl Iterator<Item = &'static str> {
-    STRATEGIES.iter().map(|kind| kind.name)
+    let names = STRATEGIES.iter().map(|kind| kind.name);
+    names.filter(|name| *name != "jwks")
 }
 
 #[test]
@@ -110,7 +120,10 @@ fn another_secret_or_version_opens_nothing() {
             version: "2".into(),
             ..Settings::default()
         };
-        let context = Context { secrets: &secrets };
+        let context = Context {
+            secrets: &secrets,
+            published: None,
+        };
         let newer = CookieCache::new(&settings, &names::Settings::default(), &context).unwrap();
         assert_eq!(
             newer.open_value(value.as_bytes(), TOKEN, NOW),
