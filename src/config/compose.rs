@@ -17,9 +17,10 @@ use std::time::Duration;
 use url::{Host, Url};
 
 use super::file::{
-    AdminAddress, AlgorithmWord, Attributes, BetterAuth, Caching, Claims, ConditionWord, FeedWord,
-    File, FreshnessWord, Issuer, Jwt, KeysWord, Level, LogFormat, Path, Preset, Route, RuleTable,
-    RuleText, RuleWord, SameSite, Sessions, SlidingWord, Threads, Upstream, VersionedSecret,
+    AdminAddress, AlgorithmWord, ApiKey, Attributes, BetterAuth, Caching, Claims, ConditionWord,
+    FeedWord, File, FreshnessWord, Issuer, Jwt, KeyStorage, KeyUsage, KeysWord, Level, LogFormat,
+    Path, Preset, Route, RuleTable, RuleText, RuleWord, SameSite, Sessions, SlidingWord, Threads,
+    Upstream, VersionedSecret,
 };
 use super::node::{At, Node, Value};
 use super::problem::Fault;
@@ -30,7 +31,7 @@ use crate::route::{ConditionOn, ConditionSpec, NextJs, RouteSpec, SourceSpec};
 use crate::secret::Secret;
 use crate::session::Freshness;
 use crate::{
-    authenticator, credential, identity, policy, route, server, session, store, telemetry,
+    api_key, authenticator, credential, identity, policy, route, server, session, store, telemetry,
 };
 
 use auth::*;
@@ -85,6 +86,7 @@ pub(super) fn compose(file: &File, tree: &Node, reader: &mut Reader<'_>) -> Conf
     Config {
         revocation: revocation(file, reader),
         authenticator,
+        api_keys: api_keys(auth, reader),
         sessions: sessions(file, auth, reader),
         door: door(file, auth, reader),
         sliding: sliding(file, auth, store.as_ref(), reader),
@@ -565,6 +567,9 @@ mod tests {
             ("sqlite:///var/app.db", "sqlite:/var/app.db"),
             ("postgresql://u:p@h/d", "postgres://u:p@h/d"),
             ("mysql://h/d", "mysql://h/d"),
+            ("valkey://h/1", "redis://h/1"),
+            ("rediss://u:p@h", "rediss://u:p@h"),
+            ("redis+unix:///run/s", "redis+unix:///run/s"),
         ] {
             assert_eq!(database(text).expect(text).expose(), url);
         }
@@ -576,7 +581,8 @@ mod tests {
             "postgres:h/d",
             "mongodb://h",
             "sqlite::memory:",
-            "redis://h",
+            "redis:h",
+            "redis://",
         ] {
             assert!(database(wrong).is_err(), "{wrong}");
         }

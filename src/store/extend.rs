@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use super::OpenError;
-use super::database::{Backend, Core, garbage, source_error};
+use super::database::{Backend, Core, Parameter, garbage, source_error};
 use super::record::{self, Row};
 use super::schema::{Dialect, Layout};
 use crate::secret::Secret;
@@ -35,7 +35,7 @@ impl<B: Backend> Extender<B> {
     ) -> Result<Self, OpenError> {
         let refused = |cause: String| OpenError::Denied {
             store: B::NAME,
-            place: writer.place(),
+            place: writer.backend.place(),
             cause: format!("`sessions.sliding = \"store\"` must be allowed to write: {cause}"),
         };
         let plan = reader.plan();
@@ -45,12 +45,12 @@ impl<B: Backend> Extender<B> {
         let Some(sql) = probe else {
             return Err(refused("no layout is known".to_owned()));
         };
-        let nobody = Secret::new("vestibule-probe");
+        let nobody = [Parameter::Text("vestibule-probe".to_owned())];
         let deadline = Instant::now() + wait;
         writer
             .change(&sql.into(), &nobody, deadline)
             .await
-            .map_err(|failure| refused(failure.cause))?;
+            .map_err(|unchanged| refused(unchanged.failure.cause))?;
         Ok(Self {
             reader,
             writer,
@@ -88,7 +88,7 @@ async fn write<B: Backend>(
     now: UnixMs,
 ) -> Result<bool, SourceError> {
     let began = Instant::now();
-    let deadline = began + writer.timeout();
+    let deadline = began + writer.settings.timeout;
     let told = |failure| source_error::<B>(failure, began);
     let Some(plan) = reader.plan() else {
         return Err(garbage::<B>("no layout is known"));
@@ -100,7 +100,7 @@ async fn write<B: Backend>(
         .ask(&sql.into(), Some(token), deadline)
         .await
         .map_err(told)?;
-    let zone = writer.zone_offset_seconds();
+    let zone = writer.backend.zone_offset_seconds();
     let same = |row: &Row| row.first().and_then(Option::as_deref) == Some(token.expose());
     let Some(row) = rows.into_iter().find(same) else {
         return Ok(false);
@@ -116,7 +116,9 @@ async fn write<B: Backend>(
     let sql = B::DIALECT
         .extension(&plan.layout, &expiry, &updated, until, now, zone)
         .ok_or_else(|| garbage::<B>("`session.expiresAt` is written in a way we cannot repeat"))?;
-    let changed = writer.change(&sql.into(), token, deadline).await;
+    let token = [Parameter::Text(token.expose().to_owned())];
+    let changed = writer.change(&sql.into(), &token, deadline).await;
+    let changed = changed.map_err(|unchanged| unchanged.failure);
     changed.map(|rows| rows > 0).map_err(told)
 }
 

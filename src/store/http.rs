@@ -35,6 +35,9 @@ pub(super) const KIND: Kind<Build> = Kind {
     build: Build {
         schemes: &["http", "https"],
         open: |settings| Box::pin(open(settings)),
+        api_keys: None,
+        owners: None,
+        key_storage: None,
     },
 };
 
