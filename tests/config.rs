@@ -168,7 +168,7 @@ connect_timeout = 5
 enable = ["multi_sessions"]
 
 [sessions]
-source = "https://cache"
+source = "cookie:"
 cahce_ttl = "5s"
 timeout = "5"
 
@@ -190,7 +190,7 @@ upstream = "api"
             "6:19 upstream.connect_timeout: wants a duration with its unit in quotes, as \"30s\", and this is a number | write a duration with its unit in quotes, as \"30s\"",
             "8:1 better_auth.secret: `better_auth.secret` is missing | set BETTER_AUTH_SECRET as for the app, or write `secret = { env = \"NAME\" }` or `secret = { file = \"PATH\" }` under [better_auth]",
             "9:11 better_auth.enable[0]: `multi_sessions` is no kind of credential | did you mean `multi_session`?",
-            "12:10 sessions.source: `https:` as a source of sessions is not supported by this version | name the app's database or its Redis: \"sqlite:PATH\", \"postgres://…\", \"mysql://…\" or \"redis://…\"",
+            "12:10 sessions.source: `cookie:` as a source of sessions is not supported by this version | name the app's database or its Redis: \"sqlite:PATH\", \"postgres://…\", \"mysql://…\" or \"redis://…\"",
             "13:1 sessions.cahce_ttl: unknown key `cahce_ttl` | did you mean `cache_ttl`?",
             "14:11 sessions.timeout: `5` is no duration | write a whole number and a unit: \"250ms\", \"30s\", \"5m\", \"2h\" or \"7d\"",
             "16:1 routes.default: `routes.default` is missing | say what holds for paths without a route: `default = \"signed-in\"` under [routes]; there is no silent default",
@@ -1815,4 +1815,107 @@ fn healthcheck_asks_the_admin_listener() {
         run(&folder.0, &set, &["healthcheck", "--url", "https://x"]).0,
         2
     );
+}
+
+#[test]
+fn the_app_may_be_asked_and_then_extends_what_it_is_asked_about() {
+    let asking = |more: &str| {
+        FINE.replace(
+            "source = \"sqlite:app.db\"",
+            &format!("source = \"http://127.0.0.1:3000/api/auth\"\n{more}"),
+        )
+    };
+    let config = fine(&asking(""));
+    let store = config.store.expect("a store");
+    assert_eq!(store.url.expose(), "http://127.0.0.1:3000/api/auth");
+    assert_eq!(store.app.public_url, "http://localhost:8080");
+    assert_eq!(store.app.secret.expose(), SECRET);
+    assert!(!store.app.own_host && !store.extend && store.documents.is_none());
+    assert_eq!(config.sliding, None, "whoever is asked extends");
+    let own = fine(&(asking("") + "[sessions.http]\nown_host = true\n"));
+    assert!(own.store.expect("a store").app.own_host);
+    refused(&asking("sliding = \"store\""), "no store to write to");
+    for wrong in [
+        "http://",
+        "https://u:p@app.test/api/auth",
+        "http://h/api/auth?x=1",
+    ] {
+        let text = FINE.replace("sqlite:app.db", wrong);
+        refused(&text, "no address of a Better Auth");
+    }
+}
+
+#[test]
+fn sessions_are_extended_by_the_app_unless_something_else_is_said() {
+    let sliding = |section: &str, line: &str| fine(&keyed(section, line)).sliding;
+    let usual = fine(FINE).sliding.expect("by the app");
+    assert_eq!(
+        (usual.in_store, usual.rules.expires_in),
+        (false, Duration::from_secs(604_800))
+    );
+    assert_eq!(usual.rules.update_age, Duration::from_secs(86_400));
+    let store = fine(&keyed("sessions", "sliding = \"store\""));
+    assert!(store.sliding.expect("in the store").in_store);
+    assert!(store.store.expect("a store").extend);
+    assert_eq!(sliding("sessions", "sliding = \"off\""), None);
+    for key in ["disable_session_refresh", "defer_session_refresh"] {
+        assert_eq!(
+            sliding("better_auth", &format!("{key} = true")),
+            None,
+            "{key}"
+        );
+        assert!(
+            sliding("better_auth", &format!("{key} = false")).is_some(),
+            "{key}"
+        );
+    }
+    let often = sliding("better_auth", "update_age = \"0s\"\nexpires_in = \"1h\"");
+    let often = often.expect("by the app").rules;
+    assert_eq!(
+        (often.update_age, often.expires_in),
+        (Duration::ZERO, Duration::from_secs(3600))
+    );
+    refused(&keyed("sessions", "sliding = \"sometimes\""), "sliding");
+}
+
+#[test]
+fn get_session_is_answered_at_the_door_only_where_it_is_asked_for() {
+    use vestibule::store::FieldKind;
+
+    let usual = fine(FINE);
+    assert!(usual.door.is_none() && usual.store.expect("a store").documents.is_none());
+    let lines = "answer_get_session = true\nfields = [\"user.plan\", \"user.seats:number\", \"session.beta:boolean\"]\n\
+                 hidden_fields = [\"user.internalNote\"]";
+    let config = fine(&keyed("sessions", lines));
+    let door = config.door.expect("a door");
+    assert!(door.rules.is_some() && !door.app_adds);
+    let documents = config.store.expect("a store").documents.expect("documents");
+    assert_eq!(
+        documents.shown,
+        [
+            ("user.plan".to_owned(), FieldKind::Text),
+            ("user.seats".to_owned(), FieldKind::Number),
+            ("session.beta".to_owned(), FieldKind::Boolean),
+        ]
+    );
+    assert_eq!(documents.hidden, ["user.internalNote"]);
+    for wrong in ["plan", "user.", "account.password", "user.plan:varchar"] {
+        let text = keyed("sessions", &format!("fields = [\"{wrong}\"]"));
+        refused(&text, "no field with a type");
+    }
+    refused(&keyed("sessions", "hidden_fields = [\"note\"]"), "no field");
+    // Where the app adds to its answers, all of them are its own; the operator is told.
+    let deferred = keyed("sessions", "answer_get_session = true").replace(
+        "[better_auth]\n",
+        "[better_auth]\ndefer_session_refresh = true\n",
+    );
+    let loaded = load(&deferred);
+    assert!(
+        told(&loaded)
+            .iter()
+            .any(|told| told.contains("left to the app")),
+        "{:?}",
+        told(&loaded)
+    );
+    assert!(fine(&deferred).door.expect("a door").app_adds);
 }

@@ -393,6 +393,9 @@ fn the_password_of_the_database_shows_up_nowhere() {
             waiting_max: 1,
             schema: store::SchemaOverrides::default(),
             zone_offset_seconds: 0,
+            app: store::App::default(),
+            documents: None,
+            extend: false,
             secondary: store::SecondaryStorage {
                 database: Some(Secret::new(url.clone())),
                 ..store::SecondaryStorage::default()

@@ -19,11 +19,13 @@ use crate::gate::Decision;
 use crate::policy::Verdict;
 use crate::request::RequestView;
 use crate::route::{self, RouteTable, Severity};
+use crate::secret::Secret;
 use crate::server::clock::SystemClock;
 use crate::server::forward::{self, Client, Outgoing, Trace};
 use crate::server::line;
 use crate::server::proxy::Gateway;
 use crate::server::run::{self, KeySources, Parts, StartError};
+use crate::server::slide;
 use crate::session::resolve::Tier;
 use crate::session::{BoxFuture, Freshness, Record, Source, SourceError};
 use crate::store::{StoredKeys, keys_http, keys_table};
@@ -69,13 +71,19 @@ pub fn serve(loaded: Loaded) -> Result<(), Failure> {
     let revocation = revocation(&config, settings, &opened, &runtime)?;
     let listen = config.server.listen.clone();
     let (admin, public_url) = (config.server.admin, config.server.public_url.clone());
+    let sliding = {
+        // Connections to the app belong to the runtime of the store.
+        let _inside = runtime.enter();
+        sliding(&config, &opened)?
+    };
     let keys = keys(&config, opened.keys, runtime.handle())?;
     let api_keys = open_api_keys(&runtime, &config, settings)?;
-    let gateway = run::assemble(
-        parts(config, opened.source, keys, api_keys, revocation)?,
-        Arc::new(SystemClock),
-    )
-    .map_err(|error| cannot_start(&error))?;
+    let parts = Parts {
+        sliding,
+        ..parts(config, opened.source, keys, api_keys, revocation)?
+    };
+    let gateway =
+        run::assemble(parts, Arc::new(SystemClock)).map_err(|error| cannot_start(&error))?;
     let running = run::start(gateway).map_err(|error| cannot_start(&error))?;
     for address in listen {
         tracing::info!(%address, public_url, "listening");
@@ -563,8 +571,42 @@ fn parts(
         revocation,
         pages: config.redirects,
         identity: config.identity,
+        // Looking at a request must not extend anything.
+        sliding: None,
+        door: config.door,
         telemetry: config.log,
     })
+}
+
+/// Who extends sessions that are due.
+fn sliding(config: &Config, opened: &store::Opened) -> Result<Option<slide::Settings>, Failure> {
+    let (Some(sliding), Some(settings)) = (config.sliding, &config.store) else {
+        return Ok(None);
+    };
+    let by = if sliding.in_store {
+        slide::By::Store(opened.extend.clone().ok_or_else(|| Failure {
+            message:
+                "`sessions.sliding = \"store\"`: this kind of source cannot be written to".into(),
+            advice: "leave `sliding` out, so that the app extends sessions".into(),
+            code: USAGE,
+        })?)
+    } else {
+        let upstream = config.server.upstreams.get(config.routes.auth_upstream);
+        let addresses = upstream.map_or_else(Vec::new, |upstream| upstream.addresses.clone());
+        let apps = addresses.iter().map(|address| {
+            let scheme = if address.tls { "https" } else { "http" };
+            let (host, port) = (&address.host, address.port);
+            let base = &config.routes.auth_base_path;
+            store::app(&store::Settings {
+                url: Secret::new(format!("{scheme}://{host}:{port}{base}")),
+                ..settings.clone()
+            })
+        });
+        let apps = apps.collect::<Result<_, _>>();
+        slide::By::App(apps.map_err(|error| cannot_open(&error))?)
+    };
+    let rules = sliding.rules;
+    Ok(Some(slide::Settings { rules, by }))
 }
 
 fn store_runtime() -> Result<tokio::runtime::Runtime, Failure> {
@@ -609,7 +651,7 @@ fn cannot_start(error: &StartError) -> Failure {
 fn no_store() -> Failure {
     Failure {
         message: "`sessions.source` is missing".into(),
-        advice: "name the app's database, as `sqlite:app.db`, `postgres://…` or `mysql://…`".into(),
+        advice: "name the app's database, as `sqlite:app.db`, `postgres://…` or `mysql://…`, or where its Better Auth is, as `http://127.0.0.1:3000/api/auth`".into(),
         code: USAGE,
     }
 }

@@ -19,13 +19,13 @@ use url::{Host, Url};
 use super::file::{
     AdminAddress, AlgorithmWord, ApiKey, Attributes, BetterAuth, Caching, Claims, ConditionWord,
     CookieCache, FeedWord, File, FreshnessWord, Issuer, Jwt, KeyStorage, KeyUsage, KeysWord, Level,
-    LogFormat, Path, Preset, Route, RuleTable, RuleText, RuleWord, SameSite, Sessions, Threads,
-    Upstream, VersionedSecret,
+    LogFormat, Path, Preset, Route, RuleTable, RuleText, RuleWord, SameSite, Sessions, SlidingWord,
+    Threads, Upstream, VersionedSecret,
 };
 use super::node::{At, Node, Value};
 use super::problem::Fault;
 use super::read::{Found, Read as _, Reader, SecretText, is_page_path, short, unknown_word};
-use super::{Config, is_written};
+use super::{Config, Sliding, is_written};
 use crate::policy::{Conditions, Need, Rule};
 use crate::route::{ConditionOn, ConditionSpec, NextJs, RouteSpec, SourceSpec};
 use crate::secret::Secret;
@@ -79,20 +79,22 @@ pub(super) fn compose(file: &File, tree: &Node, reader: &mut Reader<'_>) -> Conf
     if keeper == Keeper::Cookie {
         refuse_strict(file, reader);
     }
+    let app = store::App {
+        cookies: cookies.clone(),
+        secret: secrets.current.clone(),
+        public_url: origin.clone(),
+        own_host: false,
+    };
+    let store = store(file, tree, app, reader);
     let authenticator = authenticator(auth, keeper, &own_origin, reader);
     check_credentials(file, &authenticator.enabled, reader);
     Config {
         revocation: revocation(file, reader),
-        store: store(file, tree, reader),
         api_keys: api_keys(auth, reader),
         authenticator,
         sessions: sessions(file, auth, reader),
-        update_age: bounded(
-            reader,
-            auth.update_age.as_ref(),
-            DAY,
-            Duration::ZERO..=COOKIE_AGE_MAX,
-        ),
+        door: door(file, auth, reader),
+        sliding: sliding(file, auth, store.as_ref(), reader),
         identity: identity(file, &origin, reader),
         log: log(file),
         server: server::Settings {
@@ -113,6 +115,7 @@ pub(super) fn compose(file: &File, tree: &Node, reader: &mut Reader<'_>) -> Conf
         secrets,
         redirects,
         routes,
+        store,
     }
 }
 

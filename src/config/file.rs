@@ -203,6 +203,10 @@ tables! {
         cache_max_age: Duration,
         /// Refuse users whose `banned` is set, which Better Auth itself only does at sign-in. Default: `false`.
         enforce_bans: bool,
+        /// `session.disableSessionRefresh`: sessions are never extended. Default: `false`.
+        disable_session_refresh: bool,
+        /// `session.deferSessionRefresh`: the app's pages extend sessions themselves. Default: `false`.
+        defer_session_refresh: bool,
         /// `session.cookieCache`: how the app seals sessions into cookies. Read with `enable = ["cookie_cache"]`, and where `sessions.source` is `cookie:`.
         cookie_cache: CookieCache,
     }
@@ -311,7 +315,7 @@ tables! {
 
     /// Where sessions are looked up, and how long they are remembered.
     Sessions {
-        /// `sqlite:PATH`, `postgres://…`, `mysql://…` or `redis://…`; `cookie:` for an app without a store. Default: the variable `DATABASE_URL` or `REDIS_URL`.
+        /// `sqlite:PATH`, `postgres://…`, `mysql://…` or `redis://…`; `http://HOST:PORT/api/auth`, to ask the app itself; `cookie:` for an app without a store. Default: the variable `DATABASE_URL` or `REDIS_URL`.
         source: SecretText,
         /// What comes before every key in Redis. Default: `better-auth:`.
         key_prefix: String,
@@ -321,6 +325,8 @@ tables! {
         store_in_database: bool,
         /// `session.preserveSessionInDatabase`: what is in the database may have ended. Default: `false`.
         preserve_in_database: bool,
+        /// Who extends sessions that are due, where the gateway keeps the app from noticing: `app`, `store` (the gateway itself, which must be allowed to write) or `off`. Default: `app`.
+        sliding: SlidingWord,
         /// How stale a remembered identity may be. `0s`: nothing is remembered. Default: `30s`.
         cache_ttl: Duration,
         /// How long "no such session" is remembered. Default: `5s`.
@@ -339,8 +345,22 @@ tables! {
         max_waiting: u64,
         /// Offset from UTC in which MySQL dates were written: `UTC`, `+02:00`. Default: `UTC`.
         zone: String,
+        /// Whether the gateway answers `get-session` from memory where the app would answer the same. Not for apps with `customSession`, unless `source` asks the app. Default: `false`.
+        answer_get_session: bool,
+        /// Fields of the app's own in that answer, each with its type: `user.plan:string` (`string`, `number`, `boolean`, `date`, `json`). Default: none.
+        fields: Vec<Found<String>>,
+        /// Fields that are not in that answer (`returned: false`), as `user.note`. Default: none.
+        hidden_fields: Vec<Found<String>>,
+        /// How the app is asked, where it is.
+        http: SessionHttp,
         /// Names of tables and columns that differ from what is detected.
         schema: SessionSchema,
+    }
+
+    /// How the app is asked about sessions.
+    SessionHttp {
+        /// Whether `Host` names the address in `source`, as a server for many hosts needs it, instead of the host browsers ask for. Default: `false`.
+        own_host: bool,
     }
 
     /// Names of tables and columns that differ from what is detected.
@@ -521,6 +541,8 @@ words!(/// `sameSite`, lower-case.
     SameSite, "same-site rule" { Lax = "lax", Strict = "strict", None = "none" });
 words!(/// How fresh an identity must be.
     FreshnessWord, "freshness" { Optimistic = "optimistic", Cached = "cached", Strict = "strict" });
+words!(/// Who extends sessions.
+    SlidingWord, "word for `sliding`" { App = "app", Store = "store", Off = "off" });
 words!(/// Who says what may be cached.
     Caching, "word for `cache`" { Gateway = "gateway", App = "app" });
 words!(/// What a condition looks at.

@@ -48,14 +48,25 @@ pub struct Config {
     pub api_keys: Option<(api_key::Settings, store::KeyStorage)>,
     /// What is remembered of sessions.
     pub sessions: session::Settings,
-    /// `better_auth.update_age`: how old a session is when the app prolongs it.
-    pub update_age: Duration,
+    /// Who extends sessions that are due, and when; none where nobody is to.
+    pub sliding: Option<Sliding>,
+    /// When `get-session` is answered at the door; none where it never is.
+    pub door: Option<server::door::Settings>,
     /// Where people are sent.
     pub redirects: policy::redirect::Settings,
     /// How the app is told who is calling.
     pub identity: identity::Settings,
     /// How logs are written.
     pub log: telemetry::Settings,
+}
+
+/// Who extends sessions that are due, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sliding {
+    /// When.
+    pub rules: session::slide::Rules,
+    /// Whether the gateway writes to the app's store itself, instead of asking the app.
+    pub in_store: bool,
 }
 
 /// How revocations made elsewhere are heard of (`[revocation]`).

@@ -4,6 +4,7 @@
 
 pub mod admin;
 pub mod clock;
+pub mod door;
 pub mod doubt;
 pub mod forward;
 pub mod intercept;
@@ -13,6 +14,7 @@ pub mod renew;
 pub mod respond;
 pub mod run;
 pub mod settings;
+pub mod slide;
 pub mod streams;
 pub mod tls;
 pub mod tunnel;

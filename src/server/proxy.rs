@@ -18,6 +18,7 @@ use pingora::proxy::{FailToProxy, ProxyHttp, Session as Exchange};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, Result};
 
+use super::door::Door;
 use super::doubt::Doubt;
 use super::forward::{self, Client, Trace};
 use super::intercept::{self, Watch};
@@ -25,6 +26,7 @@ use super::line::Line;
 use super::renew::{Answered, Renewer};
 use super::respond::{self, Answer, PRIVATE, Responder};
 use super::settings::Settings;
+use super::slide::Slider;
 use super::streams::{self, Opened, Place, Streams};
 use super::upstream::{ATTEMPTS_MAX, App, Manner};
 use crate::api_key::keys::Keys;
@@ -69,6 +71,10 @@ pub struct Gateway {
     pub auth_base_path: String,
     /// Keeps cookies that are sessions. Only where there is no store.
     pub renewer: Option<Renewer>,
+    /// Extends sessions that are due.
+    pub slider: Option<Slider>,
+    /// Answers `get-session` itself.
+    pub door: Option<Door>,
     /// Whose forwarded headers count.
     pub believed: client_ip::Settings,
     /// Where revocations come from and go to.
@@ -101,6 +107,8 @@ pub struct Ctx {
     attempts: usize,
     private: bool,
     watch: Option<Watch>,
+    /// Whether the app's Better Auth reads this request itself, and sets its cookies itself.
+    at_auth: bool,
     place: Option<Place>,
     body_seen: u64,
     refused: Option<&'static str>,
@@ -177,6 +185,7 @@ impl ProxyHttp for Shared {
             attempts: 0,
             private: true,
             watch: None,
+            at_auth: false,
             place: None,
             body_seen: 0,
             refused: None,
@@ -352,6 +361,13 @@ impl ProxyHttp for Shared {
         if let Some(renewer) = &self.renewer {
             self.keep_cookie(renewer, exchange.req_header(), response, ctx)?;
         }
+        if let Some(entry) = ctx.permit.as_ref().and_then(Permit::principal)
+            && !ctx.at_auth
+            && entry.stands(&self.gate.sessions.cache().revocations)
+            && let Some(owed) = entry.owed.take()
+        {
+            ctx.private |= hand_over(response, &owed)?;
+        }
         if streams::is_stream(response.status, &response.headers) {
             self.keep_watching(ctx)?;
         }
@@ -524,9 +540,21 @@ impl Gateway {
         {
             return Ok(Some(answer));
         }
+        if let Some(door) = &self.door
+            && let Some(answer) = door.answer(&request, &self.gate).await
+        {
+            return Ok(Some(answer));
+        }
         let destination = self.gate.routes.route(decision.destination);
         ctx.app = destination.upstream;
         ctx.watch = Watch::begin(&request, &self.auth_base_path, &self.gate).await;
+        ctx.at_auth = is_below(&self.auth_base_path, target.path());
+        if let (Some(slider), Verdict::Allow(permit)) = (&self.slider, &decision.verdict)
+            && let Some(entry) = permit.principal()
+            && !ctx.at_auth
+        {
+            slider.begin(entry, &request, &self.gate.sessions, self.gate.clock.now());
+        }
         if let Verdict::Allow(permit) = decision.verdict {
             ctx.private =
                 (decision.protected || permit.principal().is_some()) && !destination.app_caches;
@@ -679,6 +707,36 @@ impl Gateway {
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^ (mixed >> 31)
     }
+}
+
+/// Whether a path is the base path or below it.
+fn is_below(base: &str, path: &str) -> bool {
+    path.strip_prefix(base)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Gives the browser the cookies it is owed, but for those the app sets itself. Says whether there were any.
+fn hand_over(response: &mut ResponseHeader, owed: &[HeaderValue]) -> Result<bool> {
+    let name = |line: &HeaderValue| {
+        let line = line.as_bytes();
+        line.split(|byte| *byte == b'=')
+            .next()
+            .map(|name| name.trim_ascii().to_vec())
+    };
+    let set: Vec<_> = response
+        .headers
+        .get_all(SET_COOKIE)
+        .iter()
+        .map(name)
+        .collect();
+    let ours: Vec<_> = owed
+        .iter()
+        .filter(|line| !set.contains(&name(line)))
+        .collect();
+    for line in &ours {
+        response.append_header(SET_COOKIE, (*line).clone())?;
+    }
+    Ok(!ours.is_empty())
 }
 
 /// The target as it came. HTTP/2 carries it in pieces, of which the path is one.

@@ -23,12 +23,14 @@ use tokio::sync::watch;
 
 use super::admin::Admin;
 use super::clock::SystemClock;
+use super::door::{self, Door};
 use super::doubt::Doubt;
 use super::line::{self, Line};
 use super::proxy::{Gateway, Shared};
 use super::renew::Renewer;
 use super::respond::{Responder, SessionCookies};
 use super::settings::Settings;
+use super::slide::{self, Slider};
 use super::streams::{Endable, Streams, Sweeping};
 use super::tls;
 use super::upstream::App;
@@ -86,6 +88,10 @@ pub struct Parts {
     pub pages: redirect::Settings,
     /// How the app is told.
     pub identity: identity::Settings,
+    /// How sessions that are due are extended; none where nobody is to.
+    pub sliding: Option<slide::Settings>,
+    /// When `get-session` is answered at the door; none where it never is.
+    pub door: Option<door::Settings>,
     /// What is logged.
     pub telemetry: telemetry::Settings,
 }
@@ -165,7 +171,7 @@ pub fn assemble(parts: Parts, clock: Arc<dyn Clock>) -> Result<Gateway, StartErr
         Arc::clone(&clock),
         Box::new(move |error| {
             counted.source_failed(error.as_str());
-            told.tell(error);
+            told.tell(error, "sessions cannot be looked up");
         }),
     );
     let sessions = Arc::new(sessions);
@@ -204,6 +210,20 @@ pub fn assemble(parts: Parts, clock: Arc<dyn Clock>) -> Result<Gateway, StartErr
     let renewer = cookie_cache
         .filter(|_| sessions.keeper() == Keeper::Cookie)
         .map(|cache| Renewer::new(cache, &parts.cookies));
+    let door = parts.door.map(|settings| {
+        let public_url = &parts.server.public_url;
+        Door::new(settings, &parts.auth_base_path, &parts.cookies, public_url)
+    });
+    let slider = parts.sliding.map(|settings| {
+        let (clock, metrics) = (Arc::clone(&clock), Arc::clone(&metrics));
+        Slider::new(
+            settings,
+            &parts.cookies,
+            parts.sessions.cache_ttl,
+            clock,
+            metrics,
+        )
+    });
     let line = Line::new(
         &parts.revocation,
         Arc::clone(&sessions),
@@ -242,6 +262,8 @@ pub fn assemble(parts: Parts, clock: Arc<dyn Clock>) -> Result<Gateway, StartErr
             .collect(),
         auth_base_path: parts.auth_base_path,
         renewer,
+        slider,
+        door,
         believed: client_ip::Settings {
             trusted: parts.server.trusted_proxies.clone(),
             ipv6_bits: 128,
@@ -620,16 +642,16 @@ impl BackgroundService for Counting {
 
 /// Says a failure of the store at most once a second: an outage meets every request.
 #[derive(Default)]
-struct LastTold(AtomicU64);
+pub(super) struct LastTold(AtomicU64);
 
 impl LastTold {
-    fn tell(&self, error: &crate::session::SourceError) {
+    pub(super) fn tell(&self, error: &crate::session::SourceError, what: &str) {
         let second = u64::try_from(SystemClock.now().0).unwrap_or(0) / 1000;
         if self.0.swap(second, Ordering::Relaxed) != second {
             tracing::warn!(
                 cause = error.as_str(),
                 advice = error.advice(),
-                "sessions cannot be looked up: {error}"
+                "{what}: {error}"
             );
         }
     }

@@ -94,6 +94,31 @@ impl Entry {
         Self { owed, ..self }
     }
 
+    /// The same identity with a session that lives longer. It is as old as it was: nothing else was asked.
+    fn renewed(&self, until: UnixMs, updated: Option<UnixMs>) -> Self {
+        let mut principal = self.principal.clone();
+        let record = &mut principal.record;
+        record.expires_at = until;
+        record.updated_at = updated.or(record.updated_at);
+        if let Some(document) = record.document.take() {
+            record.document = super::document::moved(&document, until, updated);
+        }
+        Self {
+            principal,
+            asked_at: self.asked_at,
+            deadline: until,
+            renew_from: None,
+            since: self.since,
+            user: self.user,
+            token: self.token,
+            digest: self.digest,
+            organization: self.organization,
+            headers: OnceLock::new(),
+            assertion: ArcSwapOption::empty(),
+            owed: Arc::clone(&self.owed),
+        }
+    }
+
     /// Whether it has not been revoked since it was looked up.
     pub fn stands(&self, revocations: &Revocations) -> bool {
         revocations.untouched(self.since, self.user)
@@ -342,6 +367,14 @@ impl Cache {
         if !self.ttl.is_zero() && entry.stands(&self.revocations) {
             self.missing.invalidate(&seal);
             self.known.insert(seal.by(entry.principal.method), entry);
+        }
+    }
+
+    /// What is remembered of a session that was extended shows its new end, unless something newer is remembered by now.
+    pub fn renew(&self, seal: Seal, old: &Arc<Entry>, until: UnixMs, updated: Option<UnixMs>) {
+        let remembered = self.known.get(&seal.by(old.principal.method));
+        if remembered.is_some_and(|found| Arc::ptr_eq(&found, old)) {
+            self.remember(seal, Arc::new(old.renewed(until, updated)));
         }
     }
 

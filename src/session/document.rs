@@ -76,6 +76,23 @@ impl Record {
     }
 }
 
+/// A document whose session lives longer. `None` when it is no document: then nobody reads it.
+pub fn moved(document: &str, until: UnixMs, updated: Option<UnixMs>) -> Option<Box<str>> {
+    let mut whole: Value = serde_json::from_str(document).ok()?;
+    let session = whole.get_mut("session")?.as_object_mut()?;
+    session.insert("expiresAt".to_owned(), iso(until)?.into());
+    if let Some(updated) = updated {
+        session.insert("updatedAt".to_owned(), iso(updated)?.into());
+    }
+    Some(whole.to_string().into_boxed_str())
+}
+
+/// A date as JavaScript writes it, milliseconds and all.
+pub fn iso(at: UnixMs) -> Option<String> {
+    let at = DateTime::from_timestamp_millis(at.0)?;
+    Some(at.format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string())
+}
+
 /// One field, with its name for the operator.
 struct Field<'d> {
     value: Option<&'d Value>,

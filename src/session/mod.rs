@@ -19,6 +19,7 @@ pub mod ledger;
 pub mod limit;
 pub mod resolve;
 pub mod revocation;
+pub mod slide;
 
 /// A session record with its user, as read from the app's own store.
 ///
@@ -172,6 +173,14 @@ pub enum SourceError {
         /// How many were waiting.
         waiting: usize,
     },
+    /// It answered, and that it would not say.
+    #[error("{source_name} answered with status {status}")]
+    Refused {
+        /// Which source.
+        source_name: &'static str,
+        /// The HTTP status.
+        status: u16,
+    },
 }
 
 impl SourceError {
@@ -190,6 +199,10 @@ impl SourceError {
             Self::Busy { .. } => {
                 "raise `sessions.connections`, or find out why the database is slow"
             }
+            Self::Refused { status: 429, .. } => {
+                "the app's rate limit counts us: raise it for `/get-session`, and see that the app believes `X-Forwarded-For`"
+            }
+            Self::Refused { .. } => "look into the app's own log",
         }
     }
 
@@ -200,6 +213,7 @@ impl SourceError {
             Self::Unreachable { .. } => "unreachable",
             Self::Garbage { .. } => "garbage",
             Self::Busy { .. } => "busy",
+            Self::Refused { .. } => "refused",
         }
     }
 }

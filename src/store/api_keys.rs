@@ -80,7 +80,13 @@ pub(super) async fn open<B: Backend>(
         place: place.clone(),
         cause,
     };
-    schema::check(&settings.schema, B::HAS_SCHEMAS, B::NAME).map_err(schema_error)?;
+    schema::check(
+        &settings.schema,
+        settings.documents.as_ref(),
+        B::HAS_SCHEMAS,
+        B::NAME,
+    )
+    .map_err(schema_error)?;
     let database = Database::unopened(backend, settings);
     let began = Instant::now();
     let deadline = began + database.core.settings.timeout.max(OPEN_WAIT_MIN);
@@ -180,7 +186,13 @@ pub(super) async fn open_owners<B: Backend>(
         place: place.clone(),
         cause,
     };
-    schema::check(&settings.schema, B::HAS_SCHEMAS, B::NAME).map_err(schema_error)?;
+    schema::check(
+        &settings.schema,
+        settings.documents.as_ref(),
+        B::HAS_SCHEMAS,
+        B::NAME,
+    )
+    .map_err(schema_error)?;
     let database = Database::unopened(backend, settings);
     let began = Instant::now();
     let deadline = began + database.core.settings.timeout.max(OPEN_WAIT_MIN);

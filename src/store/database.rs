@@ -13,13 +13,15 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
+use super::extend::Extender;
 use super::fallthrough::{Beside, Members};
 use super::record::{self, Row};
-use super::schema::{self, Column, Dialect, Layout, Table};
+use super::schema::{self, Answered, Column, Dialect, Layout, Table};
 use super::{Detected, DetectedColumn, OpenError, Opened, SchemaError, Settings, StoredKeys};
 use crate::credential::key_ring::KeysError;
 use crate::credential::key_set::StoredKey;
 use crate::secret::Secret;
+use crate::session::extend::Extend;
 use crate::session::{BoxFuture, Record, Source, SourceError};
 
 /// Opening may take longer than a lookup: it resolves names, connects, negotiates TLS and reads the catalog, once.
@@ -45,6 +47,9 @@ const LAYOUT_AGE_MAX: Duration = Duration::from_secs(60);
 
 /// How soon after one attempt the layout may be read again when a lookup fails for want of a table or column.
 const LAYOUT_RETRY: Duration = Duration::from_secs(5);
+
+/// Connections for what is written: a session is extended once a day.
+const WRITERS: u32 = 2;
 
 /// Most letters of a driver's message that reach a log.
 const CAUSE_LETTERS_MAX: usize = 240;
@@ -195,9 +200,9 @@ struct Resting<L> {
 }
 
 /// What lookups run: the statement, and where it came from.
-struct Plan {
+pub(super) struct Plan {
     lookup: Arc<str>,
-    layout: Layout,
+    pub(super) layout: Layout,
     read_at: Instant,
 }
 
@@ -219,14 +224,26 @@ pub(super) struct Database<B: Backend> {
 }
 
 /// Opens the database: connects, reads the layout, and proves that the lookup runs.
-pub(super) async fn open<B: Backend>(backend: B, settings: Settings) -> Result<Opened, OpenError> {
+///
+/// `writer` is the same database, for what may write to it.
+pub(super) async fn open<B: Backend>(
+    backend: B,
+    writer: Option<B>,
+    settings: Settings,
+) -> Result<Opened, OpenError> {
     let place = backend.place();
     let schema_error = |cause| OpenError::Schema {
         store: B::NAME,
         place: place.clone(),
         cause,
     };
-    schema::check(&settings.schema, B::HAS_SCHEMAS, B::NAME).map_err(schema_error)?;
+    schema::check(
+        &settings.schema,
+        settings.documents.as_ref(),
+        B::HAS_SCHEMAS,
+        B::NAME,
+    )
+    .map_err(schema_error)?;
     let source = Database::unopened(backend, settings);
     let core = Arc::clone(&source.core);
     let wait = core.settings.timeout.max(OPEN_WAIT_MIN);
@@ -271,6 +288,10 @@ pub(super) async fn open<B: Backend>(backend: B, settings: Settings) -> Result<O
     let version = version.into_iter().next().unwrap_or_default();
     let layout = core.read_layout(deadline).await.map_err(failed)?;
     let layout = layout.map_err(schema_error)?;
+    if !layout.unlisted.is_empty() {
+        let columns = layout.unlisted.join(", ");
+        return Err(schema_error(SchemaError::Unlisted { columns }));
+    }
     // The very statement that lookups run, with a token nobody has: finds missing rights and types that do not compare.
     let probe = Secret::new("vestibule-probe");
     let lookup = B::DIALECT.lookup(&layout);
@@ -283,11 +304,23 @@ pub(super) async fn open<B: Backend>(backend: B, settings: Settings) -> Result<O
     }
     let detected = describe(&core.backend, &layout, &version, dates);
     core.adopt(layout);
+    let extend = match writer {
+        Some(writer) => {
+            let few = Settings {
+                connections: WRITERS,
+                ..core.settings.clone()
+            };
+            let writer = Database::unopened(writer, few).core;
+            let extender = Extender::open(Arc::clone(&core), writer, wait).await?;
+            Some(Arc::new(extender) as Arc<dyn Extend>)
+        }
+        None => None,
+    };
     let keyed = Arc::clone(&core);
     Ok(Opened {
         source: Arc::new(source),
         detected,
-        extend: None,
+        extend,
         feed: None,
         keys: Some(Arc::new(move || Box::pin(Arc::clone(&keyed).keys()))),
     })
@@ -492,7 +525,8 @@ impl<B: Backend> Core<B> {
         let wanted = schema::wanted_tables(overrides);
         let sql = self.backend.catalog(&wanted, overrides.schema.as_deref());
         let rows = self.ask(&sql.into(), None, deadline).await?;
-        Ok(schema::detect(&tables(rows), overrides))
+        let documents = self.settings.documents.as_ref();
+        Ok(schema::detect(&tables(rows), overrides, documents))
     }
 
     fn adopt(&self, layout: Layout) -> Arc<Plan> {
@@ -506,7 +540,7 @@ impl<B: Backend> Core<B> {
         plan
     }
 
-    fn plan(&self) -> Option<Arc<Plan>> {
+    pub(super) fn plan(&self) -> Option<Arc<Plan>> {
         let plan = self.plan.read().unwrap_or_else(PoisonError::into_inner);
         plan.clone()
     }
@@ -549,15 +583,20 @@ impl<B: Backend> Core<B> {
             plan = new;
             answer = self.ask(&plan.lookup, Some(&token), deadline).await;
         } else if answer.is_ok() && age >= LAYOUT_AGE_MAX {
-            let core = Arc::clone(&self);
+            let (core, plan) = (Arc::clone(&self), Arc::clone(&plan));
             tokio::spawn(async move {
                 let wait = core.settings.timeout.max(OPEN_WAIT_MIN);
                 core.refresh(&plan, Instant::now() + wait).await;
             });
         }
         let rows = answer.map_err(told)?;
-        exact(rows, &token, self.backend.zone_offset_seconds())
-            .map_err(|unreadable| garbage::<B>(unreadable))
+        exact(
+            rows,
+            &token,
+            self.backend.zone_offset_seconds(),
+            &plan.layout.document,
+        )
+        .map_err(|unreadable| garbage::<B>(unreadable))
     }
 
     /// Reads the keys of the JWT plugin. Its table is looked for each time: that is every few minutes, and the table may come later
@@ -607,11 +646,12 @@ fn exact(
     rows: Vec<Row>,
     token: &Secret,
     zone_offset_seconds: i32,
+    document: &[Answered],
 ) -> Result<Option<Record>, record::Unreadable> {
     let same = |row: &Row| row.get(1).and_then(Option::as_deref) == Some(token.expose());
     rows.into_iter()
         .find(same)
-        .map(|mut row| record::decode(&mut row, zone_offset_seconds))
+        .map(|mut row| record::decode(&mut row, zone_offset_seconds, document))
         .transpose()
 }
 
@@ -730,7 +770,13 @@ pub(super) async fn beside<B: Backend>(
         place: place.clone(),
         cause,
     };
-    schema::check(&settings.schema, B::HAS_SCHEMAS, B::NAME).map_err(schema_error)?;
+    schema::check(
+        &settings.schema,
+        settings.documents.as_ref(),
+        B::HAS_SCHEMAS,
+        B::NAME,
+    )
+    .map_err(schema_error)?;
     let connections = settings.connections.max(1) as usize;
     let admitted = connections.saturating_add(settings.waiting_max);
     let core = Arc::new(Core {
@@ -921,6 +967,7 @@ mod tests {
             parameter: "?",
             text: |expression, _| expression.to_owned(),
             comparable: |_, _| true,
+            quotes_numbers: true,
         };
 
         fn place(&self) -> String {
@@ -1012,6 +1059,9 @@ mod tests {
                 schema: crate::store::SchemaOverrides::default(),
                 zone_offset_seconds: 0,
                 secondary: crate::store::SecondaryStorage::default(),
+                app: crate::store::App::default(),
+                documents: None,
+                extend: false,
             },
             slots: Semaphore::new(2),
             resting: Mutex::new(Vec::new()),

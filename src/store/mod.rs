@@ -2,7 +2,8 @@
 //!
 //! [`open`] reads which tables and columns hold the sessions, proves that they can be read, and gives the [`Source`] that
 //! answers lookups. A lookup writes nothing: a role with `SELECT` alone is enough, and an SQLite file is opened read-only. What counts
-//! the uses of API keys writes, over connections of its own ([`open_api_keys`]).
+//! the uses of API keys writes, over connections of its own ([`open_api_keys`]), and so does
+//! whoever extends sessions here instead of the app.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,7 +22,9 @@ use crate::session::{BoxFuture, Record, Source, SourceError};
 mod api_keys;
 mod cookie;
 mod database;
+mod extend;
 mod fallthrough;
+mod http;
 pub mod keys_http;
 pub mod keys_table;
 mod mysql;
@@ -33,6 +36,7 @@ mod schema;
 mod sqlite;
 mod triggers;
 
+pub use http::{App, app};
 pub use redis::{KeyspaceEvents, keyspace_events};
 pub use schema::SchemaError;
 pub use triggers::Triggers;
@@ -40,7 +44,8 @@ pub use triggers::Triggers;
 /// How to reach and read the app's store.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// `sqlite:PATH`, `postgres://…` or `mysql://…`. May hold a password, hence secret.
+    /// `sqlite:PATH`, `postgres://…` or `mysql://…`; or `http://…`, where the app's Better Auth is mounted. May hold a password,
+    /// hence secret.
     ///
     /// TLS follows the URL's `sslmode` and `sslrootcert` (PostgreSQL), `ssl-mode` and `ssl-ca` (MySQL); without them it is used when the
     /// server offers it. Behind a pooler that shares connections between clients, such as PgBouncer's transaction mode, add
@@ -57,6 +62,12 @@ pub struct Settings {
     /// Offset from UTC, in seconds, in which MySQL `TIMESTAMP`/`DATETIME` texts were written. Zero unless the app's Node process
     /// writes local time.
     pub zone_offset_seconds: i32,
+    /// What is known of the app, for a source that asks it.
+    pub app: App,
+    /// Whether records carry the framework's whole answer, and what belongs to it. A database then reads every column of it.
+    pub documents: Option<Documents>,
+    /// Whether sessions are to be extended in the store, which then must be writable.
+    pub extend: bool,
     /// How the app uses Redis, where the source is one.
     pub secondary: SecondaryStorage,
 }
@@ -94,6 +105,30 @@ pub struct SchemaOverrides {
     pub tables: BTreeMap<String, String>,
     /// Logical column, as `session.userId`, to stored column.
     pub columns: BTreeMap<String, String>,
+}
+
+/// What the framework's own answer about a session holds, besides what it always holds.
+#[derive(Clone, Debug, Default)]
+pub struct Documents {
+    /// Fields of the app's own that its answers show, as `user.plan`, each with its type.
+    pub shown: Vec<(String, FieldKind)>,
+    /// Fields that its answers leave out (`returned: false`).
+    pub hidden: Vec<String>,
+}
+
+/// What a field of the framework's answer is in JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FieldKind {
+    /// A text.
+    Text,
+    /// A number.
+    Number,
+    /// True or false.
+    Boolean,
+    /// An instant, as ISO text.
+    Date,
+    /// Whatever JSON the column holds.
+    Json,
 }
 
 /// What opening a source gives.
@@ -173,6 +208,7 @@ pub static KINDS: &[Kind<Build>] = &[
     mysql::KIND,
     redis::KIND,
     cookie::KIND,
+    http::KIND,
 ];
 
 /// Opens the source that `settings.url` names.
@@ -316,7 +352,7 @@ pub enum OpenError {
         known: String,
     },
     /// The URL cannot be used.
-    #[error("`sessions.source` cannot be read as the address of a {store} database: {cause}")]
+    #[error("`sessions.source` cannot be read as the address of a {store} source: {cause}")]
     Url {
         /// Which kind of source.
         store: &'static str,
@@ -426,7 +462,8 @@ impl OpenError {
         match self {
             Self::NoScheme { .. } | Self::Scheme { .. } | Self::Url { .. } => {
                 "write `sqlite:PATH`, `postgres://USER:PASSWORD@HOST/DATABASE`, `mysql://USER:PASSWORD@HOST/DATABASE` or \
-                 `redis://USER:PASSWORD@HOST`; percent-encode special letters in the password"
+                 `redis://USER:PASSWORD@HOST` (percent-encode special letters in the password), or `http://HOST:PORT/api/auth`, where \
+                 the app's Better Auth is"
             }
             Self::File { .. } => {
                 "give the path of the app's own database file, and let the gateway's user read it; a relative path counts from the \

@@ -39,7 +39,11 @@ struct MySql {
 
 async fn open(settings: Settings) -> Result<Opened, OpenError> {
     let backend = MySql::new(&settings)?;
-    database::open(backend, settings).await
+    let writer = match settings.extend {
+        true => Some(MySql::new(&settings)?),
+        false => None,
+    };
+    database::open(backend, writer, settings).await
 }
 
 /// What the app keeps here when its sessions are elsewhere.
@@ -108,6 +112,7 @@ impl Backend for MySql {
         text: |expression, _| format!("CAST({expression} AS CHAR)"),
         // It compares anything with anything.
         comparable: |_, _| true,
+        quotes_numbers: true,
     };
 
     fn place(&self) -> String {

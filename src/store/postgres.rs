@@ -67,8 +67,12 @@ struct Postgres {
 
 async fn open(mut settings: Settings) -> Result<Opened, OpenError> {
     let backend = Postgres::new(&mut settings)?;
+    let writer = match settings.extend {
+        true => Some(Postgres::new(&mut settings)?),
+        false => None,
+    };
     let feed = Notifications::new(backend.pooled.clone());
-    let mut opened = database::open(backend, settings).await?;
+    let mut opened = database::open(backend, writer, settings).await?;
     opened.feed = Some(Arc::new(feed));
     Ok(opened)
 }
@@ -83,7 +87,7 @@ pub(super) fn line(mut settings: Settings) -> Result<Arc<dyn Feed>, OpenError> {
 pub(super) async fn read_triggers(mut settings: Settings) -> Result<Triggers, OpenError> {
     let backend = Postgres::new(&mut settings)?;
     let (options, place) = (backend.pooled.clone(), backend.place());
-    let opened = database::open(backend, settings).await?;
+    let opened = database::open(backend, None, settings).await?;
     triggers::read(&options, &place, &opened.detected).await
 }
 
@@ -192,6 +196,7 @@ impl Backend for Postgres {
             _ => format!("{expression}::text"),
         },
         comparable: |a, b| a == b || (is_text(a) && is_text(b)) || (is_integer(a) && is_integer(b)),
+        quotes_numbers: true,
     };
 
     fn place(&self) -> String {

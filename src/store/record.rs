@@ -4,10 +4,13 @@
 //! framework's adapters have used: real date types, ISO text, integers in seconds or milliseconds, booleans as words or numbers.
 
 use chrono::{NaiveDate, NaiveTime};
+use serde_json::{Map, Value};
 
+use super::FieldKind;
+use super::schema::{Answered, FIELDS};
 use crate::credential::key_set::StoredKey;
 use crate::secret::Secret;
-use crate::session::Record;
+use crate::session::{Record, document};
 use crate::time::UnixMs;
 
 /// One row: the selected columns as text, in the order of [`super::schema::FIELDS`].
@@ -65,7 +68,14 @@ impl Columns<'_> {
 /// Decodes one row in the order of [`super::schema::FIELDS`].
 ///
 /// A missing expiry counts as long past, as it does in the framework (`null < new Date()`).
-pub(super) fn decode(row: &mut Row, zone_offset_seconds: i32) -> Result<Record, Unreadable> {
+///
+/// What follows these columns is the framework's answer, field by field.
+pub(super) fn decode(
+    row: &mut Row,
+    zone_offset_seconds: i32,
+    document: &[Answered],
+) -> Result<Record, Unreadable> {
+    let document = answer(row.get(FIELDS.len()..), document, zone_offset_seconds);
     let mut columns = Columns {
         cells: row.iter_mut(),
         zone_offset_seconds,
@@ -86,9 +96,64 @@ pub(super) fn decode(row: &mut Row, zone_offset_seconds: i32) -> Result<Record, 
         role: columns.text(),
         banned: columns.flag("user.banned")?,
         ban_expires: columns.date("user.banExpires")?,
-        document: None,
+        document,
         organization_role: columns.text(),
     })
+}
+
+/// What the framework would answer. `None` where nobody wants to know, or where a cell holds what its type cannot be: then the app
+/// is left to answer.
+fn answer(
+    cells: Option<&[Option<String>]>,
+    fields: &[Answered],
+    zone_offset_seconds: i32,
+) -> Option<Box<str>> {
+    let cells = cells.filter(|cells| !fields.is_empty() && cells.len() == fields.len())?;
+    let (mut session, mut user) = (Map::new(), Map::new());
+    for (field, cell) in fields.iter().zip(cells) {
+        let value = match cell {
+            None => Value::Null,
+            Some(text) => json(text, field.kind, zone_offset_seconds)?,
+        };
+        let part = if field.of_session {
+            &mut session
+        } else {
+            &mut user
+        };
+        part.insert(field.name.clone(), value);
+    }
+    let document = serde_json::json!({ "session": session, "user": user });
+    Some(document.to_string().into_boxed_str())
+}
+
+fn json(text: &str, kind: FieldKind, zone_offset_seconds: i32) -> Option<Value> {
+    match kind {
+        FieldKind::Text => Some(text.into()),
+        FieldKind::Boolean => truth(text).map(Value::Bool),
+        FieldKind::Date => moment(text, zone_offset_seconds)
+            .and_then(document::iso)
+            .map(Value::String),
+        // A whole number stays whole: JavaScript writes 1.0 as 1.
+        FieldKind::Number => match text.parse::<i64>() {
+            Ok(whole) => Some(whole.into()),
+            Err(_) => {
+                let number = text.parse::<f64>().ok()?;
+                match whole(number) {
+                    Some(whole) => Some(whole.into()),
+                    None => serde_json::Number::from_f64(number).map(Value::Number),
+                }
+            }
+        },
+        FieldKind::Json => serde_json::from_str(text).ok(),
+    }
+}
+
+/// A whole number that JavaScript holds exactly.
+fn whole(number: f64) -> Option<i64> {
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    // Within these bounds nothing is cut off.
+    #[allow(clippy::cast_possible_truncation)]
+    (number.fract() == 0.0 && number.abs() <= EXACT).then_some(number as i64)
 }
 
 /// A row of [`super::schema::KEY_FIELDS`]. An end that cannot be read is over: a key without one would never end.
@@ -207,7 +272,7 @@ fn two_digits(text: &str) -> Option<u32> {
 }
 
 /// Seconds east of UTC.
-fn zone_seconds(zone: &str) -> Option<i32> {
+pub(super) fn zone_seconds(zone: &str) -> Option<i32> {
     if matches!(zone, "Z" | "z") {
         return Some(0);
     }
@@ -357,7 +422,7 @@ mod tests {
 
     #[test]
     fn a_full_row_becomes_a_record() {
-        let record = decode(&mut row(), 0).unwrap();
+        let record = decode(&mut row(), 0, &[]).unwrap();
         assert_eq!(&*record.session_id, "s1");
         assert_eq!(record.token.expose(), "tok");
         assert_eq!(&*record.user_id, "u1");
@@ -385,7 +450,7 @@ mod tests {
         ] {
             let mut row = row();
             row[at] = None;
-            assert_eq!(decode(&mut row, 0).unwrap_err().column, column);
+            assert_eq!(decode(&mut row, 0, &[]).unwrap_err().column, column);
         }
         for (at, column) in [
             (3, "session.expiresAt"),
@@ -395,7 +460,7 @@ mod tests {
         ] {
             let mut row = row();
             row[at] = Some("hunter2".into());
-            let error = decode(&mut row, 0).unwrap_err();
+            let error = decode(&mut row, 0, &[]).unwrap_err();
             assert_eq!(error.column, column);
             assert!(!error.to_string().contains("hunter2"));
         }
@@ -405,7 +470,7 @@ mod tests {
     fn a_missing_expiry_is_long_past() {
         let mut row = row();
         row[3] = None;
-        assert_eq!(decode(&mut row, 0).unwrap().expires_at, UnixMs(0));
+        assert_eq!(decode(&mut row, 0, &[]).unwrap().expires_at, UnixMs(0));
     }
 
     proptest! {

@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-use super::SchemaOverrides;
+use super::{Documents, FieldKind, SchemaOverrides};
 
 /// One logical column a lookup reads.
 pub(super) struct Field {
@@ -75,6 +75,43 @@ const ALWAYS: &[(&str, &[&str])] = &[
     ("member", &["createdat"]),
     ("apikey", &["name", "start", "prefix", "metadata"]),
     ("jwks", &["privatekey", "createdat"]),
+];
+
+/// What the framework answers of a session and its user by itself: its own fields and those of its plugins. Every other column is
+/// the app's, and may be one that it keeps to itself (`returned: false`).
+///
+/// Source: better-auth 1.7, core schema and the schemas of the admin, organization, two-factor, username, phone-number, anonymous
+/// and last-login-method plugins.
+const ANSWERED: &[(&str, FieldKind)] = &[
+    ("session.id", FieldKind::Text),
+    ("session.expiresAt", FieldKind::Date),
+    ("session.token", FieldKind::Text),
+    ("session.createdAt", FieldKind::Date),
+    ("session.updatedAt", FieldKind::Date),
+    ("session.ipAddress", FieldKind::Text),
+    ("session.userAgent", FieldKind::Text),
+    ("session.userId", FieldKind::Text),
+    ("session.impersonatedBy", FieldKind::Text),
+    ("session.activeOrganizationId", FieldKind::Text),
+    ("session.activeTeamId", FieldKind::Text),
+    ("user.id", FieldKind::Text),
+    ("user.name", FieldKind::Text),
+    ("user.email", FieldKind::Text),
+    ("user.emailVerified", FieldKind::Boolean),
+    ("user.image", FieldKind::Text),
+    ("user.createdAt", FieldKind::Date),
+    ("user.updatedAt", FieldKind::Date),
+    ("user.role", FieldKind::Text),
+    ("user.banned", FieldKind::Boolean),
+    ("user.banReason", FieldKind::Text),
+    ("user.banExpires", FieldKind::Date),
+    ("user.twoFactorEnabled", FieldKind::Boolean),
+    ("user.username", FieldKind::Text),
+    ("user.displayUsername", FieldKind::Text),
+    ("user.phoneNumber", FieldKind::Text),
+    ("user.phoneNumberVerified", FieldKind::Boolean),
+    ("user.isAnonymous", FieldKind::Boolean),
+    ("user.lastLoginMethod", FieldKind::Text),
 ];
 
 const TABLES: &[&str] = &["session", "user", "member", "jwks", "apikey"];
@@ -187,6 +224,18 @@ pub enum SchemaError {
         /// The name, made printable.
         name: String,
     },
+    /// A field of the app's own that is not there.
+    #[error("`sessions.fields` lists `{logical}`, and its table has no such column")]
+    NoShown {
+        /// The field, with its table.
+        logical: String,
+    },
+    /// Columns nobody has said anything about.
+    #[error("nobody has said whether the app's answers show {columns}")]
+    Unlisted {
+        /// Table and column, in the database's own words.
+        columns: String,
+    },
     /// A schema name was given for a database that has none.
     #[error("`sessions.schema.schema` is for PostgreSQL; {store} has no schemas")]
     NoSchemas {
@@ -211,6 +260,13 @@ impl SchemaError {
             Self::UnknownKey { .. } => "remove the key, or correct its spelling",
             Self::BadName { .. } => "rename it, or map another under `[sessions.schema]`",
             Self::NoSchemas { .. } => "remove the key",
+            Self::NoShown { .. } => {
+                "correct its spelling, or name its column under `[sessions.schema.columns]`"
+            }
+            Self::Unlisted { .. } => {
+                "list each under `sessions.fields` (with its type, as \"user.plan:string\"), or under `sessions.hidden_fields` where the \
+                 app's configuration has `returned: false`"
+            }
         }
     }
 }
@@ -224,6 +280,21 @@ pub(super) struct Layout {
     pub(super) member: Option<Table>,
     /// Logical to stored, in the order of [`FIELDS`] and then the joining columns.
     pub(super) columns: Vec<(&'static str, Column)>,
+    /// What the framework would answer, where that is wanted and known.
+    pub(super) document: Vec<Answered>,
+    /// Columns that keep it from being known.
+    pub(super) unlisted: Vec<String>,
+}
+
+/// One field of the framework's answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Answered {
+    /// Whether it belongs to the session; else to the user.
+    pub(super) of_session: bool,
+    /// Its name in the answer.
+    pub(super) name: String,
+    pub(super) kind: FieldKind,
+    column: Column,
 }
 
 impl Layout {
@@ -262,6 +333,7 @@ fn sane(name: &str) -> Result<&str, SchemaError> {
 /// Refuses overrides that name nothing we read, or hold characters we do not quote.
 pub(super) fn check(
     overrides: &SchemaOverrides,
+    documents: Option<&Documents>,
     has_schemas: bool,
     store: &'static str,
 ) -> Result<(), SchemaError> {
@@ -282,8 +354,16 @@ pub(super) fn check(
         sane(name)?;
     }
     for (key, name) in &overrides.columns {
-        if !fields().any(|field| field.logical == key) {
-            let known: Vec<&str> = fields().map(|field| field.logical).collect();
+        let answered = || ANSWERED.iter().map(|(logical, _)| *logical);
+        let shown = |documents: &Documents| documents.shown.iter().any(|(name, _)| name == key);
+        if !fields().any(|field| field.logical == key)
+            && !answered().any(|logical| logical == key)
+            && !documents.is_some_and(shown)
+        {
+            let mut known: Vec<&str> = fields().map(|field| field.logical).collect();
+            known.extend(answered());
+            known.sort_unstable();
+            known.dedup();
             return Err(unknown(key, known.join(", ")));
         }
         sane(name)?;
@@ -370,6 +450,7 @@ pub(super) fn detect_api_keys(
 pub(super) fn detect(
     catalog: &[Table],
     overrides: &SchemaOverrides,
+    documents: Option<&Documents>,
 ) -> Result<Layout, SchemaError> {
     let (session, mut columns) = table(catalog, overrides, "session")?;
     let (user, of_user) = table(catalog, overrides, "user")?;
@@ -395,12 +476,75 @@ pub(super) fn detect(
             Err(error) => return Err(error),
         }
     }
+    let (document, unlisted) = match documents {
+        Some(documents) => answered(&session, &user, overrides, documents)?,
+        None => (Vec::new(), Vec::new()),
+    };
     Ok(Layout {
         session,
         user,
         member,
         columns,
+        document,
+        unlisted,
     })
+}
+
+/// What the framework would answer of these tables, and the columns nobody has said anything about. With any of these, nothing is
+/// answered: what the app keeps to itself must not get out.
+fn answered(
+    session: &Table,
+    user: &Table,
+    overrides: &SchemaOverrides,
+    documents: &Documents,
+) -> Result<(Vec<Answered>, Vec<String>), SchemaError> {
+    let (mut document, mut unlisted) = (Vec::new(), Vec::new());
+    for (logical_table, table) in [("session", session), ("user", user)] {
+        for column in &table.columns {
+            let is = |logical: &str| {
+                let (of, name) = logical.split_once('.').unwrap_or_default();
+                of == logical_table
+                    && match overrides.columns.get(logical) {
+                        Some(stored) => stored.eq_ignore_ascii_case(&column.name),
+                        None => fold(name) == fold(&column.name),
+                    }
+            };
+            if documents.hidden.iter().any(|name| is(name)) {
+                continue;
+            }
+            let shown = documents.shown.iter();
+            let shown = shown.map(|(name, kind)| (name.as_str(), *kind));
+            let known = shown.chain(ANSWERED.iter().copied());
+            let mut found = known.filter(|(logical, _)| is(logical));
+            let Some((logical, kind)) = found.next() else {
+                unlisted.push(format!("`{}.{}`", table.name, column.name));
+                continue;
+            };
+            sane(&column.name)?;
+            let (_, name) = logical.split_once('.').unwrap_or_default();
+            document.push(Answered {
+                of_session: logical_table == "session",
+                name: name.to_owned(),
+                kind,
+                column: column.clone(),
+            });
+        }
+    }
+    for (logical, _) in &documents.shown {
+        let there = document.iter().any(|field| {
+            let of = if field.of_session { "session" } else { "user" };
+            *logical == format!("{of}.{}", field.name)
+        });
+        if !there {
+            return Err(SchemaError::NoShown {
+                logical: logical.clone(),
+            });
+        }
+    }
+    if !unlisted.is_empty() {
+        document.clear();
+    }
+    Ok((document, unlisted))
 }
 
 /// A table with the columns found in it.
@@ -594,14 +738,18 @@ pub(super) struct Dialect {
     pub(super) text: fn(expression: &str, kind: &str) -> String,
     /// Whether columns of these two types can be compared as they are.
     pub(super) comparable: fn(left: &str, right: &str) -> bool,
+    /// Whether a quoted number is a number to a column of numbers.
+    pub(super) quotes_numbers: bool,
 }
 
 impl Dialect {
+    /// A name, quoted.
     pub(super) fn name(&self, name: &str) -> String {
         let quote = self.quote;
         format!("{quote}{name}{quote}")
     }
 
+    /// A table with its schema, quoted.
     pub(super) fn table(&self, table: &Table) -> String {
         match &table.schema {
             Some(schema) => format!("{}.{}", self.name(schema), self.name(&table.name)),
@@ -639,6 +787,11 @@ impl Dialect {
                 None => "NULL".to_owned(),
             });
         }
+        selected.extend(layout.document.iter().map(|field| {
+            let alias = if field.of_session { "s" } else { "u" };
+            let expression = format!("{alias}.{}", self.name(&field.column.name));
+            (self.text)(&expression, &field.column.kind)
+        }));
         let mut sql = format!("SELECT {}", selected.join(", "));
         let _ = write!(
             sql,
@@ -760,6 +913,7 @@ mod tests {
         parameter: "?",
         text: |expression, _| format!("text({expression})"),
         comparable: |a, b| a == b,
+        quotes_numbers: true,
     };
 
     fn made(name: &str, columns: &str) -> Table {
@@ -799,7 +953,8 @@ mod tests {
                 "ID TOKEN user_id expiresAt",
             ] {
                 for users in ["user", "users", "User"] {
-                    let layout = detect(&[made(sessions, columns), user(users)], &none()).unwrap();
+                    let layout =
+                        detect(&[made(sessions, columns), user(users)], &none(), None).unwrap();
                     assert_eq!(layout.session.name, sessions);
                     assert_eq!(layout.user.name, users);
                 }
@@ -810,11 +965,11 @@ mod tests {
     #[test]
     fn of_two_tables_the_one_that_fits_is_taken_and_two_that_fit_are_asked_about() {
         let other = made("sessions", "id sessionToken expires");
-        let layout = detect(&[session("session"), other, user("user")], &none()).unwrap();
+        let layout = detect(&[session("session"), other, user("user")], &none(), None).unwrap();
         assert_eq!(layout.session.name, "session");
 
         let both = [session("session"), session("sessions"), user("user")];
-        let error = detect(&both, &none()).unwrap_err();
+        let error = detect(&both, &none(), None).unwrap_err();
         assert!(matches!(
             error,
             SchemaError::WhichTable {
@@ -825,7 +980,7 @@ mod tests {
 
         let mut said = none();
         said.tables.insert("session".into(), "sessions".into());
-        assert_eq!(detect(&both, &said).unwrap().session.name, "sessions");
+        assert_eq!(detect(&both, &said, None).unwrap().session.name, "sessions");
     }
 
     #[test]
@@ -833,14 +988,14 @@ mod tests {
         let own = made("users", "id email name password");
         let whole = "id name email emailVerified createdAt updatedAt";
         let both = [session("session"), made("user", whole), own.clone()];
-        assert_eq!(detect(&both, &none()).unwrap().user.name, "user");
+        assert_eq!(detect(&both, &none(), None).unwrap().user.name, "user");
         let both = [
             session("session"),
             own,
             made("Users", whole),
             made("user", whole),
         ];
-        let error = detect(&both, &none()).unwrap_err();
+        let error = detect(&both, &none(), None).unwrap_err();
         assert!(matches!(
             error,
             SchemaError::WhichTable {
@@ -856,7 +1011,7 @@ mod tests {
             made("session", "id token userId user_id expiresAt"),
             user("user"),
         ];
-        let error = detect(&both, &none()).unwrap_err();
+        let error = detect(&both, &none(), None).unwrap_err();
         assert!(matches!(
             error,
             SchemaError::WhichColumn {
@@ -868,13 +1023,13 @@ mod tests {
         let mut said = none();
         said.columns
             .insert("session.userId".into(), "user_id".into());
-        let layout = detect(&both, &said).unwrap();
+        let layout = detect(&both, &said, None).unwrap();
         assert_eq!(layout.column("session.userId").unwrap().name, "user_id");
     }
 
     #[test]
     fn what_is_missing_is_named() {
-        let error = detect(&[user("user")], &none()).unwrap_err();
+        let error = detect(&[user("user")], &none(), None).unwrap_err();
         assert!(
             error.to_string().contains("`session`, `sessions`"),
             "{error}"
@@ -882,6 +1037,7 @@ mod tests {
         let error = detect(
             &[made("session", "id token expiresAt"), user("user")],
             &none(),
+            None,
         );
         let error = error.unwrap_err().to_string();
         assert!(
@@ -890,7 +1046,7 @@ mod tests {
         );
         let mut said = none();
         said.columns.insert("user.role".into(), "rank".into());
-        let error = detect(&[session("session"), user("user")], &said).unwrap_err();
+        let error = detect(&[session("session"), user("user")], &said, None).unwrap_err();
         assert!(error.to_string().contains("`rank`"), "{error}");
     }
 
@@ -899,40 +1055,43 @@ mod tests {
         let mut said = none();
         said.tables.insert("sessions".into(), "s".into());
         assert!(matches!(
-            check(&said, true, "x"),
+            check(&said, None, true, "x"),
             Err(SchemaError::UnknownKey { .. })
         ));
         let mut said = none();
         said.columns.insert("session.user".into(), "s".into());
         assert!(matches!(
-            check(&said, true, "x"),
+            check(&said, None, true, "x"),
             Err(SchemaError::UnknownKey { .. })
         ));
         for name in ["a\"b", "a b", "", "a;b", "a`b", "é", "a'b"] {
             let mut said = none();
             said.tables.insert("session".into(), name.into());
             assert!(
-                matches!(check(&said, true, "x"), Err(SchemaError::BadName { .. })),
+                matches!(
+                    check(&said, None, true, "x"),
+                    Err(SchemaError::BadName { .. })
+                ),
                 "{name}"
             );
         }
         let mut said = none();
         said.schema = Some("auth".into());
-        assert_eq!(check(&said, true, "x"), Ok(()));
+        assert_eq!(check(&said, None, true, "x"), Ok(()));
         assert!(matches!(
-            check(&said, false, "x"),
+            check(&said, None, false, "x"),
             Err(SchemaError::NoSchemas { .. })
         ));
         said.schema = None;
         said.tables
             .insert("session".into(), "auth_session-1$".into());
         said.columns.insert("member.userId".into(), "uid".into());
-        assert_eq!(check(&said, false, "x"), Ok(()));
+        assert_eq!(check(&said, None, false, "x"), Ok(()));
     }
 
     #[test]
     fn the_lookup_selects_only_what_exists_and_always_in_one_shape() {
-        let plain = detect(&[session("session"), user("users")], &none()).unwrap();
+        let plain = detect(&[session("session"), user("users")], &none(), None).unwrap();
         let sql = DIALECT.lookup(&plain);
         assert_eq!(sql.matches("NULL").count(), 11, "{sql}");
         assert!(sql.ends_with(r#" FROM "session" s JOIN "users" u ON s."userId" = u."id" WHERE s."token" = ? LIMIT 8"#), "{sql}");
@@ -945,7 +1104,7 @@ mod tests {
             made("user", "id:uuid email role banned"),
             made("members", "organization_id:uuid user_id:uuid role"),
         ];
-        let sql = DIALECT.lookup(&detect(&organization, &none()).unwrap());
+        let sql = DIALECT.lookup(&detect(&organization, &none(), None).unwrap());
         assert!(sql.contains(r#"(SELECT text(m."role") FROM "members" m WHERE text(m."organization_id") = text(s."active_organization_id") AND m."user_id" = s."user_id" LIMIT 1)"#), "{sql}");
         assert!(sql.contains(r#"text(u."banned")"#), "{sql}");
     }
@@ -954,18 +1113,18 @@ mod tests {
     fn a_member_table_counts_only_with_an_active_organization() {
         let member = made("member", "organizationId userId role");
         let without = [session("session"), user("user"), member.clone()];
-        assert_eq!(detect(&without, &none()).unwrap().member, None);
+        assert_eq!(detect(&without, &none(), None).unwrap().member, None);
         let with = [
             made("session", "id token userId expiresAt activeOrganizationId"),
             user("user"),
             member.clone(),
         ];
-        assert_eq!(detect(&with, &none()).unwrap().member, Some(member));
+        assert_eq!(detect(&with, &none(), None).unwrap().member, Some(member));
         let half = [
             with[0].clone(),
             user("user"),
             made("member", "id userId role"),
         ];
-        assert_eq!(detect(&half, &none()).unwrap().member, None);
+        assert_eq!(detect(&half, &none(), None).unwrap().member, None);
     }
 }

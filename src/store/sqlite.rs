@@ -59,7 +59,12 @@ fn file_id(path: &Path) -> Option<FileId> {
 
 async fn open(settings: Settings) -> Result<Opened, OpenError> {
     let backend = Sqlite::new(&settings, false)?;
-    database::open(backend, settings).await
+    // Of all connections these alone may write.
+    let writer = match settings.extend {
+        true => Some(Sqlite::new(&settings, true)?),
+        false => None,
+    };
+    database::open(backend, writer, settings).await
 }
 
 /// What the app keeps here when its sessions are elsewhere.
@@ -149,6 +154,7 @@ impl Backend for Sqlite {
         text: |expression, _| format!("CAST({expression} AS TEXT)"),
         // Column affinity makes `1` and `'1'` meet.
         comparable: |_, _| true,
+        quotes_numbers: false,
     };
 
     fn place(&self) -> String {

@@ -197,7 +197,7 @@ impl Metrics {
             self.heard.with_label_values(&[what]);
         }
         self.key_fetches.with_label_values(&["fetched"]);
-        for cause in ["timeout", "unreachable", "garbage", "busy"] {
+        for cause in ["timeout", "unreachable", "garbage", "busy", "refused"] {
             self.source_failures.with_label_values(&[cause]);
         }
     }

@@ -7,7 +7,7 @@ mod case;
 mod compare;
 mod dice;
 mod plugins;
-mod server;
+pub mod server;
 
 use serde_json::json;
 

@@ -94,9 +94,12 @@ fn organization_role<'c>(case: &'c Value, record: &Record) -> Option<&'c str> {
 async fn check(case: &Value, url: &str) -> Result<(), String> {
     let store::Opened {
         source, detected, ..
-    } = store::inspect(&settings(url))
-        .await
-        .map_err(|error| error.to_string())?;
+    } = store::inspect(&store::Settings {
+        documents: Some(store::Documents::default()),
+        ..settings(url)
+    })
+    .await
+    .map_err(|error| error.to_string())?;
     let warned: Vec<&String> = detected
         .warnings
         .iter()
@@ -126,7 +129,20 @@ async fn check(case: &Value, url: &str) -> Result<(), String> {
                 ));
             }
         }
-        compare(record, &one["expect"]["body"]).map_err(|wrong| format!("{who}: {wrong}"))?;
+        let body = &one["expect"]["body"];
+        let document = record.as_ref().and_then(|record| record.document.clone());
+        compare(record, body).map_err(|wrong| format!("{who}: {wrong}"))?;
+        // The whole answer, field by field, as the framework gave it.
+        if !body.is_null() {
+            let document: Value = document
+                .and_then(|document| serde_json::from_str(&document).ok())
+                .ok_or_else(|| format!("{who}: no document"))?;
+            if document != *body {
+                return Err(format!(
+                    "{who}: the document is {document}, expected {body}"
+                ));
+            }
+        }
 
         // No database may take a neighbour for it: other capitals, spaces at the end, a part of it.
         let flipped: String = token
@@ -163,6 +179,83 @@ async fn check(case: &Value, url: &str) -> Result<(), String> {
     }
 }
 
+/// Extends every live session, and reads what was written: by us, and as the layout it was found in writes it.
+async fn extend(case: &Value, url: &str) -> Result<(), String> {
+    let writing = store::Settings {
+        extend: true,
+        ..settings(url)
+    };
+    let opened = store::inspect(&writing)
+        .await
+        .map_err(|error| error.to_string())?;
+    let extend = opened.extend.ok_or("it cannot extend")?;
+    let source = opened.source;
+    for one in case["checks"].as_array().unwrap() {
+        if one["expect"]["body"].is_null() {
+            continue;
+        }
+        let token = one["token"].as_str().unwrap();
+        let find = || async { source.find(token).await.map_err(|error| error.to_string()) };
+        let before = find().await?.ok_or("it is gone")?;
+        let seen = before.expires_at;
+        // Other milliseconds than before, so that a cut-off shows; whole seconds where seconds are stored.
+        let whole = case["id"].as_str().is_some_and(|id| id.contains("-sec-"));
+        let odd = if whole { 0 } else { 123 };
+        let until = UnixMs((seen.0 / 1000 + 3600) * 1000 + odd);
+        let now = UnixMs(NOW.0 + odd);
+        let move_it = |seen| extend.extend(token, seen, until, now);
+        let told = |error: vestibule::session::SourceError| error.to_string();
+        if move_it(UnixMs(seen.0 + 1)).await.map_err(told)? {
+            return Err("written over what was not seen".into());
+        }
+        if find().await?.as_ref() != Some(&before) {
+            return Err("changed".into());
+        }
+        if !move_it(seen).await.map_err(told)? {
+            return Err("not written".into());
+        }
+        let after = find().await?.ok_or("it is gone")?;
+        if (after.expires_at, after.updated_at) != (until, Some(now)) {
+            return Err(format!(
+                "reads {:?} and {:?}, expected {until:?} and {now:?}",
+                after.expires_at, after.updated_at
+            ));
+        }
+        // Whoever comes second changes nothing.
+        if move_it(seen).await.map_err(told)? {
+            return Err("written twice".into());
+        }
+        let rest = Record {
+            expires_at: before.expires_at,
+            updated_at: before.updated_at,
+            ..after
+        };
+        if rest != before {
+            return Err("something else was changed".into());
+        }
+    }
+    for token in ["nobody has this", "", "'; --"] {
+        let extended = extend.extend(token, NOW, UnixMs(NOW.0 + 1), NOW).await;
+        if extended.map_err(|error| error.to_string())? {
+            return Err(format!("extended {token}"));
+        }
+    }
+    Ok(())
+}
+
+/// A role that may only read is told at the start that it will not do.
+async fn refuse(url: &str) -> Result<(), String> {
+    let writing = store::Settings {
+        extend: true,
+        ..settings(url)
+    };
+    match store::inspect(&writing).await {
+        Err(error) if error.is_configuration() && error.to_string().contains("sliding") => Ok(()),
+        Err(error) => Err(format!("told otherwise: {error}")),
+        Ok(_) => Err("a reader may write".into()),
+    }
+}
+
 fn run(file: &'static str) {
     let vectors = load(file);
     let cases = vectors["cases"].as_array().unwrap();
@@ -174,6 +267,13 @@ fn run(file: &'static str) {
         let outcome = urls
             .iter()
             .try_for_each(|url| runtime.block_on(check(case, url)));
+        let outcome = outcome.and_then(|()| {
+            let mut urls = urls.iter();
+            urls.next()
+                .map_or(Ok(()), |url| runtime.block_on(extend(case, url)))?;
+            urls.next()
+                .map_or(Ok(()), |url| runtime.block_on(refuse(url)))
+        });
         tally.case(case["id"].as_str().unwrap(), outcome);
     }
     tally.finish();

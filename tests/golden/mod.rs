@@ -5,6 +5,7 @@ mod client_ip;
 mod cookie_cache;
 mod cookies;
 mod databases;
+mod get_session;
 mod redis;
 mod tokens;
 

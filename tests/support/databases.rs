@@ -91,6 +91,9 @@ pub fn settings(url: &str) -> Settings {
         waiting_max: 64,
         schema: SchemaOverrides::default(),
         zone_offset_seconds: 0,
+        app: vestibule::store::App::default(),
+        documents: None,
+        extend: false,
         secondary: vestibule::store::SecondaryStorage::default(),
     }
 }

@@ -362,6 +362,12 @@ pub struct Setup {
     pub cookies: names::Settings,
     pub identity: identity::Settings,
     pub pages: redirect::Settings,
+    /// Who extends sessions.
+    pub sliding: Option<vestibule::server::slide::Settings>,
+    /// Whether get-session is answered at the door.
+    pub door: Option<vestibule::server::door::Settings>,
+    /// What the app signs with.
+    pub secret: Secret,
 }
 
 /// A free port of this machine. Somebody else may take it before we do: whoever starts a server tries again.
@@ -505,6 +511,9 @@ impl Setup {
                 forbidden: None,
                 base_path: String::new(),
             },
+            sliding: None,
+            door: None,
+            secret: Secret::new(SECRET),
         }
     }
 
@@ -573,7 +582,7 @@ impl Setup {
                 routes: RouteTable::build(&self.routes)
                     .unwrap_or_else(|problems| panic!("{problems:#?}")),
                 cookies: self.cookies.clone(),
-                secrets: vestibule::credential::secrets::Settings::single(Secret::new(SECRET)),
+                secrets: vestibule::credential::secrets::Settings::single(self.secret.clone()),
                 authenticator: self.authenticator.clone(),
                 sessions: self.sessions.clone(),
                 source,
@@ -582,6 +591,8 @@ impl Setup {
                 revocation: self.revocation.clone(),
                 pages: self.pages.clone(),
                 identity: self.identity.clone(),
+                sliding: self.sliding.clone(),
+                door: self.door,
                 telemetry: telemetry::Settings {
                     level: "info".into(),
                     json: false,

@@ -58,7 +58,147 @@ pub(super) fn sessions(
     }
 }
 
-pub(super) fn store(file: &File, tree: &Node, reader: &mut Reader<'_>) -> Option<store::Settings> {
+fn rules(auth: &BetterAuth, reader: &mut Reader<'_>) -> session::slide::Rules {
+    session::slide::Rules {
+        expires_in: auth.expires_in.as_ref().map_or(7 * DAY, |f| f.value),
+        update_age: bounded(
+            reader,
+            auth.update_age.as_ref(),
+            DAY,
+            Duration::ZERO..=COOKIE_AGE_MAX,
+        ),
+    }
+}
+
+/// When `get-session` is answered at the door.
+pub(super) fn door(
+    file: &File,
+    auth: &BetterAuth,
+    reader: &mut Reader<'_>,
+) -> Option<server::door::Settings> {
+    let table = file.sessions.as_ref().map(|f| &f.value)?;
+    let found = table.answer_get_session.as_ref().filter(|f| f.value)?;
+    // Kinds by which the app adds something to each of its answers.
+    let adds = ["cookie_cache", "jwt"];
+    let enabled = auth.enable.iter().flat_map(|list| &list.value);
+    let adding = enabled
+        .map(|kind| kind.value.as_str())
+        .find(|kind| adds.contains(kind));
+    let deferred = value(auth.defer_session_refresh.as_ref(), false);
+    let why = match adding {
+        Some(kind) => Some(format!("with `{kind}` the app adds to each answer")),
+        None => deferred.then(|| "with `defer_session_refresh` the app adds to each answer".into()),
+    };
+    if let Some(why) = &why {
+        reader.blame(
+            found,
+            Fault::Suspicious {
+                what: format!("{why}, so all of them are left to the app"),
+                advice: "leave `answer_get_session` out",
+            },
+        );
+    }
+    let never = value(auth.disable_session_refresh.as_ref(), false);
+    // What is wrong with them has been told by whoever extends sessions.
+    let rules = session::slide::Rules {
+        expires_in: auth.expires_in.as_ref().map_or(7 * DAY, |f| f.value),
+        update_age: auth.update_age.as_ref().map_or(DAY, |f| f.value),
+    };
+    Some(server::door::Settings {
+        rules: (!never).then_some(rules),
+        app_adds: why.is_some(),
+    })
+}
+
+/// What the framework's answers hold, where they are answered at the door.
+fn documents(table: &Sessions, reader: &mut Reader<'_>) -> Option<store::Documents> {
+    const TYPES: [(&str, store::FieldKind); 5] = [
+        ("string", store::FieldKind::Text),
+        ("number", store::FieldKind::Number),
+        ("boolean", store::FieldKind::Boolean),
+        ("date", store::FieldKind::Date),
+        ("json", store::FieldKind::Json),
+    ];
+    let is_field = |name: &str| {
+        name.split_once('.')
+            .is_some_and(|(of, field)| matches!(of, "session" | "user") && !field.is_empty())
+    };
+    let mut documents = store::Documents::default();
+    for found in table.fields.iter().flat_map(|list| &list.value) {
+        let (name, word) = found
+            .value
+            .split_once(':')
+            .unwrap_or((&found.value, "string"));
+        let kind = TYPES.iter().find(|(known, _)| *known == word.trim());
+        match kind.filter(|_| is_field(name.trim())) {
+            Some((_, kind)) => documents.shown.push((name.trim().to_owned(), *kind)),
+            None => reader.blame(
+                found,
+                form(
+                    format!("`{}` is no field with a type", short(&found.value)),
+                    "write table, field and type: \"user.plan:string\"; types are string, number, boolean, date and json",
+                ),
+            ),
+        }
+    }
+    for found in table.hidden_fields.iter().flat_map(|list| &list.value) {
+        if is_field(&found.value) {
+            documents.hidden.push(found.value.clone());
+        } else {
+            reader.blame(
+                found,
+                form(
+                    format!("`{}` is no field", short(&found.value)),
+                    "write table and field: \"user.note\"",
+                ),
+            );
+        }
+    }
+    value(table.answer_get_session.as_ref(), false).then_some(documents)
+}
+
+/// Who extends sessions that are due. Nobody where the app does not, or has its pages do it.
+pub(super) fn sliding(
+    file: &File,
+    auth: &BetterAuth,
+    store: Option<&store::Settings>,
+    reader: &mut Reader<'_>,
+) -> Option<Sliding> {
+    let rules = rules(auth, reader);
+    let table = file.sessions.as_ref().map(|f| &f.value);
+    let found = table.and_then(|table| table.sliding.as_ref());
+    let asks_the_app = store.is_some_and(|store| store.url.expose().starts_with("http"));
+    let word = found.map_or(SlidingWord::App, |f| f.value);
+    if let Some(found) = found.filter(|_| asks_the_app && word == SlidingWord::Store) {
+        reader.blame(
+            found,
+            Fault::Conflict {
+                what: "sessions are looked up by asking the app, so there is no store to write to"
+                    .into(),
+                advice: "leave `sliding` out: the app extends what it is asked about",
+            },
+        );
+    }
+    let said = [&auth.disable_session_refresh, &auth.defer_session_refresh];
+    if said.into_iter().flatten().any(|f| f.value) {
+        return None;
+    }
+    match word {
+        // Whoever is asked extends the session with the answer.
+        SlidingWord::App if asks_the_app => None,
+        SlidingWord::App => Some(false),
+        SlidingWord::Store => Some(true),
+        SlidingWord::Off => None,
+    }
+    .map(|in_store| Sliding { rules, in_store })
+}
+
+pub(super) fn store(
+    file: &File,
+    tree: &Node,
+    mut app: store::App,
+    reader: &mut Reader<'_>,
+) -> Option<store::Settings> {
     let fallback = Sessions::default();
     let table = file.sessions.as_ref().map_or(&fallback, |f| &f.value);
     let timeout = bounded(
@@ -71,6 +211,10 @@ pub(super) fn store(file: &File, tree: &Node, reader: &mut Reader<'_>) -> Option
     let waiting_max = count(reader, table.max_waiting.as_ref(), 1_000, 0..=1_000_000);
     let zone_offset_seconds = zone(table.zone.as_ref(), reader);
     let schema = schema(table, reader);
+    app.own_host = table
+        .http
+        .as_ref()
+        .is_some_and(|http| value(http.value.own_host.as_ref(), false));
     let source = match &table.source {
         Some(found) => found.clone(),
         None if is_written(tree, &["sessions", "source"]) => return None,
@@ -91,6 +235,12 @@ pub(super) fn store(file: &File, tree: &Node, reader: &mut Reader<'_>) -> Option
         waiting_max: usize::try_from(waiting_max).unwrap_or(usize::MAX),
         schema,
         zone_offset_seconds,
+        app,
+        documents: documents(table, reader),
+        extend: table
+            .sliding
+            .as_ref()
+            .is_some_and(|f| f.value == SlidingWord::Store),
         secondary,
     })
 }
@@ -244,7 +394,8 @@ pub(super) fn source_of_app(tree: &Node, reader: &mut Reader<'_>) -> Option<Foun
 
 /// The address of a database in the spelling the store takes. Never quotes it: it may hold a password.
 pub(super) fn database(text: &str) -> Result<Secret, Fault> {
-    const FORMS: &str = "write \"sqlite:PATH\", \"postgres://USER:PASSWORD@HOST/DATABASE\", \"mysql://USER:PASSWORD@HOST/DATABASE\" or \"redis://USER:PASSWORD@HOST\"";
+    const FORMS: &str = "write \"sqlite:PATH\", \"postgres://USER:PASSWORD@HOST/DATABASE\", \"mysql://USER:PASSWORD@HOST/DATABASE\" or \"redis://USER:PASSWORD@HOST\"; \
+                         or \"http://HOST:PORT/api/auth\", where the app's Better Auth is, to ask the app itself";
     let (scheme, rest) = text.split_once(':').unwrap_or(("", text));
     let server = |scheme: &str| {
         let host = rest.strip_prefix("//").is_some_and(|r| !r.is_empty());
@@ -274,13 +425,14 @@ pub(super) fn database(text: &str) -> Result<Secret, Fault> {
             "the cookie has no address",
             "write \"cookie:\" and nothing after it",
         )),
+        // Never quoted either: somebody may have put a password into it.
+        "http" | "https" => match web_url(text) {
+            Some(url) if url.query().is_none() && url.fragment().is_none() => Ok(Secret::new(text)),
+            _ => Err(form("this is no address of a Better Auth", FORMS)),
+        },
         "redis" | "valkey" => server("redis"),
         "rediss" | "valkeys" => server("rediss"),
         "redis+unix" | "valkey+unix" => server("redis+unix"),
-        known @ ("http" | "https") => Err(Fault::NotYet {
-            what: format!("`{known}:` as a source of sessions"),
-            instead: "name the app's database or its Redis: \"sqlite:PATH\", \"postgres://…\", \"mysql://…\" or \"redis://…\"",
-        }),
         _ => Err(form("this is no source of sessions", FORMS)),
     }
 }
