@@ -13,6 +13,7 @@ mod architecture;
 mod bearer;
 mod bypasses;
 mod config;
+mod cookie_cache;
 mod differential;
 mod faults;
 mod golden;
