@@ -167,7 +167,7 @@ connect_timeout = 5
 enable = ["multi_sessions"]
 
 [sessions]
-source = "redis://cache"
+source = "https://cache"
 cahce_ttl = "5s"
 timeout = "5"
 
@@ -189,7 +189,7 @@ upstream = "api"
             "6:19 upstream.connect_timeout: wants a duration with its unit in quotes, as \"30s\", and this is a number | write a duration with its unit in quotes, as \"30s\"",
             "8:1 better_auth.secret: `better_auth.secret` is missing | set BETTER_AUTH_SECRET as for the app, or write `secret = { env = \"NAME\" }` or `secret = { file = \"PATH\" }` under [better_auth]",
             "9:11 better_auth.enable[0]: `multi_sessions` is no kind of credential | did you mean `multi_session`?",
-            "12:10 sessions.source: `redis:` as a source of sessions is not supported by this version | name the app's database: \"sqlite:PATH\", \"postgres://…\" or \"mysql://…\"",
+            "12:10 sessions.source: `https:` as a source of sessions is not supported by this version | name the app's database or its Redis: \"sqlite:PATH\", \"postgres://…\", \"mysql://…\" or \"redis://…\"",
             "13:1 sessions.cahce_ttl: unknown key `cahce_ttl` | did you mean `cache_ttl`?",
             "14:11 sessions.timeout: `5` is no duration | write a whole number and a unit: \"250ms\", \"30s\", \"5m\", \"2h\" or \"7d\"",
             "16:1 routes.default: `routes.default` is missing | say what holds for paths without a route: `default = \"signed-in\"` under [routes]; there is no silent default",
@@ -574,6 +574,12 @@ fn each_refusal_has_a_twin_that_passes() {
             "enable = [\"multi_sesion\"]",
             "did you mean `multi_session`?",
             "enable = [\"multi_session\"]",
+        ),
+        (
+            "better_auth",
+            "enable = [\"cookie_cache\"]\ncookie_cache = { strategy = \"jwx\" }",
+            "did you mean `jwt`?",
+            "enable = [\"cookie_cache\"]\ncookie_cache = { strategy = \"jwt\", version = \"2\" }",
         ),
         (
             "better_auth",
@@ -1026,15 +1032,64 @@ fn two_sources_of_the_app_are_asked_about() {
     );
     assert!(load_with(FINE, &both, &[]).is_ok());
     assert!(load_with(&none, &environment(&[("DATABASE_URL", "sqlite:a.db")]), &[]).is_ok());
-    let redis =
-        load_with(&none, &environment(&[("REDIS_URL", "redis://h")]), &[]).expect_err("later");
-    assert!(
-        redis
-            .to_string()
-            .starts_with("environment variable REDIS_URL: error:"),
-        "{redis}"
-    );
+    let redis = load_with(&none, &environment(&[("REDIS_URL", "redis://h")]), &[]);
+    let store = redis.expect("fine").config.store.expect("a store");
+    assert_eq!(store.url.expose(), "redis://h");
+    assert!(store.secondary.database.is_none());
     assert!(load(&none).is_err());
+}
+
+#[test]
+fn redis_with_a_database_behind_it() {
+    let with = |lines: &str| FINE.replace("source = \"sqlite:app.db\"\n", &format!("{lines}\n"));
+    let both = environment(&[
+        ("DATABASE_URL", "sqlite:a.db"),
+        ("REDIS_URL", "redis://h/2"),
+    ]);
+    let secondary = |lines: &str| {
+        let loaded = load_with(&with(lines), &both, &[]);
+        let store = loaded.unwrap_or_else(|p| panic!("{p}")).config.store;
+        store.expect("a store").secondary
+    };
+    let plain = secondary("source = { env = \"REDIS_URL\" }");
+    assert_eq!(plain.key_prefix, "better-auth:");
+    assert!(plain.database.is_none() && !plain.store_in_database && !plain.preserve_in_database);
+    let full = secondary(
+        "source = { env = \"REDIS_URL\" }\nkey_prefix = \"\"\nstore_in_database = true\npreserve_in_database = true",
+    );
+    assert_eq!(full.key_prefix, "");
+    assert!(full.store_in_database && full.preserve_in_database);
+    assert_eq!(full.database.expect("DATABASE_URL").expose(), "sqlite:a.db");
+    let other = secondary("source = \"rediss://h\"\ndatabase = \"postgres://h/d\"");
+    assert_eq!(other.database.expect("it").expose(), "postgres://h/d");
+
+    let blamed = |lines: &str, environment: &Environment| {
+        told(&load_with(&with(lines), environment, &[])).join("\n")
+    };
+    for (lines, words) in [
+        (
+            "source = \"redis://h\"\ndatabase = \"redis://h\"",
+            "this is a Redis, and no database",
+        ),
+        (
+            "source = \"redis://h\"\ndatabase = \"app.db\"",
+            "sessions.database: ",
+        ),
+        (
+            "source = \"sqlite:a.db\"\nstore_in_database = true",
+            "`sessions.store_in_database` is for sessions in Redis",
+        ),
+        (
+            "source = \"sqlite:a.db\"\nkey_prefix = \"x\"",
+            "`sessions.key_prefix` is for sessions in Redis",
+        ),
+    ] {
+        let blame = blamed(lines, &both);
+        assert!(blame.contains(words), "{lines}: {blame}");
+    }
+    let alone = environment(&[("REDIS_URL", "redis://h")]);
+    let lines = "source = { env = \"REDIS_URL\" }\nstore_in_database = true";
+    assert!(blamed(lines, &alone).contains("`sessions.database` is missing"));
 }
 
 #[test]
@@ -1497,6 +1552,31 @@ fn explain_tells_why_and_ends_with_4_when_asked() {
 }
 
 #[test]
+fn init_names_redis_where_the_app_has_it() {
+    let empty = Environment::new();
+    for (variables, line) in [
+        (
+            "REDIS_URL=redis://h\n",
+            "\nsource = { env = \"REDIS_URL\" }\n",
+        ),
+        (
+            "REDIS_URL=redis://h\nDATABASE_URL=sqlite:app.db\n",
+            "\n# source = { env = \"REDIS_URL\" }\n",
+        ),
+    ] {
+        let folder = Folder::new("init");
+        let secret = "BETTER_AUTH_SECRET=hunter2-hunter2-hunter2-hunter2-hunter2\n";
+        folder.write(".env", &format!("{secret}{variables}"));
+        let (code, _, err) = run(&folder.0, &empty, &["init"]);
+        assert_eq!(code, 0, "{err}");
+        let text = std::fs::read_to_string(folder.0.join("vestibule.toml")).expect("written");
+        assert!(text.contains(line), "{text}");
+        let (code, out, err) = run(&folder.0, &empty, &["check", "--env-file", ".env"]);
+        assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    }
+}
+
+#[test]
 fn what_init_writes_passes_check_and_holds_no_secret() {
     let folder = Folder::new("init");
     folder
@@ -1617,5 +1697,74 @@ fn healthcheck_asks_the_admin_listener() {
     assert_eq!(
         run(&folder.0, &set, &["healthcheck", "--url", "https://x"]).0,
         2
+    );
+}
+
+#[test]
+fn the_cookie_cache_is_believed_where_the_app_has_it() {
+    assert!(fine(FINE).authenticator.cookie_cache.is_none());
+    let line =
+        "enable = [\"cookie_cache\"]\ncache_max_age = \"2m\"\ncookie_cache = { version = \"7\" }";
+    let cache = fine(&keyed("better_auth", line)).authenticator.cookie_cache;
+    let cache = cache.expect("a cookie cache");
+    assert_eq!((&*cache.strategy, &*cache.version), ("compact", "7"));
+    assert_eq!(cache.max_age, Duration::from_secs(120));
+    let described = load(&keyed(
+        "better_auth",
+        "cookie_cache = { strategy = \"jwt\" }",
+    ));
+    assert!(told(&described)[0].contains("described, and not used"));
+    assert!(
+        described
+            .expect("a warning")
+            .config
+            .authenticator
+            .cookie_cache
+            .is_none()
+    );
+}
+
+#[test]
+fn without_a_store_the_cookie_lives_as_long_as_the_session_and_no_route_is_strict() {
+    let stateless = FINE.replace("sqlite:app.db", "cookie:");
+    let config = fine(&stateless);
+    let cache = config.authenticator.cookie_cache.expect("a cookie cache");
+    assert_eq!(
+        (&*cache.strategy, cache.max_age.as_secs()),
+        ("jwe", 604_800)
+    );
+    assert_eq!(cache.renew_within.as_secs(), 120_960);
+    assert_eq!(
+        config.cookies.cookie("session_data").attributes.max_age,
+        Some(604_800)
+    );
+    let said = "cookie_cache = { update_age = \"1m\", strategy = \"compact\" }\ncache_max_age = \"10m\"\n[sessions]";
+    let cache = fine(&stateless.replace("[sessions]", said))
+        .authenticator
+        .cookie_cache;
+    let cache = cache.expect("a cookie cache");
+    assert_eq!(
+        (cache.max_age.as_secs(), cache.renew_within.as_secs()),
+        (600, 60)
+    );
+    for (strict, cached) in [
+        (
+            "path = \"/a\"\nrule = \"signed-in\"\nfreshness = \"strict\"",
+            "path = \"/a\"\nrule = \"signed-in\"",
+        ),
+        (
+            "path = \"/a\"\nrule = { freshness = \"strict\" }",
+            "path = \"/a\"\nrule = { freshness = \"cached\" }",
+        ),
+    ] {
+        refused(
+            &format!("{stateless}[[route]]\n{strict}\n"),
+            "no store to ask",
+        );
+        fine(&format!("{stateless}[[route]]\n{cached}\n"));
+    }
+    refused(
+        &stateless.replace("cookie:", "cookie:jar"),
+        "has no address",
     );
 }

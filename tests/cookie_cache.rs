@@ -101,6 +101,34 @@ fn ask(gateway: &Gateway, path: &str, cookies: &str) -> u16 {
 // ---------------------------------------------------------------------------------------------------------- beside a store
 
 #[test]
+fn print_for_node() {
+    use std::time::SystemTime;
+    let ms = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap()
+        .as_millis();
+    let now = UnixMs(i64::try_from(ms).unwrap());
+    let mut out = Vec::new();
+    for strategy in ["compact", "jwt", "jwe"] {
+        for name in ["Ada \u{1f680} \"q\"".to_owned(), "long ".repeat(1500)] {
+            let mut said = said(TOKEN, &name);
+            let end = UnixMs(now.0 + 86_400_000);
+            said.session
+                .insert("expiresAt".into(), cookie_cache::date::write(end).into());
+            said.user.insert("n".into(), json!(0.1));
+            said.user
+                .insert("10".into(), json!({"b": 1, "2": [1.5e300, null]}));
+            out.push(json!({"strategy": strategy, "secret": SECRET, "cookie": cookies(&cache(&settings(strategy)), &said, now)}));
+        }
+    }
+    std::fs::write(
+        "/tmp/vtc-cookies.json",
+        serde_json::to_string(&out).unwrap(),
+    )
+    .unwrap();
+}
+
+#[test]
 fn a_fresh_cookie_saves_the_lookup_and_says_who_it_is() {
     for strategy in ["compact", "jwt", "jwe"] {
         let app = App::start();
@@ -489,6 +517,37 @@ fn a_sign_out_seen_passing_ends_the_cookie_for_whoever_still_has_it() {
     assert_eq!(ask(&gateway, "/dashboard", &copy), 401);
     // The same person's other device stays signed in.
     assert_eq!(ask(&gateway, "/dashboard", &elsewhere), 200);
+}
+
+#[test]
+fn what_an_operator_evicts_does_not_come_back() {
+    let app = app_without_a_store();
+    let gateway = without_a_store(&app);
+    let cache = cache(&stateless());
+    let one = cookies(&cache, &said(TOKEN, "Ada"), NOW);
+    let two = cookies(&cache, &said(&"y".repeat(32), "Ada"), NOW);
+    let evict = |body: &str| {
+        let request = format!(
+            "POST /sessions/evict HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        crate::support::exchange(gateway.admin, request.as_bytes()).status
+    };
+    for all in [&one, &two] {
+        assert_eq!(ask(&gateway, "/dashboard", all), 200);
+    }
+    assert_eq!(evict(&format!("{{\"token\":\"{TOKEN}\"}}")), 204);
+    assert_eq!(ask(&gateway, "/dashboard", &one), 401);
+    assert_eq!(ask(&gateway, "/dashboard", &two), 200);
+    // A user who is evicted may sign in again.
+    assert_eq!(evict("{\"user\":\"ada\"}"), 204);
+    assert_eq!(ask(&gateway, "/dashboard", &two), 401);
+    gateway.clock.advance(Duration::from_secs(1));
+    let mut again = said(&"x".repeat(32), "Ada");
+    let began = cookie_cache::date::write(gateway.clock.now());
+    again.session.insert("createdAt".into(), began.into());
+    let again = cookies(&cache, &again, gateway.clock.now());
+    assert_eq!(ask(&gateway, "/dashboard", &again), 200);
 }
 
 #[test]

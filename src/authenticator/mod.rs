@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use crate::api_key::keys::Keys;
 use crate::credential::cookie_cache::{self, CookieCache};
 use crate::credential::key_ring::KeyRings;
 use crate::credential::signature::Seal;
@@ -13,12 +14,13 @@ use crate::session::resolve::{Resolution, Sessions, Tier};
 use crate::session::{BoxFuture, Freshness, limit};
 use crate::time::{Clock, UnixMs};
 
+mod api_key;
 pub mod bearer;
 pub mod jwt;
 mod session;
 
 /// Every kind of credential, in the order in which the framework lets one take the place of another.
-pub static KINDS: &[Kind<Build>] = &[bearer::KIND, jwt::KIND, session::KIND];
+pub static KINDS: &[Kind<Build>] = &[api_key::KIND, bearer::KIND, jwt::KIND, session::KIND];
 
 /// How a kind is built. `None`: the app does not have it, so it is not looked for.
 pub type Build = fn(&Context<'_>) -> Option<Box<dyn Authenticator>>;
@@ -62,7 +64,9 @@ pub struct Context<'c> {
     /// The app's cookie cache, where cookies are to be believed.
     pub cookie_cache: Option<&'c Arc<CookieCache>>,
     /// Keys by which tokens are checked.
-    pub keys: &'c KeyRings,
+    pub key_rings: &'c KeyRings,
+    /// API keys, looked up and remembered; none unless the app has them.
+    pub api_keys: Option<&'c Keys>,
     /// What time it is.
     pub clock: &'c Arc<dyn Clock>,
 }

@@ -17,10 +17,10 @@ use std::time::Duration;
 use url::{Host, Url};
 
 use super::file::{
-    AdminAddress, AlgorithmWord, Attributes, BetterAuth, Caching, Claims, ConditionWord,
-    CookieCache, FeedWord, File, FreshnessWord, Issuer, Jwt, KeysWord, Level, LogFormat, Path,
-    Preset, Route, RuleTable, RuleText, RuleWord, SameSite, Sessions, Threads, Upstream,
-    VersionedSecret,
+    AdminAddress, AlgorithmWord, ApiKey, Attributes, BetterAuth, Caching, Claims, ConditionWord,
+    CookieCache, FeedWord, File, FreshnessWord, Issuer, Jwt, KeyStorage, KeyUsage, KeysWord, Level,
+    LogFormat, Path, Preset, Route, RuleTable, RuleText, RuleWord, SameSite, Sessions, Threads,
+    Upstream, VersionedSecret,
 };
 use super::node::{At, Node, Value};
 use super::problem::Fault;
@@ -32,7 +32,7 @@ use crate::secret::Secret;
 use crate::session::Freshness;
 use crate::session::Keeper;
 use crate::{
-    authenticator, credential, identity, policy, route, server, session, store, telemetry,
+    api_key, authenticator, credential, identity, policy, route, server, session, store, telemetry,
 };
 
 use auth::*;
@@ -85,6 +85,7 @@ pub(super) fn compose(file: &File, tree: &Node, reader: &mut Reader<'_>) -> Conf
         revocation: revocation(file, reader),
         store: store(file, tree, reader),
         authenticator,
+        api_keys: api_keys(auth, reader),
         sessions: sessions(file, auth, reader),
         update_age: bounded(
             reader,
@@ -568,6 +569,9 @@ mod tests {
             ("sqlite:///var/app.db", "sqlite:/var/app.db"),
             ("postgresql://u:p@h/d", "postgres://u:p@h/d"),
             ("mysql://h/d", "mysql://h/d"),
+            ("valkey://h/1", "redis://h/1"),
+            ("rediss://u:p@h", "rediss://u:p@h"),
+            ("redis+unix:///run/s", "redis+unix:///run/s"),
         ] {
             assert_eq!(database(text).expect(text).expose(), url);
         }
@@ -579,7 +583,8 @@ mod tests {
             "postgres:h/d",
             "mongodb://h",
             "sqlite::memory:",
-            "redis://h",
+            "redis:h",
+            "redis://",
         ] {
             assert!(database(wrong).is_err(), "{wrong}");
         }

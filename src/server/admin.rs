@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
+use futures_util::future::join_all;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, WWW_AUTHENTICATE};
 use http::{HeaderMap, Method, Response, StatusCode};
 use pingora::apps::http_app::ServeHttp;
@@ -14,7 +15,9 @@ use subtle::ConstantTimeEq as _;
 
 use super::proxy::Gateway;
 use crate::secret::Secret;
+use crate::session::Keeper;
 use crate::session::feed::{Ended, TokenDigest};
+use crate::session::resolve::Sessions;
 
 /// Longest body read, in bytes: it holds one id.
 const BODY_BYTES_MAX: usize = 16 * 1024;
@@ -107,17 +110,26 @@ impl Admin {
         }
         // Asked only for people: a store that hangs must not make a probe wait until it gives up on us.
         let source = self.gateway.gate.sessions.source();
-        let source_ok = source.ping().await.is_ok();
+        let mut parts = source.parts();
+        if parts.is_empty() {
+            parts.push(source);
+        }
         let word = |ok: bool| if ok { "ok" } else { "failing" };
         let line = match self.gateway.line.state() {
             Some((name, up)) => format!("[{}] revocations ({name})\n", word(up)),
             None => "[off] revocations made elsewhere count after `sessions.cache_ttl`\n".into(),
         };
+        let answers = join_all(parts.iter().map(|part| part.ping())).await;
+        let stores: String = parts
+            .iter()
+            .zip(answers)
+            .map(|(part, answer)| {
+                format!("[{}] sessions ({})\n", word(answer.is_ok()), part.name())
+            })
+            .collect();
         let report = format!(
-            "[{}] accepting\n[{}] sessions ({})\n{line}sessions remembered: {}\nstreams open: {}\n",
+            "[{}] accepting\n{stores}{line}sessions remembered: {}\nstreams open: {}\n",
             word(!stopping),
-            word(source_ok),
-            source.name(),
             self.gateway.gate.sessions.cache().len(),
             self.gateway.streams.len(),
         );
@@ -127,6 +139,9 @@ impl Admin {
     fn metrics(&self) -> Response<Vec<u8>> {
         let cache = self.gateway.gate.sessions.cache();
         self.gateway.metrics.cache_size(cache.len(), cache.weight());
+        if let Some(keys) = &self.gateway.keys {
+            self.gateway.metrics.keys(keys.len(), keys.unwritten());
+        }
         answer(
             StatusCode::OK,
             "text/plain; version=0.0.4; charset=utf-8",
@@ -175,8 +190,13 @@ impl Admin {
             (Some(token), None, None, None, false) => {
                 let seal = line.sessions().signer().seal(&token);
                 line.end_session(&seal, Some(TokenDigest::of(&token)));
+                end_for_good(line.sessions(), &Ended::Token(TokenDigest::of(&token)));
             }
-            (None, Some(user), None, None, false) => line.end(Ended::User(user.into())),
+            (None, Some(user), None, None, false) => {
+                let user = Ended::User(user.into());
+                end_for_good(line.sessions(), &user);
+                line.end(user);
+            }
             (None, None, Some(organization), None, false) => {
                 line.end(Ended::Organization(organization.into()));
             }
@@ -241,4 +261,11 @@ fn answer(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Resp
         http::HeaderValue::from_static("nosniff"),
     );
     answer
+}
+
+/// Where the cookie is the session, to forget it is not enough: it would be believed again. Beside a store that is as it should be.
+fn end_for_good(sessions: &Sessions, what: &Ended) {
+    if sessions.keeper() == Keeper::Cookie {
+        sessions.cache().end(what);
+    }
 }

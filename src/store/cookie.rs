@@ -15,6 +15,9 @@ pub(super) const KIND: Kind<Build> = Kind {
     build: Build {
         schemes: &["cookie"],
         open: |settings| Box::pin(open(settings)),
+        api_keys: None,
+        owners: None,
+        key_storage: None,
     },
 };
 

@@ -22,6 +22,7 @@ use crate::session::{BoxFuture, Record, Source, SourceError};
 mod entry;
 mod extend;
 mod feed;
+mod keys;
 mod line;
 
 pub use feed::{KeyspaceEvents, keyspace_events};
@@ -42,6 +43,11 @@ pub(super) const KIND: Kind<Build> = Kind {
             "valkey+unix",
         ],
         open: |settings| Box::pin(open(settings)),
+        api_keys: None,
+        owners: None,
+        key_storage: Some(|settings, access, owners| {
+            Box::pin(keys::open(settings, access, owners))
+        }),
     },
 };
 
@@ -185,7 +191,8 @@ impl Redis {
         }
     }
 
-    /// What is said of a token.
+    /// What is said of a token, in two questions. A script would ask both at once, saving a round trip in one lookup of many, but it
+    /// takes nine times the server's time (15 µs against 1.7 µs, of a thread that the app shares) and rights that readers lack.
     async fn look_up(&self, token: &str) -> Result<Word, SourceError> {
         let began = Instant::now();
         let deadline = began + self.line.timeout;

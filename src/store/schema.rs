@@ -74,12 +74,39 @@ const ALWAYS: &[(&str, &[&str])] = &[
     ),
     ("member", &["createdat"]),
     ("jwks", &["privatekey", "createdat"]),
+    ("apikey", &["name", "start", "prefix", "metadata"]),
 ];
 
-const TABLES: &[&str] = &["session", "user", "member", "jwks"];
+const TABLES: &[&str] = &["session", "user", "member", "jwks", "apikey"];
 
 /// Stored keys read at most, newest first: more than a set keeps, because some may have ended.
 const KEYS_MAX: usize = 2 * crate::credential::key_set::KEYS_MAX;
+
+/// What a lookup of an API key selects, in order; [`super::api_keys`] reads the same order. Whatever limits a key is required: a
+/// column that we fail to recognize would otherwise limit nothing.
+///
+/// Source: better-auth 1.4, plugins/api-key/schema.ts; @better-auth/api-key 1.5 to 1.7, schema.ts.
+pub(super) const API_KEY_FIELDS: &[Field] = &[
+    required("apikey.id"),
+    required("apikey.key"),
+    optional("apikey.configId"),
+    required("apikey.enabled"),
+    required("apikey.expiresAt"),
+    required("apikey.createdAt"),
+    required("apikey.rateLimitEnabled"),
+    required("apikey.rateLimitTimeWindow"),
+    required("apikey.rateLimitMax"),
+    required("apikey.refillInterval"),
+    required("apikey.refillAmount"),
+    required("apikey.remaining"),
+    required("apikey.lastRefillAt"),
+    required("apikey.requestCount"),
+    required("apikey.lastRequest"),
+    required("apikey.updatedAt"),
+    // The owner: by the first in 1.5 and later, by the second before.
+    optional("apikey.referenceId"),
+    optional("apikey.userId"),
+];
 
 /// Rows one token may match before the bytes are compared: collations that fold case or pad with spaces can match neighbours.
 /// Eight is far above what a token column holds by accident and keeps the answer small.
@@ -265,7 +292,11 @@ pub(super) fn check(
 }
 
 fn fields() -> impl Iterator<Item = &'static Field> {
-    FIELDS.iter().chain(JOINED).chain(KEY_FIELDS)
+    FIELDS
+        .iter()
+        .chain(JOINED)
+        .chain(KEY_FIELDS)
+        .chain(API_KEY_FIELDS)
 }
 
 /// The folded names of tables worth reading from the catalog, as an SQL list. Only names that [`check`] accepted get here.
@@ -279,6 +310,60 @@ pub(super) fn wanted_tables(overrides: &SchemaOverrides) -> String {
         .map(|name| format!("'{name}'"))
         .collect();
     quoted.join(",")
+}
+
+/// Where API keys and their owners are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ApiKeyLayout {
+    pub(super) keys: Table,
+    pub(super) user: Table,
+    columns: Vec<(&'static str, Column)>,
+}
+
+impl ApiKeyLayout {
+    pub(super) fn column(&self, logical: &str) -> Option<&Column> {
+        self.columns
+            .iter()
+            .find(|(name, _)| *name == logical)
+            .map(|(_, column)| column)
+    }
+
+    /// The column with the owner's id.
+    pub(super) fn owner(&self) -> Option<&Column> {
+        self.column("apikey.referenceId")
+            .or_else(|| self.column("apikey.userId"))
+    }
+}
+
+/// Finds the table of users and its columns: the owners of keys that are kept elsewhere.
+pub(super) fn detect_owners(
+    catalog: &[Table],
+    overrides: &SchemaOverrides,
+) -> Result<(Table, Vec<(&'static str, Column)>), SchemaError> {
+    table(catalog, overrides, "user")
+}
+
+/// Finds the tables and columns of API keys, or says what is missing or unclear.
+pub(super) fn detect_api_keys(
+    catalog: &[Table],
+    overrides: &SchemaOverrides,
+) -> Result<ApiKeyLayout, SchemaError> {
+    let (keys, mut columns) = table(catalog, overrides, "apikey")?;
+    let (user, of_user) = table(catalog, overrides, "user")?;
+    columns.extend(of_user);
+    let layout = ApiKeyLayout {
+        keys,
+        user,
+        columns,
+    };
+    if layout.owner().is_none() {
+        return Err(SchemaError::NoColumn {
+            table: layout.keys.name,
+            logical: "apikey.referenceId",
+            looked_for: "`referenceId`, `reference_id`, `userId` and `user_id`".to_owned(),
+        });
+    }
+    Ok(layout)
 }
 
 /// Finds the tables and columns, or says what is missing or unclear.
@@ -326,7 +411,30 @@ pub(super) fn detect_keys(
     table(catalog, overrides, "jwks")
 }
 
+/// A table with the columns found in it.
 pub(super) type Found = (Table, Vec<(&'static str, Column)>);
+
+/// Most organizations of one user that are read. Nobody's screen shows as many.
+const MEMBERSHIPS_MAX: usize = 1000;
+
+/// Finds the table of memberships alone. `None`: the app has none.
+pub(super) fn members(
+    catalog: &[Table],
+    overrides: &SchemaOverrides,
+) -> Result<Option<Found>, SchemaError> {
+    match table(catalog, overrides, "member") {
+        Ok((found, columns)) => {
+            let has = |logical: &str| columns.iter().any(|(name, _)| *name == logical);
+            let whole = MEMBERSHIP.iter().all(|logical| has(logical));
+            Ok(whole.then_some((found, columns)))
+        }
+        Err(SchemaError::NoTable { .. }) if !overrides.tables.contains_key("member") => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// What a membership says.
+const MEMBERSHIP: [&str; 3] = ["member.userId", "member.organizationId", "member.role"];
 
 fn table(
     catalog: &[Table],
@@ -489,12 +597,12 @@ pub(super) struct Dialect {
 }
 
 impl Dialect {
-    fn name(&self, name: &str) -> String {
+    pub(super) fn name(&self, name: &str) -> String {
         let quote = self.quote;
         format!("{quote}{name}{quote}")
     }
 
-    fn table(&self, table: &Table) -> String {
+    pub(super) fn table(&self, table: &Table) -> String {
         match &table.schema {
             Some(schema) => format!("{}.{}", self.name(schema), self.name(&table.name)),
             None => self.name(&table.name),
@@ -502,7 +610,7 @@ impl Dialect {
     }
 
     /// `left = right`, as text when their types do not compare. The usual, equal types keep their indexes.
-    fn equal(&self, (left, a): (&str, &Column), (right, b): (&str, &Column)) -> String {
+    pub(super) fn equal(&self, (left, a): (&str, &Column), (right, b): (&str, &Column)) -> String {
         if (self.comparable)(&a.kind, &b.kind) {
             return format!("{left} = {right}");
         }
@@ -554,6 +662,14 @@ impl Dialect {
         sql
     }
 
+    /// The parameter at this place, counted from one.
+    pub(super) fn parameter_at(&self, place: usize) -> String {
+        match self.parameter.strip_suffix('1') {
+            Some(mark) => format!("{mark}{place}"),
+            None => self.parameter.to_owned(),
+        }
+    }
+
     fn member_role<'l>(
         &self,
         layout: &Layout,
@@ -597,6 +713,31 @@ impl Dialect {
         }
         let _ = write!(sql, " LIMIT {KEYS_MAX}");
         sql
+    }
+
+    /// Every membership of one user: user, organization and role.
+    pub(super) fn membership(&self, table: &Table, columns: &[(&'static str, Column)]) -> String {
+        let of = |logical: &str| columns.iter().find(|(name, _)| *name == logical);
+        let text = |logical: &str| {
+            of(logical).map_or_else(
+                || "NULL".to_owned(),
+                |(_, column)| (self.text)(&self.name(&column.name), &column.kind),
+            )
+        };
+        let [user, organization, role] = MEMBERSHIP;
+        // A text is compared as it is, so that an index serves.
+        let compared = match of(user) {
+            Some((_, column)) if (self.comparable)("text", &column.kind) => self.name(&column.name),
+            _ => text(user),
+        };
+        format!(
+            "SELECT {}, {}, {} FROM {} WHERE {compared} = {} LIMIT {MEMBERSHIPS_MAX}",
+            text(user),
+            text(organization),
+            text(role),
+            self.table(table),
+            self.parameter
+        )
     }
 
     /// One stored expiry, to tell how dates are written.

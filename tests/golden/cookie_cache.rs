@@ -311,7 +311,8 @@ impl Deployment {
             secrets: &self.secrets,
             sessions: &sessions,
             cookie_cache: Some(&cache),
-            keys: &KeyRings::default(),
+            key_rings: &KeyRings::default(),
+            api_keys: None,
             clock: &clock,
         });
         let headers = headers(text(step, "cookie_header"));

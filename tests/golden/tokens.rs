@@ -83,7 +83,8 @@ fn gate(case: &Value) -> Gate {
         secrets: &secrets::Settings::single(secret),
         sessions: &sessions,
         cookie_cache: None,
-        keys: &KeyRings::default(),
+        key_rings: &KeyRings::default(),
+        api_keys: None,
         clock: &clock,
     });
     Gate {
