@@ -577,8 +577,8 @@ fn each_refusal_has_a_twin_that_passes() {
         ),
         (
             "better_auth",
-            "enable = [\"cookie_cache\"]\ncookie_cache = { strategy = \"jwx\" }",
-            "did you mean `jwt`?",
+            "enable = [\"cookie_cache\"]\ncookie_cache = { strategy = \"compakt\" }",
+            "did you mean `compact`?",
             "enable = [\"cookie_cache\"]\ncookie_cache = { strategy = \"jwt\", version = \"2\" }",
         ),
         (

@@ -101,34 +101,6 @@ fn ask(gateway: &Gateway, path: &str, cookies: &str) -> u16 {
 // ---------------------------------------------------------------------------------------------------------- beside a store
 
 #[test]
-fn print_for_node() {
-    use std::time::SystemTime;
-    let ms = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap()
-        .as_millis();
-    let now = UnixMs(i64::try_from(ms).unwrap());
-    let mut out = Vec::new();
-    for strategy in ["compact", "jwt", "jwe"] {
-        for name in ["Ada \u{1f680} \"q\"".to_owned(), "long ".repeat(1500)] {
-            let mut said = said(TOKEN, &name);
-            let end = UnixMs(now.0 + 86_400_000);
-            said.session
-                .insert("expiresAt".into(), cookie_cache::date::write(end).into());
-            said.user.insert("n".into(), json!(0.1));
-            said.user
-                .insert("10".into(), json!({"b": 1, "2": [1.5e300, null]}));
-            out.push(json!({"strategy": strategy, "secret": SECRET, "cookie": cookies(&cache(&settings(strategy)), &said, now)}));
-        }
-    }
-    std::fs::write(
-        "/tmp/vtc-cookies.json",
-        serde_json::to_string(&out).unwrap(),
-    )
-    .unwrap();
-}
-
-#[test]
 fn a_fresh_cookie_saves_the_lookup_and_says_who_it_is() {
     for strategy in ["compact", "jwt", "jwe"] {
         let app = App::start();
@@ -528,7 +500,8 @@ fn what_an_operator_evicts_does_not_come_back() {
     let two = cookies(&cache, &said(&"y".repeat(32), "Ada"), NOW);
     let evict = |body: &str| {
         let request = format!(
-            "POST /sessions/evict HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n{body}",
+            "POST /sessions/evict HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer admin token of the tests\r\ncontent-length: {}\r\n\r\n{body}",
+            gateway.admin,
             body.len()
         );
         crate::support::exchange(gateway.admin, request.as_bytes()).status
