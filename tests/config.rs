@@ -578,6 +578,12 @@ fn each_refusal_has_a_twin_that_passes() {
         ),
         (
             "better_auth",
+            "enable = [\"cookie_cache\"]\ncookie_cache = { strategy = \"compakt\" }",
+            "did you mean `compact`?",
+            "enable = [\"cookie_cache\"]\ncookie_cache = { strategy = \"jwt\", version = \"2\" }",
+        ),
+        (
+            "better_auth",
             "base_path = \"/api/auth/\"",
             "more than Better Auth",
             "base_path = \"/auth\"",
@@ -1918,4 +1924,73 @@ fn get_session_is_answered_at_the_door_only_where_it_is_asked_for() {
         told(&loaded)
     );
     assert!(fine(&deferred).door.expect("a door").app_adds);
+}
+
+#[test]
+fn the_cookie_cache_is_believed_where_the_app_has_it() {
+    assert!(fine(FINE).authenticator.cookie_cache.is_none());
+    let line =
+        "enable = [\"cookie_cache\"]\ncache_max_age = \"2m\"\ncookie_cache = { version = \"7\" }";
+    let cache = fine(&keyed("better_auth", line)).authenticator.cookie_cache;
+    let cache = cache.expect("a cookie cache");
+    assert_eq!((&*cache.strategy, &*cache.version), ("compact", "7"));
+    assert_eq!(cache.max_age, Duration::from_secs(120));
+    let described = load(&keyed(
+        "better_auth",
+        "cookie_cache = { strategy = \"jwt\" }",
+    ));
+    assert!(told(&described)[0].contains("described, and not used"));
+    assert!(
+        described
+            .expect("a warning")
+            .config
+            .authenticator
+            .cookie_cache
+            .is_none()
+    );
+}
+
+#[test]
+fn without_a_store_the_cookie_lives_as_long_as_the_session_and_no_route_is_strict() {
+    let stateless = FINE.replace("sqlite:app.db", "cookie:");
+    let config = fine(&stateless);
+    let cache = config.authenticator.cookie_cache.expect("a cookie cache");
+    assert_eq!(
+        (&*cache.strategy, cache.max_age.as_secs()),
+        ("jwe", 604_800)
+    );
+    assert_eq!(cache.renew_within.as_secs(), 120_960);
+    assert_eq!(
+        config.cookies.cookie("session_data").attributes.max_age,
+        Some(604_800)
+    );
+    let said = "cookie_cache = { update_age = \"1m\", strategy = \"compact\" }\ncache_max_age = \"10m\"\n[sessions]";
+    let cache = fine(&stateless.replace("[sessions]", said))
+        .authenticator
+        .cookie_cache;
+    let cache = cache.expect("a cookie cache");
+    assert_eq!(
+        (cache.max_age.as_secs(), cache.renew_within.as_secs()),
+        (600, 60)
+    );
+    for (strict, cached) in [
+        (
+            "path = \"/a\"\nrule = \"signed-in\"\nfreshness = \"strict\"",
+            "path = \"/a\"\nrule = \"signed-in\"",
+        ),
+        (
+            "path = \"/a\"\nrule = { freshness = \"strict\" }",
+            "path = \"/a\"\nrule = { freshness = \"cached\" }",
+        ),
+    ] {
+        refused(
+            &format!("{stateless}[[route]]\n{strict}\n"),
+            "no store to ask",
+        );
+        fine(&format!("{stateless}[[route]]\n{cached}\n"));
+    }
+    refused(
+        &stateless.replace("cookie:", "cookie:jar"),
+        "has no address",
+    );
 }

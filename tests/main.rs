@@ -14,6 +14,7 @@ mod architecture;
 mod bearer;
 mod bypasses;
 mod config;
+mod cookie_cache;
 mod differential;
 mod door;
 mod extension;

@@ -15,7 +15,9 @@ use subtle::ConstantTimeEq as _;
 
 use super::proxy::Gateway;
 use crate::secret::Secret;
+use crate::session::Keeper;
 use crate::session::feed::{Ended, TokenDigest};
+use crate::session::resolve::Sessions;
 
 /// Longest body read, in bytes: it holds one id.
 const BODY_BYTES_MAX: usize = 16 * 1024;
@@ -188,8 +190,13 @@ impl Admin {
             (Some(token), None, None, None, false) => {
                 let seal = line.sessions().signer().seal(&token);
                 line.end_session(&seal, Some(TokenDigest::of(&token)));
+                end_for_good(line.sessions(), &Ended::Token(TokenDigest::of(&token)));
             }
-            (None, Some(user), None, None, false) => line.end(Ended::User(user.into())),
+            (None, Some(user), None, None, false) => {
+                let user = Ended::User(user.into());
+                end_for_good(line.sessions(), &user);
+                line.end(user);
+            }
             (None, None, Some(organization), None, false) => {
                 line.end(Ended::Organization(organization.into()));
             }
@@ -254,4 +261,11 @@ fn answer(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Resp
         http::HeaderValue::from_static("nosniff"),
     );
     answer
+}
+
+/// Where the cookie is the session, to forget it is not enough: it would be believed again. Beside a store that is as it should be.
+fn end_for_good(sessions: &Sessions, what: &Ended) {
+    if sessions.keeper() == Keeper::Cookie {
+        sessions.cache().end(what);
+    }
 }

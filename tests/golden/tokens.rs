@@ -188,6 +188,18 @@ fn verify(case: &Value, keys: Keys) -> Option<String> {
     Some(record.user_id.into())
 }
 
+/// Whose a token of the app is, by its published keys.
+pub fn subject(token: &str, published: &Value, origin: &str, now: UnixMs) -> Option<String> {
+    let case = serde_json::json!({
+        "token": token, "issuer": origin, "audience": origin, "now_ms": now.0,
+    });
+    let published = published.to_string();
+    let keys = Keys(Box::new(move || {
+        KeySet::parse(published.as_bytes(), None).expect("a key set")
+    }));
+    verify(&case, keys)
+}
+
 #[test]
 fn jwt() {
     const FILE: &str = "jwt.json";
