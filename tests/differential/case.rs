@@ -14,6 +14,8 @@ pub struct Case {
     pub labels: Vec<&'static str>,
     /// The JWT it carries, if it carries one: the framework judges it on its own.
     pub jwt: Option<String>,
+    /// Whether it carries a session cache, or what shall be taken for one.
+    pub has_cache: bool,
 }
 
 impl Case {
@@ -67,6 +69,8 @@ pub struct Materials {
     pub others: Vec<Cookie>,
     /// Session caches.
     pub caches: Vec<CacheCookies>,
+    /// Session caches that the framework's own key has sealed, with contents it would never have given them.
+    pub forged: Vec<(&'static str, CacheCookies)>,
     /// Whether `Authorization` means anything here; it is tried now and then in any case.
     pub bearer: bool,
     /// JWTs, good and bad, each with what it is.
@@ -472,6 +476,21 @@ fn cache_cookies(
             .iter()
             .find(|cache| cache.session.value == token.value)
     });
+    if !from.forged.is_empty() && dice.once_in(3) {
+        case.has_cache = true;
+        let (what, cache) = dice.pick(&from.forged);
+        case.labels.push(what);
+        // Nearly always beside the session cookie it is meant for.
+        if !dice.once_in(8) {
+            pairs.retain(|(name, _)| *name != from.session_name.as_bytes());
+            let session = &cache.session;
+            pairs.push((session.name.clone().into(), session.value.clone().into()));
+        }
+        for piece in &cache.pieces {
+            pairs.push((piece.name.clone().into(), piece.value.clone().into()));
+        }
+        return;
+    }
     let cache = match own {
         Some(own) if !dice.once_in(5) => own,
         _ => {

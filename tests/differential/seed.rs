@@ -1,0 +1,153 @@
+//! Signs people up and in, lets some sessions die in every way they can, and collects the credentials of all of them.
+
+use std::net::SocketAddr;
+
+use serde_json::{Value, json};
+use vestibule::credential::signature::Signer;
+use vestibule::secret::Secret;
+
+use super::case::{CacheCookies, Cookie, Materials};
+use super::server::{Browser, PASSWORD};
+use super::world::World;
+
+/// Names of the users there are; one is longer than a cookie may be.
+const USERS: [&str; 3] = ["ada", "bob", "cleo"];
+
+/// In a world where nobody has been yet.
+pub fn seed(world: &World) -> Materials {
+    let at = world.server.address;
+    for name in USERS.into_iter().chain(["root", "dora"]) {
+        Browser::sign_up(at, name);
+    }
+    world
+        .server
+        .sql(r#"UPDATE "user" SET "role" = 'admin' WHERE "name" = 'root'"#);
+    Browser::sign_in(at, "dora", true).done(
+        at,
+        "/two-factor/enable",
+        &json!({ "password": PASSWORD }),
+    );
+    again(world)
+}
+
+/// In a world where everybody is known already.
+pub fn again(world: &World) -> Materials {
+    let at = world.server.address;
+    let names = world.server.ask("cookies", json!({}));
+    let named = |key: &str| names[key].as_str().expect("a cookie's name").to_owned();
+    let mut materials = Materials {
+        session_name: named("sessionToken"),
+        cache_name: named("sessionData"),
+        ..Materials::default()
+    };
+
+    let mut live = Vec::new();
+    for name in USERS {
+        live.push(Browser::sign_in(at, name, true));
+        live.push(Browser::sign_in(at, name, false));
+    }
+    // An admin, at work as herself and as somebody else.
+    let ada = user_id(&mut live[0].clone(), at);
+    let mut admin = Browser::sign_in(at, "root", true);
+    live.push(admin.clone());
+    admin.done(at, "/admin/impersonate-user", &json!({ "userId": ada }));
+    live.push(admin);
+    // A device with two sessions.
+    let mut device = live[0].clone();
+    assert_eq!(device.sign_in_here(at, "bob", true).status, 200);
+    live.push(device);
+    // Half signed in: the second factor is due.
+    let mut pending = Browser::default();
+    let asked = pending.sign_in_here(at, "dora", true);
+    assert!(
+        asked.text().contains("twoFactorRedirect"),
+        "{}",
+        asked.text()
+    );
+
+    for browser in &live {
+        materials.add("live", browser);
+    }
+    for what in ["signed out", "expired", "deleted", "revoked"] {
+        let mut browser = Browser::sign_in(at, "bob", true);
+        let kept = browser.clone();
+        let token = browser.session_token();
+        match what {
+            "signed out" => {
+                browser.done(at, "/sign-out", &json!({}));
+            }
+            "revoked" => {
+                browser.done(at, "/revoke-session", &json!({ "token": token }));
+            }
+            "expired" => world.expire(&token),
+            _ => world.delete(&token),
+        }
+        materials.add(what, &kept);
+    }
+    let strangers = Signer::new(&Secret::new("another app's secret, thirty-two letters"));
+    let forged = strangers.issue(&live[0].session_token());
+    materials.sessions.push((
+        "another secret",
+        Cookie {
+            name: materials.session_name.clone(),
+            value: forged,
+        },
+    ));
+
+    for (name, value) in live
+        .iter()
+        .chain([&pending])
+        .flat_map(|browser| &browser.seen)
+    {
+        if *name != materials.session_name && !name.starts_with(&materials.cache_name) {
+            materials.others.push(Cookie {
+                name: name.clone(),
+                value: value.clone(),
+            });
+        }
+    }
+    for needed in ["two_factor", "dont_remember", "admin_session", "_multi-"] {
+        assert!(
+            materials
+                .others
+                .iter()
+                .any(|cookie| cookie.name.contains(needed)),
+            "there is no {needed} cookie"
+        );
+    }
+    materials
+}
+
+impl Materials {
+    /// Adds what a browser holds now.
+    pub fn add(&mut self, what: &'static str, browser: &Browser) {
+        let session = Cookie {
+            name: self.session_name.clone(),
+            value: browser.cookies[&self.session_name].clone(),
+        };
+        let cookies = browser.cookies.iter();
+        let mut pieces: Vec<Cookie> = cookies
+            .filter(|(name, _)| name.starts_with(&self.cache_name))
+            .map(|(name, value)| Cookie {
+                name: name.clone(),
+                value: value.clone(),
+            })
+            .collect();
+        if !pieces.is_empty() {
+            // By number: ten comes after nine.
+            pieces.sort_by_key(|piece| (piece.name.len(), piece.name.clone()));
+            self.caches.push(CacheCookies {
+                session: session.clone(),
+                pieces,
+            });
+        }
+        self.sessions.push((what, session));
+    }
+}
+
+/// Whom a browser is signed in as.
+pub fn user_id(browser: &mut Browser, at: SocketAddr) -> String {
+    let answer = browser.get(at, "/api/auth/get-session");
+    let said: Value = serde_json::from_slice(&answer.body).expect("a session");
+    said["user"]["id"].as_str().expect("a user").to_owned()
+}

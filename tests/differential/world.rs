@@ -1,0 +1,151 @@
+//! A real Better Auth and a gateway in front of it, both on the same store.
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use super::gateway::Gateway;
+use super::server::Server;
+use crate::support::SECRET;
+use crate::support::databases::{Dialect, Folder, shared};
+
+/// Where the framework keeps its sessions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Store {
+    #[default]
+    Sqlite,
+    Postgres,
+    /// Nowhere: the cookie is the session.
+    Nowhere,
+}
+
+/// What a world is made of.
+#[derive(Default)]
+pub struct Plan {
+    pub store: Store,
+    /// `options`, `plugins` and so on, as `oracle/server.mjs` takes them. The secret, the base URL and the store are added.
+    pub server: Value,
+    /// More lines of the gateway's `[better_auth]`.
+    pub better_auth: &'static str,
+    /// More lines of its `[sessions]`.
+    pub sessions: &'static str,
+}
+
+pub struct World {
+    pub server: Server,
+    pub gateway: Gateway,
+    plan: Plan,
+    configuration: Value,
+    source: String,
+    folder: Folder,
+}
+
+impl World {
+    pub fn start(plan: Plan) -> Self {
+        let folder = Folder::new("differential");
+        let (configuration, source) = configured(&plan, folder.join("app.db"));
+        let server = Server::start(&configuration);
+        let text = gateway_configuration(&plan, &server, &source);
+        let gateway = Gateway::start(&text, &folder.join("vestibule.toml"));
+        Self {
+            server,
+            gateway,
+            plan,
+            configuration,
+            source,
+            folder,
+        }
+    }
+
+    /// Starts the server again, on the same store, with another option; the gateway is told nothing but where it is.
+    pub fn restart(&mut self, option: &str, value: Value) {
+        self.configuration["options"][option] = value;
+        self.server = Server::start(&self.configuration);
+        let text = gateway_configuration(&self.plan, &self.server, &self.source);
+        self.gateway = Gateway::start(&text, &self.folder.join("vestibule.toml"));
+    }
+
+    /// Ends a session behind everybody's back: the row is gone.
+    pub fn delete(&self, token: &str) {
+        self.server.sql(&format!(
+            r#"DELETE FROM "session" WHERE "token" = '{token}'"#
+        ));
+    }
+
+    /// Lets a session's time be over.
+    pub fn expire(&self, token: &str) {
+        self.server.sql(&format!(
+            r#"UPDATE "session" SET "expiresAt" = '2026-01-02T03:04:05.678Z' WHERE "token" = '{token}'"#
+        ));
+    }
+}
+
+/// The server's whole configuration, and where the gateway finds the same store.
+fn configured(plan: &Plan, file: PathBuf) -> (Value, String) {
+    let mut configuration = plan.server.clone();
+    if configuration.is_null() {
+        configuration = json!({});
+    }
+    let mut options = configuration["options"].take();
+    if options.is_null() {
+        options = json!({});
+    }
+    options["baseURL"] = "http://app.test".into();
+    if options["secret"].is_null() && options["secrets"].is_null() {
+        options["secret"] = SECRET.into();
+    }
+    configuration["options"] = options;
+    let source = match plan.store {
+        Store::Sqlite => {
+            configuration["sqlite"] = file.display().to_string().into();
+            format!("sqlite:{}", file.display())
+        }
+        Store::Postgres => {
+            let server = shared(Dialect::Postgres);
+            let url = server.url(&server.database());
+            configuration["postgres"] = url.clone().into();
+            url
+        }
+        Store::Nowhere => "cookie:".into(),
+    };
+    (configuration, source)
+}
+
+fn gateway_configuration(plan: &Plan, server: &Server, source: &str) -> String {
+    let secret = match plan.better_auth.contains("secret") {
+        true => String::new(),
+        false => format!("secret = \"{SECRET}\""),
+    };
+    format!(
+        r#"
+        admin = "off"
+        public_url = "http://app.test"
+        threads = 1
+        [upstream]
+        url = "http://{}"
+        [better_auth]
+        base_url = "http://app.test"
+        {secret}
+        {}
+        [sessions]
+        source = "{source}"
+        timeout = "10s"
+        {}
+        [routes]
+        default = "signed-in"
+        [[route]]
+        path = "/public/:path*"
+        rule = "public"
+        [[route]]
+        path = "/cached/:path*"
+        rule = "signed-in"
+        [[route]]
+        path = "/strict/:path*"
+        rule = "signed-in"
+        freshness = "strict"
+        [log]
+        access = false
+        "#,
+        server.address, plan.better_auth, plan.sessions
+    )
+}
