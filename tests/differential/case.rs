@@ -106,6 +106,9 @@ pub fn make(from: &Materials, dice: &mut Dice) -> Case {
     if dice.once_in(4) {
         dice.shuffle(&mut case.lines);
     }
+    let [a, b, c] = [(); 3].map(|()| dice.below(256));
+    case.lines
+        .push(format!("x-forwarded-for: 10.{a}.{b}.{c}").into());
     case
 }
 

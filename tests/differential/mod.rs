@@ -79,6 +79,22 @@ fn a_rotated_secret() {
     compare("rotated secret", &world, &materials, 700).finish();
 }
 
+#[test]
+fn api_keys_in_place_of_sessions() {
+    let mut plugins = plugins();
+    plugins["apiKey"] = json!([
+        { "configId": "default", "enableSessionForAPIKeys": true },
+        { "configId": "other" },
+        { "configId": "organization", "references": "organization" },
+    ]);
+    let world = World::start(Plan {
+        server: json!({ "plugins": plugins }),
+        better_auth: r#"enable = ["api_key"]"#,
+        ..Plan::default()
+    });
+    compare("API keys", &world, &seed(&world), 1000).finish();
+}
+
 /// The comparison itself: a gateway that believes an old secret is found out, and so is one that refuses without a reason.
 #[test]
 fn a_gateway_that_is_looser_or_stricter_is_noticed() {

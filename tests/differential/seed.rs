@@ -115,7 +115,67 @@ pub fn again(world: &World) -> Materials {
             "there is no {needed} cookie"
         );
     }
+    if world.has("apiKey") {
+        api_keys(world, &mut materials);
+    }
     materials
+}
+
+/// Keys of people and organizations, and keys that count no longer.
+fn api_keys(world: &World, materials: &mut Materials) {
+    let server = &world.server;
+    let mut owner = Browser::sign_in(server.address, "ada", true);
+    let ada = user_id(&mut owner, server.address);
+    let create = |mut body: Value| {
+        body["rateLimitEnabled"] = false.into();
+        let made = server.ask("createApiKey", json!({ "body": body }));
+        let text = |field: &str| made[field].as_str().expect("a new key").to_owned();
+        (text("id"), text("key"))
+    };
+    let mut add = |what: &'static str, key: String| materials.api_keys.push((what, key));
+    for name in USERS {
+        let user = user_id(
+            &mut Browser::sign_in(server.address, name, true),
+            server.address,
+        );
+        add("good key", create(json!({ "userId": user })).1);
+        add(
+            "good key",
+            create(json!({ "userId": user, "prefix": "shop_", "expiresIn": 86_400 })).1,
+        );
+    }
+    for (what, change) in [
+        ("key: disabled", r#""enabled" = false"#),
+        (
+            "key: expired",
+            r#""expiresAt" = '2026-01-02T03:04:05.678Z'"#,
+        ),
+        ("key: used up", r#""remaining" = 0"#),
+        ("key: of nobody", r#""referenceId" = 'nobody'"#),
+        ("key: another's row", r#""key" = 'x'"#),
+    ] {
+        let (id, key) = create(json!({ "userId": ada }));
+        server.sql(&format!(
+            r#"UPDATE "apikey" SET {change} WHERE "id" = '{id}'"#
+        ));
+        add(what, key);
+    }
+    let (id, key) = create(json!({ "userId": ada }));
+    server.sql(&format!(r#"DELETE FROM "apikey" WHERE "id" = '{id}'"#));
+    add("key: deleted", key);
+    add(
+        "key: of another configuration",
+        create(json!({ "userId": ada, "configId": "other" })).1,
+    );
+    let body = json!({ "name": "keys", "slug": "keys" });
+    let organization = owner.done(server.address, "/organization/create", &body);
+    let body =
+        json!({ "userId": ada, "configId": "organization", "organizationId": organization["id"] });
+    add("key: of an organization", create(body).1);
+    let stranger: String = ('a'..='z').cycle().take(64).collect();
+    add("key: of nowhere", stranger);
+    // A session token is no key, and a short text none either.
+    add("key: session token", owner.session_token());
 }
 
 impl Materials {
