@@ -30,6 +30,19 @@ impl Case {
         bytes
     }
 
+    /// The same with its cookies alone.
+    pub fn only_cookies(&self) -> Self {
+        let others = [b"authorization".as_slice(), b"x-api-key"];
+        let mut case = self.clone();
+        case.lines.retain(|line| {
+            !others.iter().any(|name| {
+                line.get(..name.len())
+                    .is_some_and(|start| start.eq_ignore_ascii_case(name))
+            })
+        });
+        case
+    }
+
     /// The lines for people.
     pub fn shown(&self) -> String {
         let lines = self.lines.iter();
@@ -742,6 +755,9 @@ fn bearer(from: &Materials, dice: &mut Dice, case: &mut Case) {
         8 => label(case, "bearer: three parts", format!("{decoded}.x").into()),
         _ => bend_signed(&cookie.value, &other, dice, case),
     };
+    if value.first() == Some(&0xa0) {
+        case.labels.push("bearer: no-break spaces");
+    }
     authorization(value, dice, case);
 }
 
@@ -794,8 +810,11 @@ fn jwt(from: &Materials, dice: &mut Dice, case: &mut Case) {
         _ => token.clone().into(),
     };
     let text = String::from_utf8_lossy(&value).into_owned();
-    case.jwt = Some(text);
     authorization(value, dice, case);
+    let unreadable = ["scheme: missing", "scheme: other", "scheme: tab"];
+    if !unreadable.iter().any(|scheme| case.is(scheme)) {
+        case.jwt = Some(text);
+    }
 }
 
 fn rewritten_jwt(token: &str, dice: &mut Dice) -> String {

@@ -95,6 +95,54 @@ fn api_keys_in_place_of_sessions() {
     compare("API keys", &world, &seed(&world), 1000).finish();
 }
 
+#[test]
+fn bearer_tokens() {
+    for (name, options, better_auth) in [
+        ("bearer", json!({}), r#"enable = ["bearer"]"#),
+        (
+            "bearer with a signature",
+            json!({ "requireSignature": true }),
+            "enable = [\"bearer\"]\nbearer = { require_signature = true }",
+        ),
+    ] {
+        let mut plugins = plugins();
+        plugins["bearer"] = options;
+        let world = World::start(Plan {
+            server: json!({ "plugins": plugins }),
+            better_auth,
+            ..Plan::default()
+        });
+        compare(name, &world, &seed(&world), 1000).finish();
+    }
+}
+
+#[test]
+fn jwts() {
+    for (name, better_auth) in [
+        ("jwt", r#"enable = ["jwt"]"#),
+        (
+            "jwt, keys in the store",
+            "enable = [\"jwt\"]\njwt = { keys = \"store\" }",
+        ),
+        (
+            "jwt and bearer, falling through",
+            "enable = [\"jwt\", \"bearer\"]\nfall_through = true",
+        ),
+    ] {
+        let mut plugins = plugins();
+        plugins["jwt"] = json!({});
+        if better_auth.contains("bearer") {
+            plugins["bearer"] = json!({});
+        }
+        let world = World::start(Plan {
+            server: json!({ "plugins": plugins }),
+            better_auth,
+            ..Plan::default()
+        });
+        compare(name, &world, &seed(&world), 700).finish();
+    }
+}
+
 /// The comparison itself: a gateway that believes an old secret is found out, and so is one that refuses without a reason.
 #[test]
 fn a_gateway_that_is_looser_or_stricter_is_noticed() {

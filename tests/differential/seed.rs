@@ -118,7 +118,96 @@ pub fn again(world: &World) -> Materials {
     if world.has("apiKey") {
         api_keys(world, &mut materials);
     }
+    materials.bearer = world.has("bearer");
+    if world.has("jwt") {
+        jwts(world, &mut materials);
+    }
     materials
+}
+
+/// Tokens of people, tokens with facts nobody vouches for, and tokens signed by others.
+fn jwts(world: &World, materials: &mut Materials) {
+    let server = &world.server;
+    let mut add = |what: &'static str, token: String| materials.jwts.push((what, token));
+    let token_of = |at: SocketAddr, name: &str| {
+        let answer = Browser::sign_in(at, name, true).get(at, "/api/auth/token");
+        let said: Value = serde_json::from_slice(&answer.body).expect("a token");
+        said["token"].as_str().expect("a token").to_owned()
+    };
+    for name in USERS {
+        add("good jwt", token_of(server.address, name));
+    }
+    let now = jsonwebtoken::get_current_timestamp();
+    for (what, payload) in [
+        ("good jwt", json!({ "sub": "somebody", "role": "user" })),
+        (
+            "good jwt",
+            json!({ "sub": "somebody", "aud": ["http://elsewhere.test", "http://app.test"] }),
+        ),
+        (
+            "jwt: signed tomorrow",
+            json!({ "sub": "somebody", "iat": now + 86_400, "exp": now + 90_000 }),
+        ),
+        (
+            "jwt: expired",
+            json!({ "sub": "somebody", "exp": now - 3600 }),
+        ),
+        (
+            "jwt: long ago",
+            json!({ "sub": "somebody", "iat": 1, "exp": 2 }),
+        ),
+        (
+            "jwt: not yet",
+            json!({ "sub": "somebody", "nbf": now + 3600 }),
+        ),
+        (
+            "jwt: another issuer",
+            json!({ "sub": "somebody", "iss": "http://elsewhere.test" }),
+        ),
+        (
+            "jwt: nearly the issuer",
+            json!({ "sub": "somebody", "iss": "http://app.test/" }),
+        ),
+        (
+            "jwt: another audience",
+            json!({ "sub": "somebody", "aud": "http://elsewhere.test" }),
+        ),
+        ("jwt: nobody", json!({ "sub": "" })),
+        ("jwt: no subject", json!({ "role": "admin" })),
+    ] {
+        let token = server.ask("signJwt", json!({ "payload": payload }));
+        add(what, token.as_str().expect("a token").to_owned());
+    }
+    // The same app elsewhere: same secret, same issuer, same people, keys of its own.
+    let elsewhere = World::start(world.plan_again());
+    Browser::sign_up(elsewhere.server.address, "ada");
+    add(
+        "jwt: another's key",
+        token_of(elsewhere.server.address, "ada"),
+    );
+    let published = Browser::default().get(server.address, "/api/auth/jwks");
+    let published: Value = serde_json::from_slice(&published.body).expect("keys");
+    let key = &published["keys"][0];
+    let claims = json!({ "sub": "somebody", "iss": "http://app.test", "aud": "http://app.test", "exp": now + 900 });
+    for (what, secret) in [
+        (
+            "jwt: signed by the secret",
+            crate::support::SECRET.to_owned(),
+        ),
+        ("jwt: signed by the public key", key.to_string()),
+        (
+            "jwt: signed by the public key",
+            key["x"].as_str().expect("x").to_owned(),
+        ),
+    ] {
+        let mut header = jsonwebtoken::Header::new(jsonwebtoken::Algorithm::HS256);
+        header.kid = key["kid"].as_str().map(str::to_owned);
+        let by = jsonwebtoken::EncodingKey::from_secret(secret.as_bytes());
+        add(
+            what,
+            jsonwebtoken::encode(&header, &claims, &by).expect("a token"),
+        );
+    }
 }
 
 /// Keys of people and organizations, and keys that count no longer.

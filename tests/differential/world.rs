@@ -20,7 +20,7 @@ pub enum Store {
 }
 
 /// What a world is made of.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Plan {
     pub store: Store,
     /// `options`, `plugins` and so on, as `oracle/server.mjs` takes them. The secret, the base URL and the store are added.
@@ -63,6 +63,16 @@ impl World {
         self.server = Server::start(&self.configuration);
         let text = gateway_configuration(&self.plan, &self.server, &self.source);
         self.gateway = Gateway::start(&text, &self.folder.join("vestibule.toml"));
+    }
+
+    /// The same again, on a store of its own.
+    pub fn plan_again(&self) -> Plan {
+        self.plan.clone()
+    }
+
+    /// Whether the operator of this gateway has chosen that a credential which does not count leaves the word to the next.
+    pub fn falls_through(&self) -> bool {
+        self.plan.better_auth.contains("fall_through = true")
     }
 
     /// Whether the server has a plugin.
