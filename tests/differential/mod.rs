@@ -143,6 +143,64 @@ fn jwts() {
     }
 }
 
+/// Whether a sealed cookie saves the lookup, and never makes anybody of it whom the framework would not.
+fn cookie_cache(name: &str, strategy: &str, signed_by_keys: bool, better_auth: &'static str) {
+    let mut plugins = plugins();
+    if signed_by_keys {
+        plugins["jwt"] = json!({ "sessionCookieCache": true });
+    }
+    let cache = json!({ "enabled": true, "maxAge": 300, "strategy": strategy });
+    let world = World::start(Plan {
+        server: json!({ "plugins": plugins, "options": { "session": { "cookieCache": cache } } }),
+        better_auth,
+        sessions: "cache_ttl = \"5m\"",
+        ..Plan::default()
+    });
+    compare(name, &world, &seed(&world), 1200).finish();
+}
+
+#[test]
+fn a_compact_session_cache() {
+    cookie_cache(
+        "compact session cache",
+        "compact",
+        false,
+        "enable = [\"cookie_cache\"]",
+    );
+}
+
+#[test]
+fn a_session_cache_signed_by_the_secret() {
+    let better_auth = "enable = [\"cookie_cache\"]\ncookie_cache = { strategy = \"jwt\" }";
+    cookie_cache("jwt session cache", "jwt", false, better_auth);
+}
+
+#[test]
+fn a_sealed_session_cache() {
+    let better_auth = "enable = [\"cookie_cache\"]\ncookie_cache = { strategy = \"jwe\" }";
+    cookie_cache("jwe session cache", "jwe", false, better_auth);
+}
+
+/// A session cache that the gateway does not read.
+#[test]
+fn a_session_cache_that_is_left_alone() {
+    let cache = json!({ "enabled": true, "maxAge": 300 });
+    let world = World::start(Plan {
+        server: json!({ "plugins": plugins(), "options": { "session": { "cookieCache": cache } } }),
+        ..Plan::default()
+    });
+    compare("session cache left alone", &world, &seed(&world), 500).finish();
+}
+
+#[test]
+fn an_app_without_a_database() {
+    let world = World::start(Plan {
+        store: Store::Nowhere,
+        ..Plan::default()
+    });
+    compare("no database", &world, &seed(&world), 700).finish();
+}
+
 /// The comparison itself: a gateway that believes an old secret is found out, and so is one that refuses without a reason.
 #[test]
 fn a_gateway_that_is_looser_or_stricter_is_noticed() {

@@ -10,14 +10,20 @@ use super::case::{CacheCookies, Cookie, Materials};
 use super::server::{Browser, PASSWORD};
 use super::world::World;
 
-/// Names of the users there are; one is longer than a cookie may be.
+/// Names of the users there are.
 const USERS: [&str; 3] = ["ada", "bob", "cleo"];
+
+/// One more, whose whole name is longer than a cookie may be.
+const LONG: &str = "eve";
 
 /// In a world where nobody has been yet.
 pub fn seed(world: &World) -> Materials {
     let at = world.server.address;
-    for name in USERS.into_iter().chain(["root", "dora"]) {
+    for name in USERS.into_iter().chain(["root", "dora", LONG]) {
         Browser::sign_up(at, name);
+    }
+    if !world.has_database() {
+        return again(world);
     }
     world
         .server
@@ -69,6 +75,9 @@ pub fn again(world: &World) -> Materials {
         materials.add("live", browser);
     }
     for what in ["signed out", "expired", "deleted", "revoked"] {
+        if !world.has_database() && what != "signed out" {
+            continue;
+        }
         let mut browser = Browser::sign_in(at, "bob", true);
         let kept = browser.clone();
         let token = browser.session_token();
@@ -106,7 +115,11 @@ pub fn again(world: &World) -> Materials {
             });
         }
     }
-    for needed in ["two_factor", "dont_remember", "admin_session", "_multi-"] {
+    let needed: &[&str] = match world.has_database() {
+        true => &["two_factor", "dont_remember", "admin_session", "_multi-"],
+        false => &["dont_remember"],
+    };
+    for needed in needed {
         assert!(
             materials
                 .others
@@ -118,11 +131,281 @@ pub fn again(world: &World) -> Materials {
     if world.has("apiKey") {
         api_keys(world, &mut materials);
     }
+    if let Some(strategy) = world.cache() {
+        assert!(
+            materials.caches.iter().any(|cache| cache.pieces.len() > 1),
+            "no cache in pieces"
+        );
+        forged_caches(world, &live[..2], strategy, &mut materials);
+    }
     materials.bearer = world.has("bearer");
     if world.has("jwt") {
         jwts(world, &mut materials);
     }
     materials
+}
+
+/// What a request with this session cookie carries when its cache says something of our choice.
+fn forged_caches(world: &World, live: &[Browser], strategy: &str, materials: &mut Materials) {
+    let at = world.server.address;
+    let mut facts = live.iter().map(|browser| -> Value {
+        let answer = browser
+            .clone()
+            .get(at, "/api/auth/get-session?disableRefresh=true");
+        serde_json::from_slice(&answer.body).expect("a session")
+    });
+    let (mine, theirs) = (facts.next().expect("one"), facts.next().expect("another"));
+    let now = jsonwebtoken::get_current_timestamp();
+    let honest = || json!({ "session": mine["session"], "user": mine["user"], "updatedAt": now * 1000, "version": "1" });
+    let session = Cookie {
+        name: materials.session_name.clone(),
+        value: live[0].cookies[&materials.session_name].clone(),
+    };
+    let mut add = |what: &'static str, payload: Value, how: Value| {
+        let mut wanted = json!({ "strategy": strategy, "payload": payload, "expiresIn": 300 });
+        for (key, value) in how.as_object().expect("a table") {
+            wanted[key] = value.clone();
+        }
+        let sealed = world.server.ask("seal", wanted);
+        let piece = Cookie {
+            name: materials.cache_name.clone(),
+            value: sealed.as_str().expect("a sealed text").to_owned(),
+        };
+        let cache = CacheCookies {
+            session: session.clone(),
+            pieces: vec![piece],
+        };
+        materials.forged.push((what, cache));
+    };
+    for _ in 0..8 {
+        add("forged: honest", honest(), json!({}));
+    }
+    // One fact changed: where it stands, and what stands there then. Nothing: it is missing.
+    let iso = |seconds: i64| {
+        let at = i64::try_from(now).expect("now") + seconds;
+        let at = chrono::DateTime::from_timestamp(at, 0).expect("a moment");
+        at.format("%Y-%m-%dT%H:%M:%S").to_string()
+    };
+    let changes: Vec<(&'static str, &str, Option<Value>)> = vec![
+        (
+            "forged: another's token",
+            "/session/token",
+            Some(theirs["session"]["token"].clone()),
+        ),
+        ("forged: no token", "/session/token", None),
+        ("forged: token no text", "/session/token", Some(json!(7))),
+        (
+            "forged: ended",
+            "/session/expiresAt",
+            Some(format!("{}.000Z", iso(-60)).into()),
+        ),
+        (
+            "forged: ends otherwise",
+            "/session/expiresAt",
+            Some(json!((now + 3600) * 1000)),
+        ),
+        (
+            "forged: ends otherwise",
+            "/session/expiresAt",
+            Some(format!("{}Z", iso(3600)).into()),
+        ),
+        (
+            "forged: ends otherwise",
+            "/session/expiresAt",
+            Some(format!("{}.5Z", iso(3600)).into()),
+        ),
+        (
+            "forged: ends otherwise",
+            "/session/expiresAt",
+            Some(format!("{}.000000Z", iso(3600)).into()),
+        ),
+        (
+            "forged: ends otherwise",
+            "/session/expiresAt",
+            Some(format!("{}.000+00:00", iso(3600)).into()),
+        ),
+        (
+            "forged: ends otherwise",
+            "/session/expiresAt",
+            Some("2036-02-30T00:00:00.000Z".into()),
+        ),
+        (
+            "forged: ends otherwise",
+            "/session/expiresAt",
+            Some("2036-01-02".into()),
+        ),
+        (
+            "forged: ends otherwise",
+            "/session/expiresAt",
+            Some("+012036-01-02T00:00:00.000Z".into()),
+        ),
+        ("forged: no end", "/session/expiresAt", None),
+        ("forged: no end", "/session/expiresAt", Some(Value::Null)),
+        ("forged: another version", "/version", Some("2".into())),
+        ("forged: another version", "/version", Some(json!(1))),
+        ("forged: no version", "/version", None),
+        ("forged: empty version", "/version", Some("".into())),
+        ("forged: no version", "/version", Some(Value::Null)),
+        ("forged: made otherwise", "/updatedAt", Some("now".into())),
+        ("forged: made otherwise", "/updatedAt", None),
+        (
+            "forged: made long ago",
+            "/updatedAt",
+            Some(json!((now - 864_000) * 1000)),
+        ),
+        (
+            "forged: made tomorrow",
+            "/updatedAt",
+            Some(json!((now + 86_400) * 1000)),
+        ),
+        (
+            "forged: another's user",
+            "/user",
+            Some(theirs["user"].clone()),
+        ),
+        (
+            "forged: another's user id",
+            "/user/id",
+            Some("somebody".into()),
+        ),
+        (
+            "forged: another's user id",
+            "/session/userId",
+            Some("somebody".into()),
+        ),
+        ("forged: user id no text", "/user/id", Some(json!(7))),
+        ("forged: user id no text", "/session/userId", Some(json!(7))),
+        ("forged: no user id", "/session/userId", None),
+        ("forged: no user id", "/user/id", None),
+        ("forged: no session id", "/session/id", None),
+        ("forged: odd e-mail", "/user/email", None),
+        (
+            "forged: odd e-mail",
+            "/user/email",
+            Some("ADA@Example.com".into()),
+        ),
+        ("forged: odd e-mail", "/user/email", Some(json!(7))),
+        ("forged: odd name", "/user/name", None),
+        (
+            "forged: odd name",
+            "/user/name",
+            Some("2024-01-02T03:04:05.678Z".into()),
+        ),
+        (
+            "forged: odd name",
+            "/user/name",
+            Some("2024-01-02T03:04:05Z".into()),
+        ),
+        (
+            "forged: odd name",
+            "/user/name",
+            Some("Zo\u{eb} \u{1f600} \u{2028}\u{0}\u{7f}\"\\/".into()),
+        ),
+        ("forged: odd name", "/user/name", Some(json!(1.5e300))),
+        ("forged: odd flag", "/user/emailVerified", Some(json!(1))),
+        (
+            "forged: odd flag",
+            "/user/emailVerified",
+            Some("true".into()),
+        ),
+        ("forged: odd flag", "/user/emailVerified", Some(Value::Null)),
+        ("forged: odd flag", "/user/emailVerified", None),
+        ("forged: odd picture", "/user/image", Some(json!(7))),
+        ("forged: odd picture", "/user/image", None),
+        ("forged: odd address", "/session/ipAddress", Some(json!(7))),
+        ("forged: odd address", "/session/ipAddress", None),
+        (
+            "forged: odd beginning",
+            "/session/createdAt",
+            Some("yesterday".into()),
+        ),
+        (
+            "forged: odd beginning",
+            "/session/createdAt",
+            Some(json!(now * 1000)),
+        ),
+        ("forged: odd beginning", "/session/createdAt", None),
+        (
+            "forged: odd beginning",
+            "/session/updatedAt",
+            Some(Value::Null),
+        ),
+        (
+            "forged: odd beginning",
+            "/user/createdAt",
+            Some(Value::Null),
+        ),
+        (
+            "forged: more facts",
+            "/user/more",
+            Some(json!({ "10": 1, "9": [1.0, 1e21, -0.0, 0.1, 1e-7], "a": { "b": null } })),
+        ),
+        (
+            "forged: more facts",
+            "/session/more",
+            Some(json!([{ "2": 1, "1": 2 }, "2024-01-02T03:04:05Z"])),
+        ),
+        ("forged: role", "/user/role", Some("admin".into())),
+        ("forged: nobody", "/user", Some(Value::Null)),
+        ("forged: nobody", "/user", None),
+        ("forged: nobody", "/user", Some(json!([]))),
+        ("forged: no session", "/session", Some(Value::Null)),
+        ("forged: no session", "/session", None),
+    ];
+    for (what, place, fact) in changes {
+        let mut payload = honest();
+        let (parent, key) = place.rsplit_once('/').expect("a place");
+        let parent = payload
+            .pointer_mut(parent)
+            .and_then(Value::as_object_mut)
+            .expect("a table");
+        match fact {
+            Some(fact) => parent.insert(key.to_owned(), fact),
+            None => parent.remove(key),
+        };
+        add(what, payload, json!({}));
+    }
+    // Honest facts, sealed otherwise.
+    for (what, how) in [
+        ("forged: sealed too long ago", json!({ "expiresIn": -30 })),
+        (
+            "forged: sealed just too long ago",
+            json!({ "expiresIn": -5 }),
+        ),
+        (
+            "forged: sealed by another secret",
+            json!({ "secret": "another app's secret, thirty-two letters" }),
+        ),
+        ("forged: sealed otherwise", json!({ "strategy": "compact" })),
+        ("forged: sealed otherwise", json!({ "strategy": "jwt" })),
+        ("forged: sealed otherwise", json!({ "strategy": "jwe" })),
+        (
+            "forged: as account data",
+            json!({ "strategy": "jwe", "salt": "better-auth-account" }),
+        ),
+        (
+            "forged: other algorithm",
+            json!({ "strategy": "jwt", "alg": "HS384" }),
+        ),
+        (
+            "forged: other algorithm",
+            json!({ "strategy": "jwt", "alg": "HS512" }),
+        ),
+        (
+            "forged: other header",
+            json!({ "strategy": "jwt", "header": { "typ": "JWT", "kid": "x" } }),
+        ),
+        (
+            "forged: sealed for tomorrow",
+            json!({ "strategy": "jwt", "notBefore": 3600 }),
+        ),
+        (
+            "forged: sealed for ever",
+            json!({ "strategy": "jwt", "expiresIn": null }),
+        ),
+    ] {
+        add(what, honest(), how);
+    }
 }
 
 /// Tokens of people, tokens with facts nobody vouches for, and tokens signed by others.

@@ -75,6 +75,25 @@ impl World {
         self.plan.better_auth.contains("fall_through = true")
     }
 
+    /// Whether the server keeps anything but cookies.
+    pub fn has_database(&self) -> bool {
+        self.plan.store != Store::Nowhere
+    }
+
+    /// How the server seals its session cache, if it does.
+    pub fn cache(&self) -> Option<&str> {
+        if self.configuration["plugins"]["jwt"]["jwt"]["sessionCookieCache"] == true
+            || self.configuration["plugins"]["jwt"]["sessionCookieCache"] == true
+        {
+            return Some("jwks");
+        }
+        if !self.has_database() {
+            return Some("jwe");
+        }
+        let cache = &self.configuration["options"]["session"]["cookieCache"];
+        (cache["enabled"] == true).then(|| cache["strategy"].as_str().unwrap_or("compact"))
+    }
+
     /// Whether the server has a plugin.
     pub fn has(&self, plugin: &str) -> bool {
         !self.configuration["plugins"][plugin].is_null()
@@ -131,6 +150,13 @@ fn gateway_configuration(plan: &Plan, server: &Server, source: &str) -> String {
         true => String::new(),
         false => format!("secret = \"{SECRET}\""),
     };
+    // Without a store there is nobody to ask.
+    let strict = match plan.store {
+        Store::Nowhere => "",
+        Store::Sqlite | Store::Postgres => {
+            "[[route]]\npath = \"/strict/:path*\"\nrule = \"signed-in\"\nfreshness = \"strict\""
+        }
+    };
     format!(
         r#"
         admin = "off"
@@ -156,10 +182,7 @@ fn gateway_configuration(plan: &Plan, server: &Server, source: &str) -> String {
         [[route]]
         path = "/cached/:path*"
         rule = "signed-in"
-        [[route]]
-        path = "/strict/:path*"
-        rule = "signed-in"
-        freshness = "strict"
+        {strict}
         [log]
         access = false
         "#,
