@@ -177,9 +177,13 @@ impl Report {
             levels.map(|level| gateways_opinion(&to_gateway.exchange(&case.request(level.page()))));
         let mut theirs = levels.map(|_| None);
         for (level, opinion) in levels.into_iter().zip(&mut theirs) {
-            // Without a session cache both questions are one.
-            if level == Level::Cached || case.has_cache {
-                let asked = to_server.exchange(&case.request(level.question()));
+            // Without a session cache both questions are one; one that the gateway does not read is none.
+            if level == Level::Cached || case.has_cache && world.reads_caches() {
+                let question = match world.reads_caches() {
+                    true => level.question(),
+                    false => Level::Strict.question(),
+                };
+                let asked = to_server.exchange(&case.request(question));
                 *opinion = Some(servers_opinion(&asked));
             }
         }

@@ -80,6 +80,11 @@ impl World {
         self.plan.store != Store::Nowhere
     }
 
+    /// Whether the gateway believes the server's session cache.
+    pub fn reads_caches(&self) -> bool {
+        !self.has_database() || self.plan.better_auth.contains("cookie_cache")
+    }
+
     /// How the server seals its session cache, if it does.
     pub fn cache(&self) -> Option<&str> {
         if self.configuration["plugins"]["jwt"]["jwt"]["sessionCookieCache"] == true
