@@ -174,11 +174,12 @@ impl Set {
         );
         let sessions = Arc::new(sessions);
         let authenticators = authenticator::build(&authenticator::Context {
+            api_keys: None,
             settings: &authenticator::Settings::default(),
             cookies: &names::Settings::default(),
             secrets: &secrets::Settings::single(Secret::new(SECRET)),
             sessions: &sessions,
-            keys: &KeyRings::default(),
+            key_rings: &KeyRings::default(),
             clock: &clock,
         });
         let requests = (0..SESSIONS)

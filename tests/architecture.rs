@@ -8,6 +8,7 @@ use vestibule::telemetry::metrics::NAMES;
 /// What decides. It touches nothing: no socket, file, environment, clock, driver or edge.
 const CORE: &[&str] = &[
     "route/",
+    "api_key/",
     "authenticator/",
     "credential/",
     "session/",

@@ -9,12 +9,15 @@
 )]
 
 mod answers;
+mod api_keys;
 mod architecture;
+mod bearer;
 mod bypasses;
 mod config;
 mod differential;
 mod faults;
 mod golden;
+mod jwt;
 mod lifecycle;
 mod planted_secret;
 mod redis;

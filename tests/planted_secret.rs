@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::util::SubscriberInitExt as _;
+use vestibule::api_key::stored_form;
 use vestibule::credential::signature::Signer;
 use vestibule::secret::Secret;
 use vestibule::session::{BoxFuture, Record, Source, SourceError};
 use vestibule::{store, telemetry};
 
+use crate::support::keys::{self, KeyStore};
 use crate::support::{Answer, App, Gateway, SECRET, Setup, connect, exchange, record, reply};
 
 const TOKEN: &str = "planted-token-ohzee7Eing";
@@ -24,6 +26,8 @@ const DATABASE: &str = "planted-database-password-uN4ohB";
 const EMAIL: &str = "planted-email-ceiX1o@example.com";
 const BEARER: &str = "planted-bearer-Ohph7e";
 const ADMIN: &str = "planted-admin-token-naiV5k";
+const KEY: &str = "planted-api-key-aiNg3eequaiY1iesh5jeiThahW4ooxo0Aijei6ahr4ieThu";
+const UNKNOWN_KEY: &str = "planted-unknown-api-key-eiHeeNg7aeg4iechaeK5oozei9oozeeloh7Ahpo";
 
 /// Logged on purpose, to prove that what is written is looked at.
 const CANARY: &str = "planted-canary-Rohm8a";
@@ -37,6 +41,10 @@ fn planted() -> Vec<String> {
     ]
     .map(str::to_owned)
     .to_vec();
+    for key in [KEY, UNKNOWN_KEY] {
+        // What is stored is as good as the key to whoever can write the store.
+        all.extend([key.to_owned(), stored_form(key, true)]);
+    }
     for token in [TOKEN, DEAD_TOKEN, NEW_TOKEN] {
         // The signature alone is worth as much as the cookie, to whoever knows the token.
         let issued = signer.issue(token);
@@ -168,6 +176,10 @@ fn run(gateway: &Gateway) -> Vec<Answer> {
         gateway.get(&format!("/public/../x?token={RESET}"), &[("cookie", &good)]),
         gateway.get("/dashboard", &[("cookie", &forged), ("authorization", &bearer)]),
         gateway.get("/dashboard", &[("cookie", &malformed), ("x-api-key", BEARER)]),
+        gateway.get("/dashboard", &[("x-api-key", UNKNOWN_KEY)]),
+        gateway.get("/strict/x", &[("x-api-key", UNKNOWN_KEY)]),
+        gateway.document("/closed/x", &[("x-api-key", KEY)]),
+        gateway.get("/admin/x", &[("x-api-key", KEY)]),
         gateway.get("/dashboard", &[("cookie", &dead)]),
         gateway.document("/strict/x", &[("cookie", &dead)]),
         gateway.get("/admin/x", &[("cookie", &good)]),
@@ -272,7 +284,21 @@ fn nothing_planted_shows_up_in_logs_metrics_admin_pages_or_errors() {
     let app = app();
     let mut setup = Setup::in_front_of(app.address);
     setup.server.admin_token = Some(Secret::new(ADMIN));
+    let keys = Arc::new(KeyStore::default());
+    let mut limited = keys::row("key-1");
+    limited.counters.remaining = Some(20);
+    let owner = keys::owner(&limited, "kate");
+    keys.put(KEY, limited, Some(owner));
+    setup.authenticator.enabled.insert("api_key".into());
+    setup.api_keys = Some((
+        vestibule::api_key::Settings {
+            key_letters_min: 32,
+            ..Default::default()
+        },
+        Arc::clone(&keys) as _,
+    ));
     let gateway = setup.start();
+    assert_eq!(gateway.get("/dashboard", &[("x-api-key", KEY)]).status, 200);
     let mut ada = record(TOKEN, "ada");
     // An id of its own: that one may be shown.
     ada.session_id = "session-1".into();
@@ -281,6 +307,7 @@ fn nothing_planted_shows_up_in_logs_metrics_admin_pages_or_errors() {
 
     for failing in [false, true, false] {
         gateway.store.fail(failing);
+        keys.fail(failing);
         for answer in run(&gateway).iter().chain(&admin_pages(&gateway)) {
             // A return address is the visitor's own, and goes to nobody else.
             assert_clean("an answer", &whole(answer));

@@ -154,7 +154,7 @@ fn build(context: &Context<'_>) -> Option<Box<dyn Authenticator>> {
         return None;
     }
     let settings = &context.settings.jwt;
-    let keys = context.keys;
+    let keys = context.key_rings;
     let others = settings
         .issuers
         .iter()

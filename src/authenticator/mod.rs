@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use crate::api_key::keys::Keys;
 use crate::credential::key_ring::KeyRings;
 use crate::credential::signature::Seal;
 use crate::credential::{Credential, Method, Presented, names, secrets};
@@ -12,12 +13,13 @@ use crate::session::resolve::{Resolution, Sessions, Tier};
 use crate::session::{BoxFuture, Freshness, limit};
 use crate::time::{Clock, UnixMs};
 
+mod api_key;
 pub mod bearer;
 pub mod jwt;
 mod session;
 
 /// Every kind of credential, in the order in which the framework lets one take the place of another.
-pub static KINDS: &[Kind<Build>] = &[bearer::KIND, jwt::KIND, session::KIND];
+pub static KINDS: &[Kind<Build>] = &[api_key::KIND, bearer::KIND, jwt::KIND, session::KIND];
 
 /// How a kind is built. `None`: the app does not have it, so it is not looked for.
 pub type Build = fn(&Context<'_>) -> Option<Box<dyn Authenticator>>;
@@ -57,7 +59,9 @@ pub struct Context<'c> {
     /// Sessions, looked up and remembered.
     pub sessions: &'c Arc<Sessions>,
     /// Keys by which tokens are checked.
-    pub keys: &'c KeyRings,
+    pub key_rings: &'c KeyRings,
+    /// API keys, looked up and remembered; none unless the app has them.
+    pub api_keys: Option<&'c Keys>,
     /// What time it is.
     pub clock: &'c Arc<dyn Clock>,
 }

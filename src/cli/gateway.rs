@@ -9,6 +9,7 @@ use url::Url;
 use super::db;
 use super::explain::{Asked, ExplainedRoute, Explanation};
 use super::{Failure, PROBLEMS, UNREACHABLE, USAGE};
+use crate::api_key::{self, ApiKeys};
 use crate::authenticator::jwt;
 use crate::config::{self, Config, Loaded, RouteFinding};
 use crate::credential::Presented;
@@ -66,11 +67,12 @@ pub fn serve(loaded: Loaded) -> Result<(), Failure> {
         tracing::warn!("sessions.source: {warning}");
     }
     let revocation = revocation(&config, settings, &opened, &runtime)?;
+    let api_keys = open_api_keys(&runtime, &config, settings)?;
     let listen = config.server.listen.clone();
     let (admin, public_url) = (config.server.admin, config.server.public_url.clone());
     let keys = keys(&config, opened.keys, runtime.handle())?;
     let gateway = run::assemble(
-        parts(config, opened.source, keys, revocation)?,
+        parts(config, opened.source, keys, api_keys, revocation)?,
         Arc::new(SystemClock),
     )
     .map_err(|error| cannot_start(&error))?;
@@ -169,23 +171,39 @@ pub fn triggers(config: &Config, asked: &db::Asked) -> Result<String, Failure> {
 /// When the gateway could not start with this configuration, or the store the credential needs cannot be opened.
 pub fn explain(config: &Config, asked: &Asked) -> Result<Explanation, Failure> {
     let runtime = store_runtime()?;
-    let assemble = |source, stored| {
-        let keys = keys(config, stored, runtime.handle())?;
+    let mut config = config.clone();
+    if let Some((keys, _)) = &mut config.api_keys {
+        // Explaining is no use of the key.
+        keys.usage = api_key::Usage::App;
+    }
+    let assemble = |source, stored, api_keys| {
+        let keys = keys(&config, stored, runtime.handle())?;
         run::assemble(
-            parts(config.clone(), source, keys, line::Settings::default())?,
+            parts(
+                config.clone(),
+                source,
+                keys,
+                api_keys,
+                line::Settings::default(),
+            )?,
             Arc::new(SystemClock),
         )
         .map_err(|error| cannot_start(&error))
     };
-    let mut gateway = assemble(Arc::new(Unasked), Some(Arc::new(nothing_stored)))?;
+    let mut gateway = assemble(Arc::new(Unasked), Some(Arc::new(nothing_stored)), None)?;
     // Where nothing is presented nobody is looked up, and the database need not run.
+    let has_key = config.api_keys.as_ref().is_some_and(|(keys, _)| {
+        let mut names = keys.headers.iter();
+        names.any(|name| asked.headers.contains_key(name))
+    });
     if let Some(settings) = &config.store
-        && presents_something(&gateway, asked)
+        && (has_key || presents_something(&gateway, asked))
     {
         let opened = runtime
             .block_on(store::inspect(settings))
             .map_err(|error| cannot_open(&error))?;
-        gateway = assemble(opened.source, opened.keys)?;
+        let api_keys = open_api_keys(&runtime, &config, settings)?;
+        gateway = assemble(opened.source, opened.keys, api_keys)?;
     }
     runtime.block_on(explain_with(&gateway, asked))
 }
@@ -470,10 +488,32 @@ fn nothing_stored() -> futures_util::future::BoxFuture<'static, Result<Vec<Store
     Box::pin(std::future::ready(Ok(Vec::new())))
 }
 
+/// The app's API keys, where they are accepted.
+fn open_api_keys(
+    runtime: &tokio::runtime::Runtime,
+    config: &Config,
+    settings: &store::Settings,
+) -> Result<Option<Keys>, Failure> {
+    let Some((keys, storage)) = &config.api_keys else {
+        return Ok(None);
+    };
+    let access = match keys.usage {
+        api_key::Usage::Gateway => store::KeyAccess::Write,
+        api_key::Usage::App => store::KeyAccess::Read,
+    };
+    runtime
+        .block_on(store::open_api_keys(settings, access, *storage))
+        .map(|opened| Some((keys.clone(), opened)))
+        .map_err(|error| cannot_open(&error))
+}
+
+type Keys = (api_key::Settings, Arc<dyn ApiKeys>);
+
 fn parts(
     config: Config,
     source: Arc<dyn Source>,
     keys: KeySources,
+    api_keys: Option<Keys>,
     revocation: line::Settings,
 ) -> Result<Parts, Failure> {
     let routes = RouteTable::build(&config.routes).map_err(|problems| Failure {
@@ -493,6 +533,7 @@ fn parts(
         sessions: config.sessions,
         source,
         keys,
+        api_keys,
         revocation,
         pages: config.redirects,
         identity: config.identity,

@@ -17,9 +17,10 @@ use std::time::Duration;
 use url::{Host, Url};
 
 use super::file::{
-    AdminAddress, AlgorithmWord, Attributes, BetterAuth, Caching, Claims, ConditionWord, FeedWord,
-    File, FreshnessWord, Issuer, Jwt, KeysWord, Level, LogFormat, Path, Preset, Route, RuleTable,
-    RuleText, RuleWord, SameSite, Sessions, Threads, Upstream, VersionedSecret,
+    AdminAddress, AlgorithmWord, ApiKey, Attributes, BetterAuth, Caching, Claims, ConditionWord,
+    FeedWord, File, FreshnessWord, Issuer, Jwt, KeyStorage, KeyUsage, KeysWord, Level, LogFormat,
+    Path, Preset, Route, RuleTable, RuleText, RuleWord, SameSite, Sessions, Threads, Upstream,
+    VersionedSecret,
 };
 use super::node::{At, Node, Value};
 use super::problem::Fault;
@@ -30,7 +31,7 @@ use crate::route::{ConditionOn, ConditionSpec, NextJs, RouteSpec, SourceSpec};
 use crate::secret::Secret;
 use crate::session::Freshness;
 use crate::{
-    authenticator, credential, identity, policy, route, server, session, store, telemetry,
+    api_key, authenticator, credential, identity, policy, route, server, session, store, telemetry,
 };
 
 use auth::*;
@@ -79,6 +80,7 @@ pub(super) fn compose(file: &File, tree: &Node, reader: &mut Reader<'_>) -> Conf
         revocation: revocation(file, reader),
         store: store(file, tree, reader),
         authenticator,
+        api_keys: api_keys(auth, reader),
         sessions: sessions(file, auth, reader),
         update_age: bounded(
             reader,

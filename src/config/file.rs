@@ -171,6 +171,8 @@ tables! {
         secrets: Vec<Found<VersionedSecret>>,
         /// Kinds of credentials accepted besides the session cookie. Default: none.
         enable: Vec<Found<String>>,
+        /// The API-key plugin, for `enable = ["api_key"]`.
+        api_key: ApiKey,
         /// Whether a credential that does not count leaves the word to the next kind. Default: `false`.
         fall_through: bool,
         /// Tokens that turn out to be nobody's, for each client address (IPv6: each /64); more are answered with 429. Default: 600.
@@ -259,6 +261,24 @@ tables! {
         role: String,
     }
 
+    /// The API-key plugin with `enableSessionForAPIKeys`.
+    ApiKey {
+        /// `apiKeyHeaders`: the first header that is not empty holds the key. Default: `x-api-key`.
+        headers: Vec<Found<String>>,
+        /// `defaultKeyLength`: whatever is shorter is refused without a lookup. Default: 64.
+        key_length: u64,
+        /// Whether digests of keys are stored (not `disableKeyHashing`). Default: `true`.
+        hashing: bool,
+        /// `configId` of the configuration whose keys give sessions. Default: `default`.
+        config_id: String,
+        /// `rateLimit.enabled`. Default: `true`.
+        rate_limit: bool,
+        /// Who counts the uses of a key: `gateway`, or `app` where it checks the same key again. Default: `gateway`.
+        usage: KeyUsage,
+        /// Where keys are kept: `database` or `secondary` (`storage` of the plugin). Default: `database`.
+        storage: KeyStorage,
+    }
+
     /// Attributes of a cookie.
     Attributes {
         /// `secure`.
@@ -307,7 +327,7 @@ tables! {
     SessionSchema {
         /// PostgreSQL schema. Default: the connection's `search_path`.
         schema: String,
-        /// Stored name by Better Auth's table: `session`, `user`, `member`, `jwks`.
+        /// Stored name by Better Auth's table: `session`, `user`, `member`, `jwks`, `apikey`.
         tables: Named<String>,
         /// Stored name by Better Auth's column, as `"session.userId"`.
         columns: Named<String>,
@@ -473,6 +493,10 @@ AlgorithmWord, "algorithm" {
     EdDsa = "EdDSA", Es256 = "ES256", Es384 = "ES384", Es512 = "ES512", Rs256 = "RS256", Rs384 = "RS384", Rs512 = "RS512",
     Ps256 = "PS256", Ps384 = "PS384", Ps512 = "PS512",
 });
+words!(/// Who counts the uses of a key.
+    KeyUsage, "word for `usage`" { Gateway = "gateway", App = "app" });
+words!(/// Where API keys are kept.
+    KeyStorage, "storage of API keys" { Database = "database", Secondary = "secondary" });
 words!(/// `sameSite`, lower-case.
     SameSite, "same-site rule" { Lax = "lax", Strict = "strict", None = "none" });
 words!(/// How fresh an identity must be.

@@ -19,7 +19,7 @@ pub use problem::{Fault, Problem, Problems, Severity, Style};
 
 use crate::secret::Secret;
 use crate::{
-    authenticator, credential, identity, policy, route, server, session, store, telemetry,
+    api_key, authenticator, credential, identity, policy, route, server, session, store, telemetry,
 };
 use node::{Node, Value};
 use read::{Read as _, Reader};
@@ -44,6 +44,8 @@ pub struct Config {
     pub secrets: credential::secrets::Settings,
     /// Which kinds of credential the app has.
     pub authenticator: authenticator::Settings,
+    /// How the app's API keys are set up, and where they are; none unless they are accepted.
+    pub api_keys: Option<(api_key::Settings, store::KeyStorage)>,
     /// What is remembered of sessions.
     pub sessions: session::Settings,
     /// `better_auth.update_age`: how old a session is when the app prolongs it.

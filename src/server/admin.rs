@@ -127,6 +127,9 @@ impl Admin {
     fn metrics(&self) -> Response<Vec<u8>> {
         let cache = self.gateway.gate.sessions.cache();
         self.gateway.metrics.cache_size(cache.len(), cache.weight());
+        if let Some(keys) = &self.gateway.keys {
+            self.gateway.metrics.keys(keys.len(), keys.unwritten());
+        }
         answer(
             StatusCode::OK,
             "text/plain; version=0.0.4; charset=utf-8",

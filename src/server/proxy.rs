@@ -24,6 +24,7 @@ use super::respond::{self, Answer, PRIVATE, Responder};
 use super::settings::Settings;
 use super::streams::{self, Opened, Place, Streams};
 use super::upstream::{ATTEMPTS_MAX, App, Manner};
+use crate::api_key::keys::Keys;
 use crate::client_ip;
 use crate::gate::{Decision, Gate};
 use crate::identity::Identity;
@@ -55,6 +56,8 @@ pub struct Gateway {
     pub gate: Gate,
     /// Tells the app.
     pub identity: Identity,
+    /// API keys; none unless they are accepted.
+    pub keys: Option<Keys>,
     /// Answers.
     pub responder: Responder,
     /// The apps, in the order of the settings.

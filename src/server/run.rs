@@ -31,6 +31,8 @@ use super::settings::Settings;
 use super::streams::{Endable, Streams, Sweeping};
 use super::tls;
 use super::upstream::App;
+use crate::api_key::keys::{Keys, WRITE_EVERY};
+use crate::api_key::{self, ApiKeys};
 use crate::credential::key_ring::{KeyRing, KeyRings, KeySource, OnFetch};
 use crate::credential::{names, secrets, signature::Signer};
 use crate::gate::Gate;
@@ -47,6 +49,9 @@ const QUIET: Duration = Duration::from_millis(100);
 
 /// How often a stop looks whether everything has ended.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// How long a stop waits for the uses of API keys to be written. The store answers or fails within its own deadline, twice.
+const WRITE_AT_STOP_WITHIN: Duration = Duration::from_secs(5);
 
 /// How long a start waits for the apps' names to resolve. Longer, and whoever started us takes us for stuck.
 const FIND_WITHIN: Duration = Duration::from_secs(2);
@@ -73,6 +78,8 @@ pub struct Parts {
     pub keys: KeySources,
     /// How revocations travel.
     pub revocation: line::Settings,
+    /// How the app's API keys are set up, and where they are kept; none unless they are accepted.
+    pub api_keys: Option<(api_key::Settings, Arc<dyn ApiKeys>)>,
     /// Where people are sent.
     pub pages: redirect::Settings,
     /// How the app is told.
@@ -160,13 +167,17 @@ pub fn assemble(parts: Parts, clock: Arc<dyn Clock>) -> Result<Gateway, StartErr
         }),
     );
     let sessions = Arc::new(sessions);
-    let keys = key_rings(parts.keys, &parts.authenticator.jwt, &clock, &metrics);
+    let key_rings = key_rings(parts.keys, &parts.authenticator.jwt, &clock, &metrics);
+    let keys = parts.api_keys.map(|(settings, store)| {
+        Keys::new(settings, Arc::clone(&sessions), &parts.sessions, store)
+    });
     let context = authenticator::Context {
+        api_keys: keys.as_ref(),
         settings: &parts.authenticator,
         cookies: &parts.cookies,
         secrets: &parts.secrets,
         sessions: &sessions,
-        keys: &keys,
+        key_rings: &key_rings,
         clock: &clock,
     };
     let authenticators = authenticator::build(&context);
@@ -182,6 +193,7 @@ pub fn assemble(parts: Parts, clock: Arc<dyn Clock>) -> Result<Gateway, StartErr
         .cache()
         .set_witness(Box::new(move |what| touched.touch(what)));
     Ok(Gateway {
+        keys,
         identity: Identity::new(
             &parts.identity,
             &parts.secrets.current,
@@ -337,6 +349,9 @@ pub fn start(gateway: Gateway) -> Result<Running, StartError> {
         "streams",
         Sweeping(Arc::clone(&gateway)),
     ));
+    if let Some(keys) = &gateway.keys {
+        server.add_service(background_service("api key uses", Counting(keys.clone())));
+    }
     run(server, stopped)?;
     let (hang_up, hung_up) = watch::channel(Stop::No);
     if gateway.line.state().is_some() {
@@ -449,6 +464,9 @@ impl Running {
             }
             thread::sleep(LOOK_EVERY);
         }
+        if let Some(keys) = &self.gateway.keys {
+            write_uses(keys, WRITE_AT_STOP_WITHIN);
+        }
         self.stop_admin.send_replace(Stop::Now);
         self.hang_up.send_replace(Stop::Now);
     }
@@ -476,6 +494,29 @@ impl Running {
         tracing::info!("stopping: waiting for requests in flight");
         self.stop();
     }
+}
+
+/// Writes the uses of API keys that were counted and not written yet; for so long, whatever the store does.
+fn write_uses(keys: &Keys, within: Duration) {
+    let keys = keys.clone();
+    // On a thread of its own: the caller may be on a runtime, where waiting is not allowed.
+    let writing = thread::spawn(move || {
+        let Ok(runtime) = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+        else {
+            return;
+        };
+        let written = runtime.block_on(async { tokio::time::timeout(within, keys.write()).await });
+        let lost = keys.unwritten();
+        if written.is_err() || lost > 0 {
+            tracing::warn!(
+                uses = lost,
+                "stopping before all uses of API keys are written"
+            );
+        }
+    });
+    let _ = writing.join();
 }
 
 async fn any_signal() {
@@ -527,6 +568,24 @@ impl BackgroundService for Balancing {
         ready: ServiceReadyNotifier,
     ) {
         self.0.start_with_ready_notifier(shutdown, ready).await;
+    }
+}
+
+/// Writes the uses of API keys behind, for as long as the server runs.
+struct Counting(Keys);
+
+#[async_trait]
+impl BackgroundService for Counting {
+    async fn start(&self, mut shutdown: ShutdownWatch) {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(WRITE_EVERY) => {}
+                // What is counted from now on is written when the last request has ended.
+                _ = shutdown.changed() => return,
+            }
+            // Never cut short: a write on its way would be in doubt.
+            self.0.write().await;
+        }
     }
 }
 

@@ -34,6 +34,10 @@ const AGE_MAX: Duration = Duration::from_secs(1800);
 /// A connection that has rested this long may have been cut without a word, so it gets only half of the time that is left.
 const SUSPECT_AFTER: Duration = Duration::from_secs(10);
 
+/// A connection that has rested longer than this is tried before a change is made on it: it costs a round trip once in a while, and
+/// spares the doubt whether the change was made.
+const CHANGE_AFTER_REST_MAX: Duration = Duration::from_secs(1);
+
 /// How old the known layout may be before a lookup has it read again, behind the answer. The app may be migrated while we run: a new
 /// `banned` or `role` column must not stay unseen. One catalog query a minute costs the database nothing.
 const LAYOUT_AGE_MAX: Duration = Duration::from_secs(60);
@@ -65,6 +69,22 @@ pub(super) trait Backend: Send + Sync + Sized + 'static {
         sql: &Arc<str>,
         parameter: Option<&Secret>,
     ) -> impl Future<Output = Result<Vec<Row>, sqlx::Error>> + Send;
+    /// Runs one statement that changes rows, and says how many it met.
+    fn change(
+        &self,
+        link: &mut Self::Link,
+        sql: &Arc<str>,
+        parameters: &[Parameter],
+    ) -> impl Future<Output = Result<u64, sqlx::Error>> + Send;
+    /// What turns a text parameter into the type of an id column, so that its index serves.
+    fn cast_of_id(_kind: &str) -> &'static str {
+        ""
+    }
+    /// For columns that hold dates as such: what turns a text parameter into one, and the zone that ends the text. `None`: the column
+    /// holds numbers or texts, as its rows show.
+    fn calendar(_kind: &str) -> Option<(&'static str, &'static str)> {
+        None
+    }
     /// Whether a kept connection still leads to what the URL names.
     fn still_leads_there(&self, _link: &mut Self::Link) -> bool {
         true
@@ -81,6 +101,13 @@ pub(super) trait Backend: Send + Sync + Sized + 'static {
     fn zone_offset_seconds(&self) -> i32 {
         0
     }
+}
+
+/// A value in a statement that changes rows.
+#[derive(Clone)]
+pub(super) enum Parameter {
+    Text(String),
+    Number(i64),
 }
 
 /// What an error of the driver means.
@@ -120,9 +147,16 @@ impl Fault {
 
 /// A failed attempt.
 #[derive(Clone, Debug)]
-struct Failure {
-    fault: Fault,
-    cause: String,
+pub(super) struct Failure {
+    pub(super) fault: Fault,
+    pub(super) cause: String,
+}
+
+/// A change that failed.
+pub(super) struct Unchanged {
+    pub(super) failure: Failure,
+    /// It was on its way: it may have been made all the same.
+    pub(super) unsure: bool,
 }
 
 fn diagnose<B: Backend>(error: &sqlx::Error) -> Failure {
@@ -166,9 +200,9 @@ struct Plan {
     read_at: Instant,
 }
 
-struct Core<B: Backend> {
-    backend: B,
-    settings: Settings,
+pub(super) struct Core<B: Backend> {
+    pub(super) backend: B,
+    pub(super) settings: Settings,
     slots: Semaphore,
     resting: Mutex<Vec<Resting<B::Link>>>,
     plan: RwLock<Option<Arc<Plan>>>,
@@ -178,7 +212,7 @@ struct Core<B: Backend> {
 
 /// A session source over one database.
 pub(super) struct Database<B: Backend> {
-    core: Arc<Core<B>>,
+    pub(super) core: Arc<Core<B>>,
     home: Handle,
     admitted: Arc<Semaphore>,
 }
@@ -192,16 +226,8 @@ pub(super) async fn open<B: Backend>(backend: B, settings: Settings) -> Result<O
         cause,
     };
     schema::check(&settings.schema, B::HAS_SCHEMAS, B::NAME).map_err(schema_error)?;
-    let connections = settings.connections.max(1) as usize;
-    let admitted = connections.saturating_add(settings.waiting_max);
-    let core = Arc::new(Core {
-        backend,
-        slots: Semaphore::new(connections.min(Semaphore::MAX_PERMITS)),
-        resting: Mutex::new(Vec::new()),
-        plan: RwLock::new(None),
-        reading_layout: tokio::sync::Mutex::new(()),
-        settings,
-    });
+    let source = Database::unopened(backend, settings);
+    let core = Arc::clone(&source.core);
     let wait = core.settings.timeout.max(OPEN_WAIT_MIN);
     let began = Instant::now();
     let deadline = began + wait;
@@ -257,11 +283,6 @@ pub(super) async fn open<B: Backend>(backend: B, settings: Settings) -> Result<O
     let detected = describe(&core.backend, &layout, &version, dates);
     core.adopt(layout);
     let keyed = Arc::clone(&core);
-    let source = Database {
-        core,
-        home: Handle::current(),
-        admitted: Arc::new(Semaphore::new(admitted.min(Semaphore::MAX_PERMITS))),
-    };
     Ok(Opened {
         source: Arc::new(source),
         detected,
@@ -319,7 +340,7 @@ fn describe<B: Backend>(
 
 impl<B: Backend> Core<B> {
     /// Asks one question on a kept or new connection, and answers by `deadline` in any case.
-    async fn ask(
+    pub(super) async fn ask(
         &self,
         sql: &Arc<str>,
         parameter: Option<&Secret>,
@@ -374,6 +395,67 @@ impl<B: Backend> Core<B> {
             }
             // A kept connection was dead. Those that rested beside it are too, most likely: begin anew, once.
             self.resting_links().clear();
+        }
+    }
+
+    /// Changes rows on a connection known to be alive, and answers by `deadline` in any case. Never tries twice: it might be done twice.
+    pub(super) async fn change(
+        &self,
+        sql: &Arc<str>,
+        parameters: &[Parameter],
+        deadline: Instant,
+    ) -> Result<u64, Unchanged> {
+        let not_begun = |failure| Unchanged {
+            failure,
+            unsure: false,
+        };
+        let slow = || Failure {
+            fault: Fault::Slow,
+            cause: "the deadline passed".to_owned(),
+        };
+        // A connection at rest may have died without a word; a question is asked again on a new one, a change is not.
+        let rested = {
+            let resting = self.resting_links();
+            let last = resting.last();
+            last.is_some_and(|rest| rest.since.elapsed() >= CHANGE_AFTER_REST_MAX)
+        };
+        if rested {
+            let alive: Arc<str> = "SELECT '1'".into();
+            let answer = self.ask(&alive, None, deadline).await;
+            answer.map_err(not_begun)?;
+        }
+        let Ok(Ok(_slot)) = timeout_at(deadline, self.slots.acquire()).await else {
+            return Err(not_begun(slow()));
+        };
+        let (mut link, born) = match self.wake() {
+            Some(rest) => (rest.link, rest.born),
+            None => match timeout_at(deadline, self.backend.connect()).await {
+                Ok(Ok(link)) => (link, Instant::now()),
+                Ok(Err(error)) => return Err(not_begun(not_connected::<B>(&error))),
+                Err(_) => return Err(not_begun(slow())),
+            },
+        };
+        let changing = self.backend.change(&mut link, sql, parameters);
+        match timeout_at(deadline, changing).await {
+            Ok(Ok(met)) => {
+                self.rest(link, born);
+                Ok(met)
+            }
+            Ok(Err(error)) => {
+                let failure = diagnose::<B>(&error);
+                // What the database itself refuses it has not done.
+                let unsure = !matches!(error, sqlx::Error::Database(_));
+                if failure.fault.keeps_link() {
+                    self.rest(link, born);
+                } else {
+                    self.resting_links().clear();
+                }
+                Err(Unchanged { failure, unsure })
+            }
+            Err(_) => Err(Unchanged {
+                failure: slow(),
+                unsure: true,
+            }),
         }
     }
 
@@ -532,14 +614,14 @@ fn exact(
         .transpose()
 }
 
-fn garbage<B: Backend>(cause: impl std::fmt::Display) -> SourceError {
+pub(super) fn garbage<B: Backend>(cause: impl std::fmt::Display) -> SourceError {
     SourceError::Garbage {
         source_name: B::NAME,
         cause: cause.to_string(),
     }
 }
 
-fn source_error<B: Backend>(failure: Failure, began: Instant) -> SourceError {
+pub(super) fn source_error<B: Backend>(failure: Failure, began: Instant) -> SourceError {
     let (source_name, cause) = (B::NAME, failure.cause);
     match failure.fault {
         Fault::Slow => SourceError::Timeout {
@@ -554,7 +636,7 @@ fn source_error<B: Backend>(failure: Failure, began: Instant) -> SourceError {
 }
 
 /// Gathers catalog rows, ordered by table, into tables.
-fn tables(rows: Vec<Row>) -> Vec<Table> {
+pub(super) fn tables(rows: Vec<Row>) -> Vec<Table> {
     let mut tables: Vec<Table> = Vec::new();
     for row in rows {
         let mut cells = row.into_iter();
@@ -583,9 +665,27 @@ fn tables(rows: Vec<Row>) -> Vec<Table> {
 }
 
 impl<B: Backend> Database<B> {
+    /// Connections to be made on the runtime this is called on. What is looked up there is not known yet.
+    pub(super) fn unopened(backend: B, settings: Settings) -> Self {
+        let connections = settings.connections.max(1) as usize;
+        let admitted = connections.saturating_add(settings.waiting_max);
+        Self {
+            core: Arc::new(Core {
+                backend,
+                slots: Semaphore::new(connections.min(Semaphore::MAX_PERMITS)),
+                resting: Mutex::new(Vec::new()),
+                plan: RwLock::new(None),
+                reading_layout: tokio::sync::Mutex::new(()),
+                settings,
+            }),
+            home: Handle::current(),
+            admitted: Arc::new(Semaphore::new(admitted.min(Semaphore::MAX_PERMITS))),
+        }
+    }
+
     /// Runs `work` where the connections live. It runs to its own deadline even when the caller goes away, so that a client which
     /// hangs up cannot leave a connection half read.
-    async fn at_home<T: Send + 'static>(
+    pub(super) async fn at_home<T: Send + 'static>(
         &self,
         work: impl Future<Output = Result<T, SourceError>> + Send + 'static,
     ) -> Result<T, SourceError> {
@@ -742,6 +842,18 @@ mod tests {
             Ok(vec![row])
         }
 
+        async fn change(
+            &self,
+            link: &mut usize,
+            _sql: &Arc<str>,
+            _parameters: &[Parameter],
+        ) -> Result<u64, sqlx::Error> {
+            if *link < self.dead_below.load(Ordering::SeqCst) {
+                return Err(sqlx::Error::Io(std::io::ErrorKind::BrokenPipe.into()));
+            }
+            Ok(1)
+        }
+
         fn catalog(&self, _wanted: &str, _schema: Option<&str>) -> String {
             "catalog".to_owned()
         }
@@ -841,6 +953,25 @@ mod tests {
             3,
             "one more try, not many"
         );
+    }
+
+    #[tokio::test]
+    async fn a_change_is_never_tried_twice_and_says_when_nobody_knows_whether_it_was_made() {
+        let core = core("role").await;
+        let change = || async {
+            let deadline = Instant::now() + Duration::from_secs(5);
+            core.change(&"UPDATE".into(), &[], deadline).await
+        };
+        assert!(change().await.is_ok());
+        // It broke under the change: that may have been made.
+        core.backend.dead_below.store(1, Ordering::SeqCst);
+        assert!(change().await.is_err_and(|failed| failed.unsure));
+        assert_eq!(core.backend.connected.load(Ordering::SeqCst), 1);
+        assert!(change().await.is_ok(), "a new connection");
+        // It broke while it rested: that is found out before.
+        core.backend.dead_below.store(2, Ordering::SeqCst);
+        grow_old(&core, CHANGE_AFTER_REST_MAX);
+        assert!(change().await.is_ok());
     }
 
     #[tokio::test]

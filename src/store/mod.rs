@@ -1,21 +1,24 @@
 //! Where sessions are looked up: the app's own database, or its Redis.
 //!
 //! [`open`] reads which tables and columns hold the sessions, proves that they can be read, and gives the [`Source`] that
-//! answers lookups. A lookup writes nothing: a role with `SELECT` alone is enough, and an SQLite file is opened read-only.
+//! answers lookups. A lookup writes nothing: a role with `SELECT` alone is enough, and an SQLite file is opened read-only. What counts
+//! the uses of API keys writes, over connections of its own ([`open_api_keys`]).
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::api_key::{ApiKeys, Row};
 use crate::credential::key_ring::KeysError;
 use crate::credential::key_set::StoredKey;
 use crate::kind::Kind;
 use crate::secret::Secret;
 use crate::session::extend::Extend;
 use crate::session::feed::Feed;
-use crate::session::{BoxFuture, Source};
+use crate::session::{BoxFuture, Record, Source, SourceError};
 
+mod api_keys;
 mod database;
 mod fallthrough;
 pub mod keys_http;
@@ -116,6 +119,50 @@ pub struct Build {
     /// What comes before the `:` of `sessions.source`.
     pub schemes: &'static [&'static str],
     open: fn(Settings) -> BoxFuture<'static, Result<Opened, OpenError>>,
+    /// For a database: the API keys in it.
+    api_keys: Option<OpenKeys>,
+    /// For a database: the owners of keys that are elsewhere.
+    owners: Option<OpenOwners>,
+    /// For secondary storage: the API keys in it, whose owners are in a database.
+    key_storage: Option<OpenKeyStorage>,
+}
+
+type OpenKeys = fn(Settings, KeyAccess) -> BoxFuture<'static, Result<Arc<dyn ApiKeys>, OpenError>>;
+
+type OpenOwners = fn(Settings) -> BoxFuture<'static, Result<Arc<dyn Owners>, OpenError>>;
+
+type OpenKeyStorage = fn(
+    Settings,
+    KeyAccess,
+    Arc<dyn Owners>,
+) -> BoxFuture<'static, Result<Arc<dyn ApiKeys>, OpenError>>;
+
+/// Where the owners of keys are looked up.
+trait Owners: Send + Sync {
+    /// Reads the user with this id, in the shape of a session of the key.
+    fn owner<'a>(
+        &'a self,
+        user_id: &'a str,
+        key: &'a Row,
+    ) -> BoxFuture<'a, Result<Option<Record>, SourceError>>;
+}
+
+/// Where API keys are kept: the plugin's `storage`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyStorage {
+    /// In the app's database.
+    Database,
+    /// In its secondary storage.
+    Secondary,
+}
+
+/// What is done with API keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyAccess {
+    /// They are looked up.
+    Read,
+    /// Their uses are counted, too.
+    Write,
 }
 
 /// Every kind of session source.
@@ -172,6 +219,50 @@ pub async fn run_triggers(settings: &Settings, sql: &str) -> Result<(), OpenErro
     match kind_of(&settings.url)?.name {
         "postgres" => postgres::run_triggers(settings.clone(), sql).await,
         _ => Ok(()),
+    }
+}
+
+/// Opens the app's API keys, over a few connections of their own: however slow counting uses may be, looking sessions up is not held
+/// up by it. To be called where [`open`] is.
+///
+/// # Errors
+/// See [`OpenError`]; among them that there is no table of keys, or that it may not be written.
+pub async fn open_api_keys(
+    settings: &Settings,
+    access: KeyAccess,
+    storage: KeyStorage,
+) -> Result<Arc<dyn ApiKeys>, OpenError> {
+    let source = kind_of(&settings.url)?;
+    // With Redis as the source, the database is beside it.
+    let url = match source.build.key_storage {
+        Some(_) => settings
+            .secondary
+            .database
+            .clone()
+            .ok_or(OpenError::NoKeys {
+                cause: "no database is named, and the owners of keys are in one",
+            })?,
+        None => settings.url.clone(),
+    };
+    let database = Settings {
+        url,
+        secondary: SecondaryStorage::default(),
+        ..settings.clone()
+    };
+    let beside = &kind_of(&database.url)?.build;
+    let (Some(keys), Some(owners)) = (beside.api_keys, beside.owners) else {
+        return Err(OpenError::NoKeys {
+            cause: "the database that is named is none",
+        });
+    };
+    match storage {
+        KeyStorage::Database => keys(database, access).await,
+        KeyStorage::Secondary => {
+            let keys = source.build.key_storage.ok_or(OpenError::NoKeys {
+                cause: "they are in secondary storage, and `sessions.source` is a database",
+            })?;
+            keys(settings.clone(), access, owners(database).await?).await
+        }
     }
 }
 
@@ -271,6 +362,24 @@ pub enum OpenError {
         /// How we know.
         cause: String,
     },
+    /// Where API keys are is not said.
+    #[error("`better_auth.api_key`: the keys cannot be looked up: {cause}")]
+    NoKeys {
+        /// What is missing.
+        cause: &'static str,
+    },
+    /// The uses of API keys cannot be counted.
+    #[error(
+        "`better_auth.api_key`: the API keys in {store} at {place} may not be changed, so their uses cannot be counted: {cause}"
+    )]
+    ReadOnlyKeys {
+        /// Which kind of source.
+        store: &'static str,
+        /// Host and port, socket or file.
+        place: String,
+        /// The database's own words.
+        cause: String,
+    },
     /// It answered what we cannot use.
     #[error("`sessions.source`: {store} at {place} answered what we cannot read: {cause}")]
     Garbage {
@@ -319,6 +428,15 @@ impl OpenError {
                 "check user, password and database name; the role needs SELECT on the session, user and member tables, or in Redis `+getrange \
                  +ping` on the keys of the prefix"
             }
+            Self::NoKeys { .. } => {
+                "for keys in the database name it (as `sessions.source`, or beside Redis as `sessions.database`); for keys in Redis set \
+                 `better_auth.api_key.storage = \"secondary\"`, Redis as `sessions.source` and the database as `sessions.database`"
+            }
+            Self::ReadOnlyKeys { .. } => {
+                "grant SELECT and UPDATE on the table of API keys (let the gateway's user write the SQLite file, in Redis `+eval +get +set` on \
+                 `api-key:*`), or set \
+                 `better_auth.api_key.usage = \"app\"` where the app checks every key again itself"
+            }
             Self::Schema { cause, .. } => cause.advice(),
             Self::Lookup { .. } => {
                 "compare the tables with those Better Auth's migration makes, and map those that differ under `[sessions.schema]`"
@@ -348,7 +466,9 @@ impl OpenError {
             | Self::Denied { .. }
             | Self::Schema { .. }
             | Self::Cluster { .. }
-            | Self::Lookup { .. } => true,
+            | Self::Lookup { .. }
+            | Self::NoKeys { .. }
+            | Self::ReadOnlyKeys { .. } => true,
             Self::Garbage { .. } | Self::Unreachable { .. } | Self::Timeout { .. } => false,
         }
     }

@@ -6,10 +6,12 @@ use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlDatabaseError};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
 use url::Url;
 
-use super::database::{self, Backend, Fault};
+use super::api_keys;
+use super::database::{self, Backend, Fault, Parameter};
 use super::record::Row;
 use super::schema::{Dialect, Layout};
-use super::{Build, OpenError, Opened, Settings};
+use super::{Build, KeyAccess, OpenError, Opened, Owners, Settings};
+use crate::api_key::ApiKeys;
 use crate::kind::Kind;
 use crate::secret::Secret;
 
@@ -20,6 +22,9 @@ pub(super) const KIND: Kind<Build> = Kind {
     build: Build {
         schemes: &["mysql", "mariadb"],
         open: |settings| Box::pin(open(settings)),
+        api_keys: Some(|settings, access| Box::pin(open_keys(settings, access))),
+        owners: Some(|settings| Box::pin(open_owners(settings))),
+        key_storage: None,
     },
 };
 
@@ -34,6 +39,18 @@ struct MySql {
 async fn open(settings: Settings) -> Result<Opened, OpenError> {
     let backend = MySql::new(&settings)?;
     database::open(backend, settings).await
+}
+
+async fn open_keys(settings: Settings, access: KeyAccess) -> Result<Arc<dyn ApiKeys>, OpenError> {
+    let backend = MySql::new(&settings)?;
+    let settings = api_keys::with_few_connections(settings);
+    api_keys::open(backend, settings, access).await
+}
+
+async fn open_owners(settings: Settings) -> Result<Arc<dyn Owners>, OpenError> {
+    let backend = MySql::new(&settings)?;
+    let settings = api_keys::with_few_connections(settings);
+    api_keys::open_owners(backend, settings).await
 }
 
 impl MySql {
@@ -120,6 +137,28 @@ impl Backend for MySql {
             (0..row.len()).map(|at| row.try_get_unchecked(at)).collect()
         };
         rows.iter().map(cells).collect()
+    }
+
+    async fn change(
+        &self,
+        link: &mut MySqlConnection,
+        sql: &Arc<str>,
+        parameters: &[Parameter],
+    ) -> Result<u64, sqlx::Error> {
+        let mut query = sqlx::query(AssertSqlSafe(Arc::clone(sql)));
+        for parameter in parameters {
+            query = match parameter {
+                Parameter::Text(text) => query.bind(text.clone()),
+                Parameter::Number(number) => query.bind(*number),
+            };
+        }
+        // The driver asks for rows met, not only for those that became different.
+        Ok(query.execute(link).await?.rows_affected())
+    }
+
+    fn calendar(kind: &str) -> Option<(&'static str, &'static str)> {
+        let is_date = kind.starts_with("timestamp") || kind.starts_with("datetime");
+        is_date.then_some(("", ""))
     }
 
     fn catalog(&self, wanted: &str, _schema: Option<&str>) -> String {

@@ -8,12 +8,14 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
 use url::Url;
 
-use super::database::{self, Backend, Fault};
+use super::api_keys;
+use super::database::{self, Backend, Fault, Parameter};
 use super::notifications::Notifications;
 use super::record::Row;
 use super::schema::Dialect;
 use super::triggers::{self, Triggers};
-use super::{Build, OpenError, Opened, Settings};
+use super::{Build, KeyAccess, OpenError, Opened, Owners, Settings};
+use crate::api_key::ApiKeys;
 use crate::kind::Kind;
 use crate::secret::Secret;
 use crate::session::feed::Feed;
@@ -25,6 +27,9 @@ pub(super) const KIND: Kind<Build> = Kind {
     build: Build {
         schemes: &["postgres", "postgresql"],
         open: |settings| Box::pin(open(settings)),
+        api_keys: Some(|settings, access| Box::pin(open_keys(settings, access))),
+        owners: Some(|settings| Box::pin(open_owners(settings))),
+        key_storage: None,
     },
 };
 
@@ -85,6 +90,21 @@ pub(super) async fn read_triggers(mut settings: Settings) -> Result<Triggers, Op
 pub(super) async fn run_triggers(mut settings: Settings, sql: &str) -> Result<(), OpenError> {
     let backend = Postgres::new(&mut settings)?;
     triggers::run(&backend.pooled, &backend.place, sql).await
+}
+
+async fn open_keys(
+    mut settings: Settings,
+    access: KeyAccess,
+) -> Result<Arc<dyn ApiKeys>, OpenError> {
+    let backend = Postgres::new(&mut settings)?;
+    let settings = api_keys::with_few_connections(settings);
+    api_keys::open(backend, settings, access).await
+}
+
+async fn open_owners(mut settings: Settings) -> Result<Arc<dyn Owners>, OpenError> {
+    let backend = Postgres::new(&mut settings)?;
+    let settings = api_keys::with_few_connections(settings);
+    api_keys::open_owners(backend, settings).await
 }
 
 impl Postgres {
@@ -210,6 +230,50 @@ impl Backend for Postgres {
             (0..row.len()).map(|at| row.try_get_unchecked(at)).collect()
         };
         rows.iter().map(cells).collect()
+    }
+
+    async fn change(
+        &self,
+        link: &mut PgConnection,
+        sql: &Arc<str>,
+        parameters: &[Parameter],
+    ) -> Result<u64, sqlx::Error> {
+        let pooled = self.behind_pooler.load(Ordering::Relaxed);
+        let mut query = sqlx::query(AssertSqlSafe(Arc::clone(sql))).persistent(!pooled);
+        for parameter in parameters {
+            query = match parameter {
+                Parameter::Text(text) => query.bind(text.clone()),
+                Parameter::Number(number) => query.bind(*number),
+            };
+        }
+        let done = if pooled {
+            // Preparing and running are two messages; a transaction keeps both on one server connection.
+            let mut transaction = link.begin().await?;
+            let done = query.execute(&mut *transaction).await?;
+            transaction.commit().await?;
+            done
+        } else {
+            query.execute(link).await?
+        };
+        Ok(done.rows_affected())
+    }
+
+    fn cast_of_id(kind: &str) -> &'static str {
+        match kind {
+            "smallint" => "::smallint",
+            "integer" => "::integer",
+            "bigint" => "::bigint",
+            "uuid" => "::uuid",
+            _ => "",
+        }
+    }
+
+    fn calendar(kind: &str) -> Option<(&'static str, &'static str)> {
+        match kind {
+            "timestamp with time zone" => Some(("::timestamptz", "+00")),
+            "timestamp without time zone" => Some(("::timestamp", "")),
+            _ => None,
+        }
     }
 
     fn catalog(&self, wanted: &str, schema: Option<&str>) -> String {

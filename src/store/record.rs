@@ -23,8 +23,8 @@ const FOREVER: UnixMs = UnixMs(8_640_000_000_000_000);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{column}` holds {what}")]
 pub(super) struct Unreadable {
-    column: &'static str,
-    what: &'static str,
+    pub(super) column: &'static str,
+    pub(super) what: &'static str,
 }
 
 /// Reads the columns of one row by position.
@@ -230,7 +230,7 @@ fn instant(day: NaiveDate, time: NaiveTime, ms: i64, offset_seconds: i32) -> Opt
 }
 
 /// What a stored boolean means. MySQL's `BIT(1)` arrives as the byte itself.
-fn truth(text: &str) -> Option<bool> {
+pub(super) fn truth(text: &str) -> Option<bool> {
     match text.trim_matches(' ') {
         "1" | "1.0" | "t" | "true" | "TRUE" | "True" | "\u{1}" => Some(true),
         "" | "0" | "0.0" | "f" | "false" | "FALSE" | "False" | "\0" => Some(false),

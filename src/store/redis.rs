@@ -22,6 +22,7 @@ use crate::session::{BoxFuture, Record, Source, SourceError};
 mod entry;
 mod extend;
 mod feed;
+mod keys;
 mod line;
 
 pub use feed::{KeyspaceEvents, keyspace_events};
@@ -42,6 +43,11 @@ pub(super) const KIND: Kind<Build> = Kind {
             "valkey+unix",
         ],
         open: |settings| Box::pin(open(settings)),
+        api_keys: None,
+        owners: None,
+        key_storage: Some(|settings, access, owners| {
+            Box::pin(keys::open(settings, access, owners))
+        }),
     },
 };
 

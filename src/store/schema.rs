@@ -74,12 +74,39 @@ const ALWAYS: &[(&str, &[&str])] = &[
     ),
     ("member", &["createdat"]),
     ("jwks", &["privatekey", "createdat"]),
+    ("apikey", &["name", "start", "prefix", "metadata"]),
 ];
 
-const TABLES: &[&str] = &["session", "user", "member", "jwks"];
+const TABLES: &[&str] = &["session", "user", "member", "jwks", "apikey"];
 
 /// Stored keys read at most, newest first: more than a set keeps, because some may have ended.
 const KEYS_MAX: usize = 2 * crate::credential::key_set::KEYS_MAX;
+
+/// What a lookup of an API key selects, in order; [`super::api_keys`] reads the same order. Whatever limits a key is required: a
+/// column that we fail to recognize would otherwise limit nothing.
+///
+/// Source: better-auth 1.4, plugins/api-key/schema.ts; @better-auth/api-key 1.5 to 1.7, schema.ts.
+pub(super) const API_KEY_FIELDS: &[Field] = &[
+    required("apikey.id"),
+    required("apikey.key"),
+    optional("apikey.configId"),
+    required("apikey.enabled"),
+    required("apikey.expiresAt"),
+    required("apikey.createdAt"),
+    required("apikey.rateLimitEnabled"),
+    required("apikey.rateLimitTimeWindow"),
+    required("apikey.rateLimitMax"),
+    required("apikey.refillInterval"),
+    required("apikey.refillAmount"),
+    required("apikey.remaining"),
+    required("apikey.lastRefillAt"),
+    required("apikey.requestCount"),
+    required("apikey.lastRequest"),
+    required("apikey.updatedAt"),
+    // The owner: by the first in 1.5 and later, by the second before.
+    optional("apikey.referenceId"),
+    optional("apikey.userId"),
+];
 
 /// Rows one token may match before the bytes are compared: collations that fold case or pad with spaces can match neighbours.
 /// Eight is far above what a token column holds by accident and keeps the answer small.
@@ -265,7 +292,11 @@ pub(super) fn check(
 }
 
 fn fields() -> impl Iterator<Item = &'static Field> {
-    FIELDS.iter().chain(JOINED).chain(KEY_FIELDS)
+    FIELDS
+        .iter()
+        .chain(JOINED)
+        .chain(KEY_FIELDS)
+        .chain(API_KEY_FIELDS)
 }
 
 /// The folded names of tables worth reading from the catalog, as an SQL list. Only names that [`check`] accepted get here.
@@ -279,6 +310,60 @@ pub(super) fn wanted_tables(overrides: &SchemaOverrides) -> String {
         .map(|name| format!("'{name}'"))
         .collect();
     quoted.join(",")
+}
+
+/// Where API keys and their owners are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ApiKeyLayout {
+    pub(super) keys: Table,
+    pub(super) user: Table,
+    columns: Vec<(&'static str, Column)>,
+}
+
+impl ApiKeyLayout {
+    pub(super) fn column(&self, logical: &str) -> Option<&Column> {
+        self.columns
+            .iter()
+            .find(|(name, _)| *name == logical)
+            .map(|(_, column)| column)
+    }
+
+    /// The column with the owner's id.
+    pub(super) fn owner(&self) -> Option<&Column> {
+        self.column("apikey.referenceId")
+            .or_else(|| self.column("apikey.userId"))
+    }
+}
+
+/// Finds the table of users and its columns: the owners of keys that are kept elsewhere.
+pub(super) fn detect_owners(
+    catalog: &[Table],
+    overrides: &SchemaOverrides,
+) -> Result<(Table, Vec<(&'static str, Column)>), SchemaError> {
+    table(catalog, overrides, "user")
+}
+
+/// Finds the tables and columns of API keys, or says what is missing or unclear.
+pub(super) fn detect_api_keys(
+    catalog: &[Table],
+    overrides: &SchemaOverrides,
+) -> Result<ApiKeyLayout, SchemaError> {
+    let (keys, mut columns) = table(catalog, overrides, "apikey")?;
+    let (user, of_user) = table(catalog, overrides, "user")?;
+    columns.extend(of_user);
+    let layout = ApiKeyLayout {
+        keys,
+        user,
+        columns,
+    };
+    if layout.owner().is_none() {
+        return Err(SchemaError::NoColumn {
+            table: layout.keys.name,
+            logical: "apikey.referenceId",
+            looked_for: "`referenceId`, `reference_id`, `userId` and `user_id`".to_owned(),
+        });
+    }
+    Ok(layout)
 }
 
 /// Finds the tables and columns, or says what is missing or unclear.
@@ -489,12 +574,12 @@ pub(super) struct Dialect {
 }
 
 impl Dialect {
-    fn name(&self, name: &str) -> String {
+    pub(super) fn name(&self, name: &str) -> String {
         let quote = self.quote;
         format!("{quote}{name}{quote}")
     }
 
-    fn table(&self, table: &Table) -> String {
+    pub(super) fn table(&self, table: &Table) -> String {
         match &table.schema {
             Some(schema) => format!("{}.{}", self.name(schema), self.name(&table.name)),
             None => self.name(&table.name),
@@ -502,7 +587,7 @@ impl Dialect {
     }
 
     /// `left = right`, as text when their types do not compare. The usual, equal types keep their indexes.
-    fn equal(&self, (left, a): (&str, &Column), (right, b): (&str, &Column)) -> String {
+    pub(super) fn equal(&self, (left, a): (&str, &Column), (right, b): (&str, &Column)) -> String {
         if (self.comparable)(&a.kind, &b.kind) {
             return format!("{left} = {right}");
         }
@@ -552,6 +637,14 @@ impl Dialect {
             );
         }
         sql
+    }
+
+    /// The parameter at this place, counted from one.
+    pub(super) fn parameter_at(&self, place: usize) -> String {
+        match self.parameter.strip_suffix('1') {
+            Some(mark) => format!("{mark}{place}"),
+            None => self.parameter.to_owned(),
+        }
     }
 
     fn member_role<'l>(

@@ -10,10 +10,12 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
 use tokio::time::Instant;
 
-use super::database::{self, Backend, Fault};
+use super::api_keys;
+use super::database::{self, Backend, Fault, Parameter};
 use super::record::Row;
 use super::schema::Dialect;
-use super::{Build, OpenError, Opened, Settings};
+use super::{Build, KeyAccess, OpenError, Opened, Owners, Settings};
+use crate::api_key::ApiKeys;
 use crate::kind::Kind;
 use crate::secret::Secret;
 
@@ -24,6 +26,9 @@ pub(super) const KIND: Kind<Build> = Kind {
     build: Build {
         schemes: &["sqlite", "file"],
         open: |settings| Box::pin(open(settings)),
+        api_keys: Some(|settings, access| Box::pin(open_keys(settings, access))),
+        owners: Some(|settings| Box::pin(open_owners(settings))),
+        key_storage: None,
     },
 };
 
@@ -52,12 +57,29 @@ fn file_id(path: &Path) -> Option<FileId> {
 }
 
 async fn open(settings: Settings) -> Result<Opened, OpenError> {
-    let backend = Sqlite::new(&settings)?;
+    let backend = Sqlite::new(&settings, false)?;
     database::open(backend, settings).await
 }
 
+/// Keys are counted in the file, so it is opened for writing, and only for them.
+async fn open_keys(settings: Settings, access: KeyAccess) -> Result<Arc<dyn ApiKeys>, OpenError> {
+    let backend = Sqlite::new(&settings, access == KeyAccess::Write)?;
+    // One writer at a time is all that SQLite has.
+    let settings = Settings {
+        connections: 1,
+        ..settings
+    };
+    api_keys::open(backend, settings, access).await
+}
+
+async fn open_owners(settings: Settings) -> Result<Arc<dyn Owners>, OpenError> {
+    let backend = Sqlite::new(&settings, false)?;
+    let settings = api_keys::with_few_connections(settings);
+    api_keys::open_owners(backend, settings).await
+}
+
 impl Sqlite {
-    fn new(settings: &Settings) -> Result<Self, OpenError> {
+    fn new(settings: &Settings, writable: bool) -> Result<Self, OpenError> {
         let unusable = |cause: String| OpenError::Url {
             store: "sqlite",
             cause,
@@ -74,7 +96,7 @@ impl Sqlite {
         let options = SqliteConnectOptions::from_str(&url)
             .map_err(|error| unusable(error.to_string()))?
             .create_if_missing(false)
-            .read_only(true)
+            .read_only(!writable)
             // The wait for a writer ends before the lookup's own deadline, so that the answer is ours and not a cut-off.
             .busy_timeout(settings.timeout.mul_f32(0.75).min(Duration::from_secs(60)))
             .disable_statement_logging();
@@ -152,6 +174,23 @@ impl Backend for Sqlite {
             (0..row.len()).map(|at| row.try_get_unchecked(at)).collect()
         };
         rows.iter().map(cells).collect()
+    }
+
+    async fn change(
+        &self,
+        link: &mut Link,
+        sql: &Arc<str>,
+        parameters: &[Parameter],
+    ) -> Result<u64, sqlx::Error> {
+        let mut query = sqlx::query(AssertSqlSafe(Arc::clone(sql)));
+        for parameter in parameters {
+            query = match parameter {
+                Parameter::Text(text) => query.bind(text.clone()),
+                Parameter::Number(number) => query.bind(*number),
+            };
+        }
+        let done = query.execute(&mut link.connection).await?;
+        Ok(done.rows_affected())
     }
 
     fn still_leads_there(&self, link: &mut Link) -> bool {

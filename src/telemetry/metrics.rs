@@ -88,6 +88,11 @@ pub const NAMES: &[(&str, &str)] = &[
         "vestibule_streams_ended_total",
         "WebSockets and other long answers ended because their session was.",
     ),
+    ("vestibule_api_key_entries", "API keys remembered."),
+    (
+        "vestibule_api_key_uses_in_flight",
+        "Uses of API keys counted and not written to the store yet.",
+    ),
 ];
 
 /// Handles to the metrics, ready to be counted on.
@@ -111,6 +116,8 @@ pub struct Metrics {
     line_lost: IntCounter,
     open_streams: IntGauge,
     ended_streams: IntCounter,
+    api_keys: IntGauge,
+    api_key_uses: IntGauge,
 }
 
 impl Metrics {
@@ -159,6 +166,8 @@ impl Metrics {
             line_lost: counter(&registry, place("vestibule_revocation_line_lost_total"))?,
             open_streams: gauge(&registry, place("vestibule_streams_in_flight"))?,
             ended_streams: counter(&registry, place("vestibule_streams_ended_total"))?,
+            api_keys: gauge(&registry, place("vestibule_api_key_entries"))?,
+            api_key_uses: gauge(&registry, place("vestibule_api_key_uses_in_flight"))?,
             registry,
         };
         made.registry
@@ -225,6 +234,13 @@ impl Metrics {
             .set(i64::try_from(entries).unwrap_or(i64::MAX));
         self.cache_bytes
             .set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    /// API keys remembered now, and their uses that are not written yet.
+    pub fn keys(&self, remembered: usize, unwritten: i64) {
+        self.api_keys
+            .set(i64::try_from(remembered).unwrap_or(i64::MAX));
+        self.api_key_uses.set(unwritten);
     }
 
     /// A revocation passed by.

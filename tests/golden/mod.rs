@@ -1,5 +1,6 @@
 //! Vectors made by the real Better Auth and Next.js, driven through the functions the proxy calls.
 
+mod api_keys;
 mod client_ip;
 mod cookie_cache;
 mod cookies;

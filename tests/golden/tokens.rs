@@ -82,7 +82,8 @@ fn gate(case: &Value) -> Gate {
         cookies: &names::Settings::default(),
         secrets: &secrets::Settings::single(secret),
         sessions: &sessions,
-        keys: &KeyRings::default(),
+        key_rings: &KeyRings::default(),
+        api_keys: None,
         clock: &clock,
     });
     Gate {

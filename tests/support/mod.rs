@@ -1,6 +1,7 @@
 //! What the tests stand on: an app that says what it saw, a store that does what it is told, and a gateway between them.
 
 pub mod databases;
+pub mod keys;
 pub mod redis;
 pub mod tls;
 pub mod wire;
@@ -13,6 +14,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use vestibule::api_key::{self, ApiKeys};
 use vestibule::authenticator;
 use vestibule::credential::names;
 use vestibule::credential::signature::Signer;
@@ -355,6 +357,8 @@ pub struct Setup {
     pub keys: run::KeySources,
     pub sessions: session::Settings,
     pub revocation: vestibule::server::line::Settings,
+    /// API keys: how they are set up, and where they are kept.
+    pub api_keys: Option<(api_key::Settings, Arc<dyn ApiKeys>)>,
     pub cookies: names::Settings,
     pub identity: identity::Settings,
     pub pages: redirect::Settings,
@@ -481,6 +485,7 @@ impl Setup {
                 enforce_bans: false,
             },
             revocation: vestibule::server::line::Settings::default(),
+            api_keys: None,
             cookies: names::Settings {
                 base_url: Some("http://app.test".into()),
                 ..names::Settings::default()
@@ -574,6 +579,7 @@ impl Setup {
                 source,
                 keys: self.keys.clone(),
                 revocation: self.revocation.clone(),
+                api_keys: self.api_keys.clone(),
                 pages: self.pages.clone(),
                 identity: self.identity.clone(),
                 telemetry: telemetry::Settings {

@@ -370,6 +370,92 @@ fn bearer(auth: &BetterAuth) -> authenticator::bearer::Settings {
     }
 }
 
+/// How API keys are set up; `None` unless they are enabled.
+pub(super) fn api_keys(
+    auth: &BetterAuth,
+    reader: &mut Reader<'_>,
+) -> Option<(api_key::Settings, store::KeyStorage)> {
+    const LETTERS_MAX: u64 = 256;
+    const HEADERS_MAX: usize = 8;
+    let fallback = ApiKey::default();
+    let table = auth.api_key.as_ref().map_or(&fallback, |f| &f.value);
+    let usual = api_key::Settings::default();
+    let mut headers = Vec::new();
+    for found in table.headers.iter().flat_map(|list| &list.value) {
+        match found.value.parse::<http::HeaderName>() {
+            Ok(name) if name != http::header::COOKIE => headers.push(name),
+            _ => reader.blame(
+                found,
+                form(
+                    format!("`{}` is no header a key could be in", short(&found.value)),
+                    "write its name as in the app, as \"x-api-key\"",
+                ),
+            ),
+        }
+    }
+    if let Some(list) = table
+        .headers
+        .as_ref()
+        .filter(|list| list.value.is_empty() || list.value.len() > HEADERS_MAX)
+    {
+        reader.blame(
+            list,
+            form(
+                format!("from one to {HEADERS_MAX} headers can be looked at"),
+                "name those that the app looks at",
+            ),
+        );
+    }
+    let letters = count(reader, table.key_length.as_ref(), 64, 1..=LETTERS_MAX);
+    if let Some(found) = table
+        .config_id
+        .as_ref()
+        .filter(|found| found.value.is_empty() || found.value.len() > 255)
+    {
+        reader.blame(
+            found,
+            form(
+                "this is no `configId`",
+                "write it as in the app, or leave it out",
+            ),
+        );
+    }
+    let enabled = auth
+        .enable
+        .iter()
+        .flat_map(|list| &list.value)
+        .any(|found| found.value == api_key::keys::METHOD.as_str());
+    if let Some(found) = auth.api_key.as_ref().filter(|_| !enabled) {
+        reader.blame(
+            found,
+            Fault::Suspicious {
+                what: "API keys are not accepted, so this says nothing".into(),
+                advice: "write `enable = [\"api_key\"]` under [better_auth] if the app has `enableSessionForAPIKeys`, or remove the table",
+            },
+        );
+    }
+    let storage = match value(table.storage.as_ref(), KeyStorage::Database) {
+        KeyStorage::Database => store::KeyStorage::Database,
+        KeyStorage::Secondary => store::KeyStorage::Secondary,
+    };
+    let settings = api_key::Settings {
+        headers: if headers.is_empty() {
+            usual.headers
+        } else {
+            headers
+        },
+        key_letters_min: usize::try_from(letters).unwrap_or(usize::MAX),
+        hashing: value(table.hashing.as_ref(), usual.hashing),
+        config_id: value(table.config_id.as_ref(), usual.config_id),
+        rate_limit: value(table.rate_limit.as_ref(), usual.rate_limit),
+        usage: match value(table.usage.as_ref(), KeyUsage::Gateway) {
+            KeyUsage::Gateway => api_key::Usage::Gateway,
+            KeyUsage::App => api_key::Usage::App,
+        },
+    };
+    enabled.then_some((settings, storage))
+}
+
 pub(super) fn seconds(
     found: Option<&Found<Duration>>,
     bounds: RangeInclusive<Duration>,

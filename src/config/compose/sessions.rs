@@ -156,7 +156,7 @@ pub(super) fn database(text: &str) -> Result<Secret, Fault> {
 }
 
 pub(super) fn schema(table: &Sessions, reader: &mut Reader<'_>) -> store::SchemaOverrides {
-    const TABLES: [&str; 4] = ["session", "user", "member", "jwks"];
+    const TABLES: [&str; 5] = ["session", "user", "member", "jwks", "apikey"];
     let Some(schema) = &table.schema else {
         return store::SchemaOverrides::default();
     };

@@ -68,8 +68,10 @@ fn request(lines: &[String]) -> HeaderMap {
     headers
 }
 
+/// Those we can write: the key of the JWT plugin is the app's alone.
 fn strategies() -> impl Iterator<Item = &'static str> {
-    STRATEGIES.iter().map(|kind| kind.name)
+    let names = STRATEGIES.iter().map(|kind| kind.name);
+    names.filter(|name| *name != "jwks")
 }
 
 #[test]

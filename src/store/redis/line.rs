@@ -25,6 +25,9 @@ const AGE_MAX: Duration = Duration::from_secs(1800);
 /// A connection that has rested this long may have been cut without a word, so it gets only half of the time that is left.
 const SUSPECT_AFTER: Duration = Duration::from_secs(10);
 
+/// A connection that has rested longer than this is tried before a change is made on it, which spares the doubt whether it was made.
+const CHANGE_AFTER_REST_MAX: Duration = Duration::from_secs(1);
+
 /// When the system begins to ask whether the other end is still there. Common firewalls and load balancers forget idle connections
 /// after about four minutes.
 const KEEPALIVE: Duration = Duration::from_secs(60);
@@ -223,6 +226,11 @@ impl Open {
         self.answered.fetch_max(ms, Ordering::Relaxed);
     }
 
+    fn has_rested(&self) -> bool {
+        let last = Duration::from_millis(self.answered.load(Ordering::Relaxed));
+        self.born.elapsed().saturating_sub(last) >= CHANGE_AFTER_REST_MAX
+    }
+
     fn is_suspect(&self) -> bool {
         let last = Duration::from_millis(self.answered.load(Ordering::Relaxed));
         self.born.elapsed().saturating_sub(last) >= SUSPECT_AFTER
@@ -301,6 +309,46 @@ impl Line {
                 return Err(failure);
             }
             earlier = Some(failure);
+        }
+    }
+
+    /// Makes a change, on a connection known to be alive, and never twice. With a failure it says whether the change may have been made
+    /// all the same.
+    pub(super) async fn change(
+        &self,
+        change: &Cmd,
+        deadline: Instant,
+    ) -> Result<Value, (Failure, bool)> {
+        // A connection at rest may have died without a word; a question is asked again on a new one, a change is not.
+        let rested = self.usable().is_some_and(|open| open.has_rested());
+        if rested {
+            let alive = self.ask(&redis::cmd("PING"), deadline).await;
+            alive.map_err(|failure| (failure, false))?;
+        }
+        let mut open = self
+            .open(deadline)
+            .await
+            .map_err(|failure| (failure, false))?;
+        let answer = timeout_at(deadline, open.connection.send_packed_command(change)).await;
+        match answer.map(|answer| answer.and_then(Value::extract_error)) {
+            Ok(Ok(value)) => {
+                open.answered_now();
+                Ok(value)
+            }
+            Ok(Err(error)) => {
+                let failure = Failure::of(&error);
+                // What the server itself refuses it has not done.
+                let unsure = error.code().is_none();
+                match failure.keeps_connection() {
+                    true => open.answered_now(),
+                    false => self.give_up(open.number),
+                }
+                Err((failure, unsure))
+            }
+            Err(_) => {
+                self.give_up(open.number);
+                Err((Failure::slow(), true))
+            }
         }
     }
 
