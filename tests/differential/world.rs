@@ -8,6 +8,7 @@ use super::gateway::Gateway;
 use super::server::Server;
 use crate::support::SECRET;
 use crate::support::databases::{Dialect, Folder, shared};
+use crate::support::redis::Redis;
 
 /// Where the framework keeps its sessions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -15,6 +16,8 @@ pub enum Store {
     #[default]
     Sqlite,
     Postgres,
+    /// In Redis, with the people in SQLite.
+    Redis,
     /// Nowhere: the cookie is the session.
     Nowhere,
 }
@@ -37,13 +40,16 @@ pub struct World {
     plan: Plan,
     configuration: Value,
     source: String,
+    /// What `source` names, when it is a Redis.
+    _redis: Option<Redis>,
     folder: Folder,
 }
 
 impl World {
     pub fn start(plan: Plan) -> Self {
         let folder = Folder::new("differential");
-        let (configuration, source) = configured(&plan, folder.join("app.db"));
+        let redis = (plan.store == Store::Redis).then(Redis::start);
+        let (configuration, source) = configured(&plan, folder.join("app.db"), redis.as_ref());
         let server = Server::start(&configuration);
         let text = gateway_configuration(&plan, &server, &source);
         let gateway = Gateway::start(&text, &folder.join("vestibule.toml"));
@@ -53,6 +59,7 @@ impl World {
             plan,
             configuration,
             source,
+            _redis: redis,
             folder,
         }
     }
@@ -104,23 +111,51 @@ impl World {
         !self.configuration["plugins"][plugin].is_null()
     }
 
-    /// Ends a session behind everybody's back: the row is gone.
+    /// Ends a session behind everybody's back: it is gone from the store.
     pub fn delete(&self, token: &str) {
-        self.server.sql(&format!(
-            r#"DELETE FROM "session" WHERE "token" = '{token}'"#
-        ));
+        match self.plan.store {
+            Store::Redis => {
+                self.redis(json!(["DEL", key(token)]));
+            }
+            Store::Sqlite | Store::Postgres | Store::Nowhere => {
+                let sql = format!(r#"DELETE FROM "session" WHERE "token" = '{token}'"#);
+                self.server.sql(&sql);
+            }
+        }
     }
 
     /// Lets a session's time be over.
     pub fn expire(&self, token: &str) {
-        self.server.sql(&format!(
-            r#"UPDATE "session" SET "expiresAt" = '2026-01-02T03:04:05.678Z' WHERE "token" = '{token}'"#
-        ));
+        const PAST: &str = "2026-01-02T03:04:05.678Z";
+        match self.plan.store {
+            Store::Redis => {
+                let text = self.redis(json!(["GET", key(token)]));
+                let mut value: Value =
+                    serde_json::from_str(text.as_str().expect("a session")).expect("JSON");
+                value["session"]["expiresAt"] = PAST.into();
+                self.redis(json!(["SET", key(token), value.to_string()]));
+            }
+            Store::Sqlite | Store::Postgres | Store::Nowhere => {
+                let sql = format!(
+                    r#"UPDATE "session" SET "expiresAt" = '{PAST}' WHERE "token" = '{token}'"#
+                );
+                self.server.sql(&sql);
+            }
+        }
+    }
+
+    fn redis(&self, command: Value) -> Value {
+        self.server.ask("redis", json!({ "command": command }))
     }
 }
 
+/// Where the framework's Redis package keeps a session.
+fn key(token: &str) -> String {
+    format!("better-auth:{token}")
+}
+
 /// The server's whole configuration, and where the gateway finds the same store.
-fn configured(plan: &Plan, file: PathBuf) -> (Value, String) {
+fn configured(plan: &Plan, file: PathBuf, redis: Option<&Redis>) -> (Value, String) {
     let mut configuration = plan.server.clone();
     if configuration.is_null() {
         configuration = json!({});
@@ -145,6 +180,12 @@ fn configured(plan: &Plan, file: PathBuf) -> (Value, String) {
             configuration["postgres"] = url.clone().into();
             url
         }
+        Store::Redis => {
+            configuration["sqlite"] = file.display().to_string().into();
+            let url = redis.expect("a Redis").url(0);
+            configuration["redis"] = url.clone().into();
+            url
+        }
         Store::Nowhere => "cookie:".into(),
     };
     (configuration, source)
@@ -158,7 +199,7 @@ fn gateway_configuration(plan: &Plan, server: &Server, source: &str) -> String {
     // Without a store there is nobody to ask.
     let strict = match plan.store {
         Store::Nowhere => "",
-        Store::Sqlite | Store::Postgres => {
+        Store::Sqlite | Store::Postgres | Store::Redis => {
             "[[route]]\npath = \"/strict/:path*\"\nrule = \"signed-in\"\nfreshness = \"strict\""
         }
     };
