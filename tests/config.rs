@@ -167,7 +167,7 @@ connect_timeout = 5
 enable = ["multi_sessions"]
 
 [sessions]
-source = "redis://cache"
+source = "https://cache"
 cahce_ttl = "5s"
 timeout = "5"
 
@@ -189,7 +189,7 @@ upstream = "api"
             "6:19 upstream.connect_timeout: wants a duration with its unit in quotes, as \"30s\", and this is a number | write a duration with its unit in quotes, as \"30s\"",
             "8:1 better_auth.secret: `better_auth.secret` is missing | set BETTER_AUTH_SECRET as for the app, or write `secret = { env = \"NAME\" }` or `secret = { file = \"PATH\" }` under [better_auth]",
             "9:11 better_auth.enable[0]: `multi_sessions` is no kind of credential | did you mean `multi_session`?",
-            "12:10 sessions.source: `redis:` as a source of sessions is not supported by this version | name the app's database: \"sqlite:PATH\", \"postgres://…\" or \"mysql://…\"",
+            "12:10 sessions.source: `https:` as a source of sessions is not supported by this version | name the app's database or its Redis: \"sqlite:PATH\", \"postgres://…\", \"mysql://…\" or \"redis://…\"",
             "13:1 sessions.cahce_ttl: unknown key `cahce_ttl` | did you mean `cache_ttl`?",
             "14:11 sessions.timeout: `5` is no duration | write a whole number and a unit: \"250ms\", \"30s\", \"5m\", \"2h\" or \"7d\"",
             "16:1 routes.default: `routes.default` is missing | say what holds for paths without a route: `default = \"signed-in\"` under [routes]; there is no silent default",
@@ -1026,15 +1026,64 @@ fn two_sources_of_the_app_are_asked_about() {
     );
     assert!(load_with(FINE, &both, &[]).is_ok());
     assert!(load_with(&none, &environment(&[("DATABASE_URL", "sqlite:a.db")]), &[]).is_ok());
-    let redis =
-        load_with(&none, &environment(&[("REDIS_URL", "redis://h")]), &[]).expect_err("later");
-    assert!(
-        redis
-            .to_string()
-            .starts_with("environment variable REDIS_URL: error:"),
-        "{redis}"
-    );
+    let redis = load_with(&none, &environment(&[("REDIS_URL", "redis://h")]), &[]);
+    let store = redis.expect("fine").config.store.expect("a store");
+    assert_eq!(store.url.expose(), "redis://h");
+    assert!(store.secondary.database.is_none());
     assert!(load(&none).is_err());
+}
+
+#[test]
+fn redis_with_a_database_behind_it() {
+    let with = |lines: &str| FINE.replace("source = \"sqlite:app.db\"\n", &format!("{lines}\n"));
+    let both = environment(&[
+        ("DATABASE_URL", "sqlite:a.db"),
+        ("REDIS_URL", "redis://h/2"),
+    ]);
+    let secondary = |lines: &str| {
+        let loaded = load_with(&with(lines), &both, &[]);
+        let store = loaded.unwrap_or_else(|p| panic!("{p}")).config.store;
+        store.expect("a store").secondary
+    };
+    let plain = secondary("source = { env = \"REDIS_URL\" }");
+    assert_eq!(plain.key_prefix, "better-auth:");
+    assert!(plain.database.is_none() && !plain.store_in_database && !plain.preserve_in_database);
+    let full = secondary(
+        "source = { env = \"REDIS_URL\" }\nkey_prefix = \"\"\nstore_in_database = true\npreserve_in_database = true",
+    );
+    assert_eq!(full.key_prefix, "");
+    assert!(full.store_in_database && full.preserve_in_database);
+    assert_eq!(full.database.expect("DATABASE_URL").expose(), "sqlite:a.db");
+    let other = secondary("source = \"rediss://h\"\ndatabase = \"postgres://h/d\"");
+    assert_eq!(other.database.expect("it").expose(), "postgres://h/d");
+
+    let blamed = |lines: &str, environment: &Environment| {
+        told(&load_with(&with(lines), environment, &[])).join("\n")
+    };
+    for (lines, words) in [
+        (
+            "source = \"redis://h\"\ndatabase = \"redis://h\"",
+            "this is a Redis, and no database",
+        ),
+        (
+            "source = \"redis://h\"\ndatabase = \"app.db\"",
+            "sessions.database: ",
+        ),
+        (
+            "source = \"sqlite:a.db\"\nstore_in_database = true",
+            "`sessions.store_in_database` is for sessions in Redis",
+        ),
+        (
+            "source = \"sqlite:a.db\"\nkey_prefix = \"x\"",
+            "`sessions.key_prefix` is for sessions in Redis",
+        ),
+    ] {
+        let blame = blamed(lines, &both);
+        assert!(blame.contains(words), "{lines}: {blame}");
+    }
+    let alone = environment(&[("REDIS_URL", "redis://h")]);
+    let lines = "source = { env = \"REDIS_URL\" }\nstore_in_database = true";
+    assert!(blamed(lines, &alone).contains("`sessions.database` is missing"));
 }
 
 #[test]
@@ -1494,6 +1543,31 @@ fn explain_tells_why_and_ends_with_4_when_asked() {
     );
     assert!(code == 2 && !err.contains("hunter2"), "{err}");
     assert_eq!(run(&folder.0, &set, &["explain", "GET", "x"]).0, 2);
+}
+
+#[test]
+fn init_names_redis_where_the_app_has_it() {
+    let empty = Environment::new();
+    for (variables, line) in [
+        (
+            "REDIS_URL=redis://h\n",
+            "\nsource = { env = \"REDIS_URL\" }\n",
+        ),
+        (
+            "REDIS_URL=redis://h\nDATABASE_URL=sqlite:app.db\n",
+            "\n# source = { env = \"REDIS_URL\" }\n",
+        ),
+    ] {
+        let folder = Folder::new("init");
+        let secret = "BETTER_AUTH_SECRET=hunter2-hunter2-hunter2-hunter2-hunter2\n";
+        folder.write(".env", &format!("{secret}{variables}"));
+        let (code, _, err) = run(&folder.0, &empty, &["init"]);
+        assert_eq!(code, 0, "{err}");
+        let text = std::fs::read_to_string(folder.0.join("vestibule.toml")).expect("written");
+        assert!(text.contains(line), "{text}");
+        let (code, out, err) = run(&folder.0, &empty, &["check", "--env-file", ".env"]);
+        assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    }
 }
 
 #[test]

@@ -304,6 +304,19 @@ fn source<'v>(
     notes: &mut Vec<String>,
 ) -> String {
     const COMMENT: &str = "# Where the app keeps its sessions.\n";
+    let redis = variable("REDIS_URL").is_some();
+    if redis && variable("DATABASE_URL").is_some() {
+        notes.push(
+            "DATABASE_URL and REDIS_URL are both set: when Redis is Better Auth's `secondaryStorage`, make it `sessions.source`"
+                .to_owned(),
+        );
+        return format!(
+            "{COMMENT}source = {{ env = \"DATABASE_URL\" }}\n# Instead, when `secondaryStorage` is set:\n# source = {{ env = \"REDIS_URL\" }}"
+        );
+    }
+    if redis {
+        return format!("{COMMENT}source = {{ env = \"REDIS_URL\" }}");
+    }
     if variable("DATABASE_URL").is_some() {
         return format!("{COMMENT}source = {{ env = \"DATABASE_URL\" }}");
     }
@@ -326,7 +339,7 @@ fn source<'v>(
             toml::Value::from(format!("sqlite:{path}"))
         );
     }
-    notes.push("no database was found: set DATABASE_URL to the app's".to_owned());
+    notes.push("no database was found: set DATABASE_URL or REDIS_URL to the app's".to_owned());
     format!("{COMMENT}source = {{ env = \"DATABASE_URL\" }}")
 }
 

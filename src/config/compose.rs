@@ -564,6 +564,9 @@ mod tests {
             ("sqlite:///var/app.db", "sqlite:/var/app.db"),
             ("postgresql://u:p@h/d", "postgres://u:p@h/d"),
             ("mysql://h/d", "mysql://h/d"),
+            ("valkey://h/1", "redis://h/1"),
+            ("rediss://u:p@h", "rediss://u:p@h"),
+            ("redis+unix:///run/s", "redis+unix:///run/s"),
         ] {
             assert_eq!(database(text).expect(text).expose(), url);
         }
@@ -575,7 +578,8 @@ mod tests {
             "postgres:h/d",
             "mongodb://h",
             "sqlite::memory:",
-            "redis://h",
+            "redis:h",
+            "redis://",
         ] {
             assert!(database(wrong).is_err(), "{wrong}");
         }

@@ -299,8 +299,16 @@ tables! {
 
     /// Where sessions are looked up, and how long they are remembered.
     Sessions {
-        /// `sqlite:PATH`, `postgres://…` or `mysql://…`. Default: the variable `DATABASE_URL`.
+        /// `sqlite:PATH`, `postgres://…`, `mysql://…` or `redis://…`. Default: the variable `DATABASE_URL` or `REDIS_URL`.
         source: SecretText,
+        /// What comes before every key in Redis. Default: `better-auth:`.
+        key_prefix: String,
+        /// The database the app has beside Redis. Default: the variable `DATABASE_URL`, with `store_in_database`.
+        database: SecretText,
+        /// `session.storeSessionInDatabase`: sessions that Redis does not know may be in the database. Default: `false`.
+        store_in_database: bool,
+        /// `session.preserveSessionInDatabase`: what is in the database may have ended. Default: `false`.
+        preserve_in_database: bool,
         /// How stale a remembered identity may be. `0s`: nothing is remembered. Default: `30s`.
         cache_ttl: Duration,
         /// How long "no such session" is remembered. Default: `5s`.

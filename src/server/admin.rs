@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
+use futures_util::future::join_all;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, WWW_AUTHENTICATE};
 use http::{HeaderMap, Method, Response, StatusCode};
 use pingora::apps::http_app::ServeHttp;
@@ -107,17 +108,26 @@ impl Admin {
         }
         // Asked only for people: a store that hangs must not make a probe wait until it gives up on us.
         let source = self.gateway.gate.sessions.source();
-        let source_ok = source.ping().await.is_ok();
+        let mut parts = source.parts();
+        if parts.is_empty() {
+            parts.push(source);
+        }
         let word = |ok: bool| if ok { "ok" } else { "failing" };
         let line = match self.gateway.line.state() {
             Some((name, up)) => format!("[{}] revocations ({name})\n", word(up)),
             None => "[off] revocations made elsewhere count after `sessions.cache_ttl`\n".into(),
         };
+        let answers = join_all(parts.iter().map(|part| part.ping())).await;
+        let stores: String = parts
+            .iter()
+            .zip(answers)
+            .map(|(part, answer)| {
+                format!("[{}] sessions ({})\n", word(answer.is_ok()), part.name())
+            })
+            .collect();
         let report = format!(
-            "[{}] accepting\n[{}] sessions ({})\n{line}sessions remembered: {}\nstreams open: {}\n",
+            "[{}] accepting\n{stores}{line}sessions remembered: {}\nstreams open: {}\n",
             word(!stopping),
-            word(source_ok),
-            source.name(),
             self.gateway.gate.sessions.cache().len(),
             self.gateway.streams.len(),
         );

@@ -13,6 +13,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
+use super::fallthrough::Members;
 use super::record::{self, Row};
 use super::schema::{self, Column, Dialect, Layout, Table};
 use super::{Detected, DetectedColumn, OpenError, Opened, SchemaError, Settings};
@@ -709,6 +710,129 @@ impl<B: Backend> Database<B> {
                 }
             })
         })
+    }
+}
+
+/// Who has which role in which organization, where sessions are kept elsewhere.
+pub(super) struct Memberships<B: Backend> {
+    database: Database<B>,
+    lookup: Arc<str>,
+}
+
+/// Opens the table of memberships. `None`: there is none, because the app has no organizations.
+pub(super) async fn memberships<B: Backend>(
+    backend: B,
+    settings: Settings,
+) -> Result<Option<Arc<dyn Members>>, OpenError> {
+    let place = backend.place();
+    let schema_error = |cause| OpenError::Schema {
+        store: B::NAME,
+        place: place.clone(),
+        cause,
+    };
+    schema::check(&settings.schema, B::HAS_SCHEMAS, B::NAME).map_err(schema_error)?;
+    let connections = settings.connections.max(1) as usize;
+    let admitted = connections.saturating_add(settings.waiting_max);
+    let core = Arc::new(Core {
+        backend,
+        slots: Semaphore::new(connections.min(Semaphore::MAX_PERMITS)),
+        resting: Mutex::new(Vec::new()),
+        plan: RwLock::new(None),
+        reading_layout: tokio::sync::Mutex::new(()),
+        settings,
+    });
+    let began = Instant::now();
+    let deadline = began + core.settings.timeout.max(OPEN_WAIT_MIN);
+    let failed = |failure: Failure| failure.into_open_error(B::NAME, &place, began);
+    let overrides = &core.settings.schema;
+    let wanted = schema::wanted_tables(overrides);
+    let sql = core.backend.catalog(&wanted, overrides.schema.as_deref());
+    let rows = core.ask(&sql.into(), None, deadline).await;
+    let rows = rows.map_err(failed)?;
+    let members = schema::members(&tables(rows), overrides).map_err(schema_error)?;
+    let Some((table, columns)) = members else {
+        return Ok(None);
+    };
+    let lookup: Arc<str> = B::DIALECT.membership(&table, &columns).into();
+    // The very statement that lookups run, with a user nobody is: finds missing rights.
+    let probe = Secret::new("vestibule-probe");
+    let probed = core.ask(&lookup, Some(&probe), deadline).await;
+    probed.map_err(failed)?;
+    Ok(Some(Arc::new(Memberships {
+        database: Database {
+            core,
+            home: Handle::current(),
+            admitted: Arc::new(Semaphore::new(admitted.min(Semaphore::MAX_PERMITS))),
+        },
+        lookup,
+    })))
+}
+
+impl Failure {
+    fn into_open_error(self, store: &'static str, place: &str, began: Instant) -> OpenError {
+        let (place, cause) = (place.to_owned(), self.cause);
+        match self.fault {
+            Fault::Slow => OpenError::Timeout {
+                store,
+                place,
+                waited: began.elapsed(),
+            },
+            Fault::Unreachable => OpenError::Unreachable {
+                store,
+                place,
+                cause,
+            },
+            Fault::Denied => OpenError::Denied {
+                store,
+                place,
+                cause,
+            },
+            Fault::Schema => OpenError::Lookup {
+                store,
+                place,
+                cause,
+            },
+            Fault::Stale | Fault::Unreadable => OpenError::Garbage {
+                store,
+                place,
+                cause,
+            },
+        }
+    }
+}
+
+impl<B: Backend> Members for Memberships<B> {
+    fn role<'a>(
+        &'a self,
+        user_id: &'a str,
+        organization_id: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Box<str>>, SourceError>> {
+        let (core, lookup) = (Arc::clone(&self.database.core), Arc::clone(&self.lookup));
+        let user = Secret::new(user_id);
+        let work = async move {
+            let began = Instant::now();
+            let deadline = began + core.settings.timeout;
+            let rows = core.ask(&lookup, Some(&user), deadline).await;
+            let rows = rows.map_err(|failure| source_error::<B>(failure, began))?;
+            Ok((rows, user))
+        };
+        Box::pin(async move {
+            let (rows, user) = self.database.at_home(work).await?;
+            // Some collations fold case: only what is the same byte for byte counts.
+            let same = |row: &Row| {
+                let cell = |at: usize| row.get(at).and_then(Option::as_deref);
+                cell(0) == Some(user.expose()) && cell(1) == Some(organization_id)
+            };
+            let role = rows
+                .into_iter()
+                .find(same)
+                .and_then(|row| row.into_iter().nth(2));
+            Ok(role.flatten().map(String::into_boxed_str))
+        })
+    }
+
+    fn source(&self) -> &dyn Source {
+        &self.database
     }
 }
 

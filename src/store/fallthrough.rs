@@ -10,6 +10,8 @@ use crate::session::{BoxFuture, Record, Source, SourceError};
 use crate::time::UnixMs;
 
 /// What the store that is asked first says of a token.
+// There is one at a time, on its way to whoever asked.
+#[allow(clippy::large_enum_variant)]
 pub(super) enum Word {
     /// This session.
     Known(Record),
@@ -25,13 +27,26 @@ pub(super) trait Ahead: Source {
     fn word<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<Word, SourceError>>;
 }
 
+/// Who has which role in which organization.
+pub(super) trait Members: Send + Sync {
+    /// The role of a user in an organization: a comma list.
+    fn role<'a>(
+        &'a self,
+        user_id: &'a str,
+        organization_id: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Box<str>>, SourceError>>;
+
+    /// Where it is read, for readiness.
+    fn source(&self) -> &dyn Source;
+}
+
 /// A store, and the database behind it.
 struct Fallthrough {
     first: Arc<dyn Ahead>,
-    second: Arc<dyn Source>,
-    /// Whether sessions that the first does not know may be in the second. With `preserveSessionInDatabase` rows outlive their sessions,
-    /// so none of them revives one.
-    holds_sessions: bool,
+    /// Where sessions are that the first does not know. None with `preserveSessionInDatabase`: rows outlive their sessions then, so none
+    /// of them revives one.
+    second: Option<Arc<dyn Source>>,
+    members: Option<Arc<dyn Members>>,
 }
 
 /// Opens the database behind `first`.
@@ -54,34 +69,59 @@ pub(super) async fn open(
         secondary: SecondaryStorage::default(),
         ..settings
     };
-    let behind = Box::pin(super::inspect(&behind)).await?;
+    let members = memberships(&behind).await?;
     let holds_sessions = store_in_database && !preserve_in_database;
     let mut detected = opened.detected;
-    let also = behind.detected;
-    detected.version = format!("{}; {} {}", detected.version, also.kind, also.version);
-    detected.place = format!("{}, {}", detected.place, also.place);
-    detected.tables = also.tables;
-    detected.columns = also.columns;
-    detected.dates = also.dates;
-    detected.warnings.extend(also.warnings);
+    let mut second = None;
+    // Otherwise the framework's migration makes no table of sessions.
+    if store_in_database {
+        let opened = Box::pin(super::inspect(&behind)).await?;
+        let also = opened.detected.clone();
+        detected.version = format!("{}; {} {}", detected.version, also.kind, also.version);
+        detected.place = format!("{}, {}", detected.place, also.place);
+        detected.tables = also.tables;
+        detected.columns = also.columns;
+        detected.dates = also.dates;
+        detected.warnings.extend(also.warnings);
+        second = Some(opened);
+    } else if members.is_none() {
+        detected.warnings.push(
+            "`sessions.database` holds no `member` table, and sessions are not looked for in it: it is of no use"
+                .to_owned(),
+        );
+    }
+    let (source, second_extend, keys) = match second {
+        Some(second) => (Some(second.source), second.extend, second.keys),
+        None => (None, None, None),
+    };
     let extend = opened.extend.map(|first| -> Arc<dyn Extend> {
         Arc::new(Both {
             first,
-            second: behind.extend.filter(|_| store_in_database),
+            second: second_extend,
             holds_sessions,
         })
     });
     Ok(Opened {
         source: Arc::new(Fallthrough {
             first,
-            second: behind.source,
-            holds_sessions,
+            second: source.filter(|_| holds_sessions),
+            members,
         }),
         detected,
         extend,
         feed: opened.feed,
-        keys: behind.keys,
+        keys,
     })
+}
+
+async fn memberships(settings: &Settings) -> Result<Option<Arc<dyn Members>>, OpenError> {
+    let settings = settings.clone();
+    match super::kind_of(&settings.url)?.name {
+        "sqlite" => super::sqlite::memberships(settings).await,
+        "postgres" => super::postgres::memberships(settings).await,
+        "mysql" => super::mysql::memberships(settings).await,
+        _ => Ok(None),
+    }
 }
 
 impl Source for Fallthrough {
@@ -91,23 +131,41 @@ impl Source for Fallthrough {
 
     fn find<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<Option<Record>, SourceError>> {
         Box::pin(async move {
-            match self.first.word(token).await? {
-                Word::Known(record) => Ok(Some(record)),
-                Word::Silent if self.holds_sessions => self.second.find(token).await,
-                Word::Silent | Word::Ended => Ok(None),
+            match (self.first.word(token).await?, &self.second) {
+                (Word::Known(record), _) => Ok(Some(self.with_role(record).await?)),
+                (Word::Silent, Some(second)) => second.find(token).await,
+                (Word::Silent, None) | (Word::Ended, _) => Ok(None),
             }
         })
     }
 
     fn ping(&self) -> BoxFuture<'_, Result<(), SourceError>> {
         Box::pin(async move {
-            let (first, second) = futures_util::join!(self.first.ping(), self.second.ping());
-            first.and(second)
+            for part in self.parts() {
+                part.ping().await?;
+            }
+            Ok(())
         })
     }
 
     fn parts(&self) -> Vec<&dyn Source> {
-        vec![&*self.first, &*self.second]
+        let mut parts: Vec<&dyn Source> = vec![&*self.first];
+        match (&self.second, &self.members) {
+            (Some(second), _) => parts.push(&**second),
+            (None, Some(members)) => parts.push(members.source()),
+            (None, None) => {}
+        }
+        parts
+    }
+}
+
+impl Fallthrough {
+    /// The role in the active organization, which Redis does not hold. When it cannot be found out, nobody knows what the user may do.
+    async fn with_role(&self, mut record: Record) -> Result<Record, SourceError> {
+        if let (Some(members), Some(organization)) = (&self.members, &record.organization_id) {
+            record.organization_role = members.role(&record.user_id, organization).await?;
+        }
+        Ok(record)
     }
 }
 

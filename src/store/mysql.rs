@@ -8,6 +8,7 @@ use url::Url;
 
 use super::api_keys;
 use super::database::{self, Backend, Fault, Parameter};
+use super::fallthrough::Members;
 use super::record::Row;
 use super::schema::{Dialect, Layout};
 use super::{Build, KeyAccess, OpenError, Opened, Owners, Settings};
@@ -51,6 +52,12 @@ async fn open_owners(settings: Settings) -> Result<Arc<dyn Owners>, OpenError> {
     let backend = MySql::new(&settings)?;
     let settings = api_keys::with_few_connections(settings);
     api_keys::open_owners(backend, settings).await
+}
+
+/// Who has which role in which organization.
+pub(super) async fn memberships(settings: Settings) -> Result<Option<Arc<dyn Members>>, OpenError> {
+    let backend = MySql::new(&settings)?;
+    database::memberships(backend, settings).await
 }
 
 impl MySql {

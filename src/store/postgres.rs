@@ -10,6 +10,7 @@ use url::Url;
 
 use super::api_keys;
 use super::database::{self, Backend, Fault, Parameter};
+use super::fallthrough::Members;
 use super::notifications::Notifications;
 use super::record::Row;
 use super::schema::Dialect;
@@ -105,6 +106,14 @@ async fn open_owners(mut settings: Settings) -> Result<Arc<dyn Owners>, OpenErro
     let backend = Postgres::new(&mut settings)?;
     let settings = api_keys::with_few_connections(settings);
     api_keys::open_owners(backend, settings).await
+}
+
+/// Who has which role in which organization.
+pub(super) async fn memberships(
+    mut settings: Settings,
+) -> Result<Option<Arc<dyn Members>>, OpenError> {
+    let backend = Postgres::new(&mut settings)?;
+    database::memberships(backend, settings).await
 }
 
 impl Postgres {

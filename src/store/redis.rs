@@ -191,7 +191,8 @@ impl Redis {
         }
     }
 
-    /// What is said of a token.
+    /// What is said of a token, in two questions. A script would ask both at once, saving a round trip in one lookup of many, but it
+    /// takes nine times the server's time (15 µs against 1.7 µs, of a thread that the app shares) and rights that readers lack.
     async fn look_up(&self, token: &str) -> Result<Word, SourceError> {
         let began = Instant::now();
         let deadline = began + self.line.timeout;

@@ -411,7 +411,30 @@ pub(super) fn detect_keys(
     table(catalog, overrides, "jwks")
 }
 
+/// A table with the columns found in it.
 pub(super) type Found = (Table, Vec<(&'static str, Column)>);
+
+/// Most organizations of one user that are read. Nobody's screen shows as many.
+const MEMBERSHIPS_MAX: usize = 1000;
+
+/// Finds the table of memberships alone. `None`: the app has none.
+pub(super) fn members(
+    catalog: &[Table],
+    overrides: &SchemaOverrides,
+) -> Result<Option<Found>, SchemaError> {
+    match table(catalog, overrides, "member") {
+        Ok((found, columns)) => {
+            let has = |logical: &str| columns.iter().any(|(name, _)| *name == logical);
+            let whole = MEMBERSHIP.iter().all(|logical| has(logical));
+            Ok(whole.then_some((found, columns)))
+        }
+        Err(SchemaError::NoTable { .. }) if !overrides.tables.contains_key("member") => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// What a membership says.
+const MEMBERSHIP: [&str; 3] = ["member.userId", "member.organizationId", "member.role"];
 
 fn table(
     catalog: &[Table],
@@ -690,6 +713,31 @@ impl Dialect {
         }
         let _ = write!(sql, " LIMIT {KEYS_MAX}");
         sql
+    }
+
+    /// Every membership of one user: user, organization and role.
+    pub(super) fn membership(&self, table: &Table, columns: &[(&'static str, Column)]) -> String {
+        let of = |logical: &str| columns.iter().find(|(name, _)| *name == logical);
+        let text = |logical: &str| {
+            of(logical).map_or_else(
+                || "NULL".to_owned(),
+                |(_, column)| (self.text)(&self.name(&column.name), &column.kind),
+            )
+        };
+        let [user, organization, role] = MEMBERSHIP;
+        // A text is compared as it is, so that an index serves.
+        let compared = match of(user) {
+            Some((_, column)) if (self.comparable)("text", &column.kind) => self.name(&column.name),
+            _ => text(user),
+        };
+        format!(
+            "SELECT {}, {}, {} FROM {} WHERE {compared} = {} LIMIT {MEMBERSHIPS_MAX}",
+            text(user),
+            text(organization),
+            text(role),
+            self.table(table),
+            self.parameter
+        )
     }
 
     /// One stored expiry, to tell how dates are written.

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::api_keys;
 use super::database::{self, Backend, Fault, Parameter};
+use super::fallthrough::Members;
 use super::record::Row;
 use super::schema::Dialect;
 use super::{Build, KeyAccess, OpenError, Opened, Owners, Settings};
@@ -76,6 +77,12 @@ async fn open_owners(settings: Settings) -> Result<Arc<dyn Owners>, OpenError> {
     let backend = Sqlite::new(&settings, false)?;
     let settings = api_keys::with_few_connections(settings);
     api_keys::open_owners(backend, settings).await
+}
+
+/// Who has which role in which organization.
+pub(super) async fn memberships(settings: Settings) -> Result<Option<Arc<dyn Members>>, OpenError> {
+    let backend = Sqlite::new(&settings, false)?;
+    database::memberships(backend, settings).await
 }
 
 impl Sqlite {

@@ -100,7 +100,7 @@ fn i_am_root() -> bool {
 }
 
 /// Finds a server's program, or fails saying what to install.
-pub(super) fn program(name: &str, package: &str) -> PathBuf {
+pub fn program(name: &str, package: &str) -> PathBuf {
     let mut folders: Vec<PathBuf> = std::env::var_os("PATH")
         .map(|path| std::env::split_paths(&path).collect())
         .unwrap_or_default();

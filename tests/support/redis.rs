@@ -4,7 +4,6 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Mutex;
 use std::time::Duration;
@@ -36,14 +35,9 @@ impl Redis {
 
     /// The same, with more arguments.
     pub fn start_with(arguments: &[&str]) -> Self {
-        Self::start_in(Folder::new("redis"), arguments)
-    }
-
-    /// The same, over a folder that holds what the arguments name.
-    pub fn start_in(folder: Folder, arguments: &[&str]) -> Self {
         let redis = Self {
             port: free_port(),
-            folder,
+            folder: Folder::new("redis"),
             arguments: arguments.iter().map(|&text| text.to_owned()).collect(),
             running: Mutex::default(),
         };
@@ -129,11 +123,6 @@ impl Redis {
     /// A connection of the test's own.
     pub fn connect(&self) -> Connection {
         connect(&self.url(0))
-    }
-
-    /// Where a file of its folder is.
-    pub fn path(&self, name: &str) -> PathBuf {
-        self.folder.join(name)
     }
 }
 

@@ -83,6 +83,7 @@ pub(super) fn store(file: &File, tree: &Node, reader: &mut Reader<'_>) -> Option
             return None;
         }
     };
+    let secondary = secondary(table, &url, tree, reader);
     Some(store::Settings {
         url,
         timeout,
@@ -90,8 +91,93 @@ pub(super) fn store(file: &File, tree: &Node, reader: &mut Reader<'_>) -> Option
         waiting_max: usize::try_from(waiting_max).unwrap_or(usize::MAX),
         schema,
         zone_offset_seconds,
-        secondary: store::SecondaryStorage::default(),
+        secondary,
     })
+}
+
+/// How the app uses Redis, where sessions are looked up there.
+fn secondary(
+    table: &Sessions,
+    source: &Secret,
+    tree: &Node,
+    reader: &mut Reader<'_>,
+) -> store::SecondaryStorage {
+    let fallback = store::SecondaryStorage::default();
+    if !is_redis(source) {
+        /// A found key, whatever its value.
+        fn bare<T>(found: Option<&Found<T>>) -> Option<Found<()>> {
+            found.map(|found| Found {
+                value: (),
+                at: found.at.clone(),
+                key: found.key.clone(),
+            })
+        }
+
+        let prefix = table.key_prefix.as_ref();
+        let unused = bare(prefix.filter(|f| f.value != fallback.key_prefix))
+            .or(bare(table.database.as_ref()))
+            .or(bare(table.store_in_database.as_ref().filter(|f| f.value)))
+            .or(bare(
+                table.preserve_in_database.as_ref().filter(|f| f.value),
+            ));
+        if let Some(found) = unused {
+            let fault = Fault::Suspicious {
+                what: format!(
+                    "`{}` is for sessions in Redis, and `source` is none",
+                    found.key
+                ),
+                advice: "write `source = { env = \"REDIS_URL\" }` when the app has Redis as its secondary storage, else remove this",
+            };
+            reader.blame(&found, fault);
+        }
+        return fallback;
+    }
+    let store_in_database = value(table.store_in_database.as_ref(), false);
+    let found = match &table.database {
+        Some(found) => Some(found.clone()),
+        None if is_written(tree, &["sessions", "database"]) => None,
+        None if store_in_database => {
+            let found = from_app(reader, &["DATABASE_URL"], "sessions.database");
+            if found.is_none()
+                && let Some(flag) = &table.store_in_database
+            {
+                let fault = Fault::Missing {
+                    key: "sessions.database",
+                    advice: "set DATABASE_URL as for the app, or write `database = { env = \"NAME\" }` under [sessions]",
+                };
+                reader.blame(flag, fault);
+            }
+            found.map(|found| Found {
+                value: SecretText(Secret::new(found.value)),
+                at: found.at,
+                key: found.key,
+            })
+        }
+        None => None,
+    };
+    let database = found.and_then(|found| match database(found.value.0.expose()) {
+        Ok(url) if !is_redis(&url) => Some(url),
+        Ok(_) => {
+            let advice =
+                "name the app's database: \"sqlite:PATH\", \"postgres://…\" or \"mysql://…\"";
+            reader.blame(&found, form("this is a Redis, and no database", advice));
+            None
+        }
+        Err(fault) => {
+            reader.blame(&found, fault);
+            None
+        }
+    });
+    store::SecondaryStorage {
+        key_prefix: value(table.key_prefix.as_ref(), fallback.key_prefix),
+        database,
+        store_in_database,
+        preserve_in_database: value(table.preserve_in_database.as_ref(), false),
+    }
+}
+
+fn is_redis(url: &Secret) -> bool {
+    url.expose().starts_with("redis")
 }
 
 /// Where the app's own variables say the sessions are.
@@ -111,7 +197,7 @@ pub(super) fn source_of_app(tree: &Node, reader: &mut Reader<'_>) -> Option<Foun
         (None, None) => (
             Fault::Missing {
                 key: "sessions.source",
-                advice: "set DATABASE_URL as for the app, or write `source = \"sqlite:app.db\"` or `source = { env = \"NAME\" }` under [sessions]",
+                advice: "set DATABASE_URL or REDIS_URL as for the app, or write `source = \"sqlite:app.db\"` or `source = { env = \"NAME\" }` under [sessions]",
             },
             None,
         ),
@@ -122,7 +208,7 @@ pub(super) fn source_of_app(tree: &Node, reader: &mut Reader<'_>) -> Option<Foun
 
 /// The address of a database in the spelling the store takes. Never quotes it: it may hold a password.
 pub(super) fn database(text: &str) -> Result<Secret, Fault> {
-    const FORMS: &str = "write \"sqlite:PATH\", \"postgres://USER:PASSWORD@HOST/DATABASE\" or \"mysql://USER:PASSWORD@HOST/DATABASE\"";
+    const FORMS: &str = "write \"sqlite:PATH\", \"postgres://USER:PASSWORD@HOST/DATABASE\", \"mysql://USER:PASSWORD@HOST/DATABASE\" or \"redis://USER:PASSWORD@HOST\"";
     let (scheme, rest) = text.split_once(':').unwrap_or(("", text));
     let server = |scheme: &str| {
         let host = rest.strip_prefix("//").is_some_and(|r| !r.is_empty());
@@ -147,9 +233,12 @@ pub(super) fn database(text: &str) -> Result<Secret, Fault> {
         }
         "postgres" | "postgresql" => server("postgres"),
         "mysql" | "mariadb" => server("mysql"),
-        known @ ("redis" | "rediss" | "http" | "https" | "cookie") => Err(Fault::NotYet {
+        "redis" | "valkey" => server("redis"),
+        "rediss" | "valkeys" => server("rediss"),
+        "redis+unix" | "valkey+unix" => server("redis+unix"),
+        known @ ("http" | "https" | "cookie") => Err(Fault::NotYet {
             what: format!("`{known}:` as a source of sessions"),
-            instead: "name the app's database: \"sqlite:PATH\", \"postgres://…\" or \"mysql://…\"",
+            instead: "name the app's database or its Redis: \"sqlite:PATH\", \"postgres://…\", \"mysql://…\" or \"redis://…\"",
         }),
         _ => Err(form("this is no source of sessions", FORMS)),
     }

@@ -124,10 +124,12 @@ impl Channel {
     fn pass_on_notice(&self, message: &Msg, listener: &dyn Listener) {
         let bytes = message.get_payload_bytes();
         let text = std::str::from_utf8(bytes).unwrap_or_default();
-        let notice = Some(text)
-            .filter(|text| text.len() <= MESSAGE_BYTES_MAX)
-            .and_then(Notice::parse);
-        match notice {
+        let text = if text.len() <= MESSAGE_BYTES_MAX {
+            text
+        } else {
+            ""
+        };
+        match Notice::parse(text) {
             Some(notice) if notice.from.as_deref() == Some(&*self.from) => {}
             Some(notice) => listener.ended(&notice.what, notice.at),
             // A gateway newer than we are says that something of a kind we do not know has ended: it may be anything.
