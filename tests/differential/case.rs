@@ -95,6 +95,8 @@ pub struct Materials {
     pub others: Vec<Cookie>,
     /// Session caches.
     pub caches: Vec<CacheCookies>,
+    /// Whether the caches are all there is of the sessions.
+    pub nothing_else: bool,
     /// Session caches that the framework's own key has sealed, with contents it would never have given them.
     pub forged: Vec<(&'static str, CacheCookies)>,
     /// Whether `Authorization` means anything here; it is tried now and then in any case.
@@ -149,7 +151,7 @@ fn cookies(from: &Materials, dice: &mut Dice, case: &mut Case) {
         let name = name(&from.session_name, dice, case);
         pairs.push((name, value));
     }
-    if !from.caches.is_empty() && !dice.once_in(4) {
+    if !from.caches.is_empty() && !dice.once_in(if from.nothing_else { 20 } else { 4 }) {
         cache_cookies(from, token.as_ref(), dice, case, &mut pairs);
     }
     // Another one of the same name: the first counts, and a sibling domain can add one.
@@ -505,7 +507,7 @@ fn cache_cookies(
             .iter()
             .find(|cache| cache.session.value == token.value)
     });
-    if !from.forged.is_empty() && dice.once_in(3) {
+    if !from.forged.is_empty() && dice.once_in(if from.nothing_else { 5 } else { 3 }) {
         case.has_cache = true;
         let (what, cache) = dice.pick(&from.forged);
         case.labels.push(what);

@@ -44,6 +44,7 @@ pub fn again(world: &World) -> Materials {
     let mut materials = Materials {
         session_name: named("sessionToken"),
         cache_name: named("sessionData"),
+        nothing_else: !world.has_database(),
         ..Materials::default()
     };
 
