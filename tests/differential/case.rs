@@ -507,8 +507,8 @@ fn cache_cookies(
             .iter()
             .find(|cache| cache.session.value == token.value)
     });
+    case.has_cache = true;
     if !from.forged.is_empty() && dice.once_in(if from.nothing_else { 5 } else { 3 }) {
-        case.has_cache = true;
         let (what, cache) = dice.pick(&from.forged);
         case.labels.push(what);
         // Nearly always beside the session cookie it is meant for.
@@ -523,7 +523,7 @@ fn cache_cookies(
         return;
     }
     let cache = match own {
-        Some(own) if !dice.once_in(5) => own,
+        Some(own) if !dice.once_in(if from.nothing_else { 20 } else { 5 }) => own,
         _ => {
             case.labels.push("another's cache");
             dice.pick(&from.caches)
@@ -546,7 +546,7 @@ fn cache_cookies(
         .map(|piece| (piece.name.clone(), piece.value.clone().into_bytes()))
         .collect();
     let name = &from.cache_name;
-    match dice.below(30) {
+    match dice.below(if from.nothing_else { 60 } else { 30 }) {
         0 => {
             case.labels.push("cache: tampered");
             let at = dice.below(named.len());
