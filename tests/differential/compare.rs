@@ -50,6 +50,11 @@ pub const STRICTER: &[Stricter] = &[
         because: "another spelling of the seal, which nobody issues",
     },
     Stricter {
+        label: "forged: ends otherwise",
+        at: Some(Level::Cached),
+        because: "an end in a form the framework reads and never writes",
+    },
+    Stricter {
         label: "bearer: no-break spaces",
         at: None,
         because: "JavaScript takes them for blanks; nobody sends them, and outside ASCII a header means something else to every reader",
