@@ -14,6 +14,8 @@ pub struct Case {
     pub labels: Vec<&'static str>,
     /// The JWT it carries, if it carries one: the framework judges it on its own.
     pub jwt: Option<String>,
+    /// Whether it carries a session cache, or what shall be taken for one.
+    pub has_cache: bool,
 }
 
 impl Case {
@@ -26,6 +28,32 @@ impl Case {
         }
         bytes.extend_from_slice(b"\r\n");
         bytes
+    }
+
+    /// The same with its cookies alone.
+    pub fn only_cookies(&self) -> Self {
+        let others = [b"authorization".as_slice(), b"x-api-key"];
+        let mut case = self.clone();
+        case.lines.retain(|line| {
+            !others.iter().any(|name| {
+                line.get(..name.len())
+                    .is_some_and(|start| start.eq_ignore_ascii_case(name))
+            })
+        });
+        case
+    }
+
+    /// The same without its session cache: under a name that means nothing.
+    pub fn without_cache(&self) -> Self {
+        const NAME: &[u8] = b"session_data";
+        let mut case = self.clone();
+        for line in &mut case.lines {
+            while let Some(at) = line.windows(NAME.len()).position(|piece| piece == NAME) {
+                line[at + NAME.len() - 1] = b'o';
+            }
+        }
+        case.has_cache = false;
+        case
     }
 
     /// The lines for people.
@@ -67,6 +95,10 @@ pub struct Materials {
     pub others: Vec<Cookie>,
     /// Session caches.
     pub caches: Vec<CacheCookies>,
+    /// Whether the caches are all there is of the sessions.
+    pub nothing_else: bool,
+    /// Session caches that the framework's own key has sealed, with contents it would never have given them.
+    pub forged: Vec<(&'static str, CacheCookies)>,
     /// Whether `Authorization` means anything here; it is tried now and then in any case.
     pub bearer: bool,
     /// JWTs, good and bad, each with what it is.
@@ -102,6 +134,9 @@ pub fn make(from: &Materials, dice: &mut Dice) -> Case {
     if dice.once_in(4) {
         dice.shuffle(&mut case.lines);
     }
+    let [a, b, c] = [(); 3].map(|()| dice.below(256));
+    case.lines
+        .push(format!("x-forwarded-for: 10.{a}.{b}.{c}").into());
     case
 }
 
@@ -116,7 +151,7 @@ fn cookies(from: &Materials, dice: &mut Dice, case: &mut Case) {
         let name = name(&from.session_name, dice, case);
         pairs.push((name, value));
     }
-    if !from.caches.is_empty() && !dice.once_in(4) {
+    if !from.caches.is_empty() && !dice.once_in(if from.nothing_else { 20 } else { 4 }) {
         cache_cookies(from, token.as_ref(), dice, case, &mut pairs);
     }
     // Another one of the same name: the first counts, and a sibling domain can add one.
@@ -472,8 +507,23 @@ fn cache_cookies(
             .iter()
             .find(|cache| cache.session.value == token.value)
     });
+    case.has_cache = true;
+    if !from.forged.is_empty() && dice.once_in(if from.nothing_else { 5 } else { 3 }) {
+        let (what, cache) = dice.pick(&from.forged);
+        case.labels.push(what);
+        // Nearly always beside the session cookie it is meant for.
+        if !dice.once_in(8) {
+            pairs.retain(|(name, _)| *name != from.session_name.as_bytes());
+            let session = &cache.session;
+            pairs.push((session.name.clone().into(), session.value.clone().into()));
+        }
+        for piece in &cache.pieces {
+            pairs.push((piece.name.clone().into(), piece.value.clone().into()));
+        }
+        return;
+    }
     let cache = match own {
-        Some(own) if !dice.once_in(5) => own,
+        Some(own) if !dice.once_in(if from.nothing_else { 20 } else { 5 }) => own,
         _ => {
             case.labels.push("another's cache");
             dice.pick(&from.caches)
@@ -496,7 +546,7 @@ fn cache_cookies(
         .map(|piece| (piece.name.clone(), piece.value.clone().into_bytes()))
         .collect();
     let name = &from.cache_name;
-    match dice.below(30) {
+    match dice.below(if from.nothing_else { 60 } else { 30 }) {
         0 => {
             case.labels.push("cache: tampered");
             let at = dice.below(named.len());
@@ -720,6 +770,9 @@ fn bearer(from: &Materials, dice: &mut Dice, case: &mut Case) {
         8 => label(case, "bearer: three parts", format!("{decoded}.x").into()),
         _ => bend_signed(&cookie.value, &other, dice, case),
     };
+    if value.first() == Some(&0xa0) {
+        case.labels.push("bearer: no-break spaces");
+    }
     authorization(value, dice, case);
 }
 
@@ -772,8 +825,11 @@ fn jwt(from: &Materials, dice: &mut Dice, case: &mut Case) {
         _ => token.clone().into(),
     };
     let text = String::from_utf8_lossy(&value).into_owned();
-    case.jwt = Some(text);
     authorization(value, dice, case);
+    let unreadable = ["scheme: missing", "scheme: other", "scheme: tab"];
+    if !unreadable.iter().any(|scheme| case.is(scheme)) {
+        case.jwt = Some(text);
+    }
 }
 
 fn rewritten_jwt(token: &str, dice: &mut Dice) -> String {

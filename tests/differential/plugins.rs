@@ -2,26 +2,25 @@
 
 use serde_json::{Value, json};
 
-use super::compare::{Opinion, Plan, World, gateways_opinion, now};
+use super::compare::{Opinion, gateways_opinion};
+use super::plugins;
 use super::server::{Browser, PASSWORD, request};
-use super::{plugins, usual};
+use super::world::{Plan, World};
 use crate::support::Answer;
 
-/// A world in which nothing is remembered for less than half a minute: what is felt at once was forgotten, not outlived.
+/// A world in which everything is remembered for half a minute: what is felt at once was forgotten, not outlived.
 fn world() -> World {
     let mut plugins = plugins();
     plugins["bearer"] = json!({});
     plugins["jwt"] = json!({});
-    let world = World::start(&Plan {
+    World::start(Plan {
         server: json!({
             "plugins": plugins,
             "origins": ["https://elsewhere.test"],
             "options": { "trustedOrigins": ["https://elsewhere.test"] },
         }),
-        gateway: usual,
-    });
-    world.gateway.clock.set(now());
-    world
+        ..Plan::default()
+    })
 }
 
 /// What the app is told about this browser, by the page that lets an old answer count.

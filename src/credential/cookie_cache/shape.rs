@@ -21,10 +21,9 @@ pub(super) fn check(opened: Opened) -> Option<Payload> {
     optional_text(session.get("ipAddress"))?;
     optional_text(session.get("userAgent"))?;
     let session_expires_at = instant(session.get("expiresAt")?)?;
-    // Whatever it is becomes text there.
-    if let Some(user_id) = session.get_mut("userId")
-        && !user_id.is_string()
-    {
+    // Whatever it is becomes text there, but it must be something.
+    let user_id = session.get_mut("userId")?;
+    if !user_id.is_string() {
         *user_id = user_id.to_string().into();
     }
 

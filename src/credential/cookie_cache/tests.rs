@@ -102,6 +102,24 @@ fn what_is_sealed_opens_until_it_is_over() {
     }
 }
 
+/// The framework makes text of any user id, and refuses a session without one.
+#[test]
+fn a_sealed_session_of_nobody_opens_nothing() {
+    for strategy in strategies() {
+        let cache = cache(strategy, &single());
+        let opens = |said: &Payload| {
+            let value = cache.seal(said, Remembered::Yes, NOW, &entropy()).unwrap();
+            cache.open_value(value.as_bytes(), TOKEN, NOW).is_ok()
+        };
+        let mut said = payload("Ada");
+        assert!(opens(&said), "{strategy}");
+        said.session.insert("userId".into(), 7.into());
+        assert!(opens(&said), "{strategy}");
+        said.session.remove("userId");
+        assert!(!opens(&said), "{strategy}");
+    }
+}
+
 #[test]
 fn another_secret_or_version_opens_nothing() {
     for strategy in strategies() {

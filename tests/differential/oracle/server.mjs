@@ -1,16 +1,19 @@
 // A real Better Auth server. Its configuration is the first line of standard input; its port is the first line of standard
 // output; it ends when standard input does, so that it never outlives the test that started it.
+import { createHash, createHmac, createSecretKey } from "node:crypto";
 import { createServer } from "node:http";
 import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
 import { apiKey } from "@better-auth/api-key";
 import { redisStorage } from "@better-auth/redis-storage";
 import { betterAuth } from "better-auth";
+import { symmetricEncodeJWT } from "better-auth/crypto";
 import { getMigrations } from "better-auth/db/migration";
 import { toNodeHandler } from "better-auth/node";
 import { admin, bearer, jwt, multiSession, organization, twoFactor } from "better-auth/plugins";
 import Database from "better-sqlite3";
 import { Redis } from "ioredis";
+import { SignJWT } from "jose";
 import { Kysely, PostgresDialect, SqliteDialect } from "kysely";
 
 const { Pool } = createRequire(import.meta.url)("pg");
@@ -57,7 +60,8 @@ async function start({ options, plugins, sqlite, postgres, redis, redisPrefix, o
   const configured = {
     ...options,
     ...stores,
-    emailAndPassword: { enabled: true, ...options.emailAndPassword },
+    // Passwords are not what is compared here, and the usual hash is meant to be slow.
+    emailAndPassword: { enabled: true, password: { hash: async (password) => sum(password), verify: async ({ hash, password }) => hash === sum(password) } },
     plugins: Object.entries(plugins ?? {}).map(([name, settings]) => PLUGINS[name](settings)),
     // The test asks thousands of questions a minute.
     rateLimit: { enabled: false },
@@ -85,6 +89,7 @@ async function start({ options, plugins, sqlite, postgres, redis, redisPrefix, o
     /** A JWT with a payload of the test's choice, signed with the server's own key. */
     signJwt: async ({ payload }) => (await auth.api.signJWT({ body: { payload } })).token,
     createApiKey: ({ body }) => auth.api.createApiKey({ body }),
+    seal: (wanted) => seal(context, wanted),
     cookies: () => Object.fromEntries(Object.entries(context.authCookies).map(([key, cookie]) => [key, cookie.name])),
   };
 
@@ -127,6 +132,23 @@ async function start({ options, plugins, sqlite, postgres, redis, redisPrefix, o
   server.maxHeaderSize = 64 * 1024;
   server.listen(0, "127.0.0.1", () => console.log(JSON.stringify({ port: server.address().port })));
 }
+
+/** A session cache with a payload of the test's choice: sealed as the framework does it, or almost. */
+async function seal(context, { strategy, payload, expiresIn, secret = context.secret, alg = "HS256", salt = "better-auth-session", header, notBefore }) {
+  const expiresAt = Date.now() + expiresIn * 1000;
+  if (strategy === "compact") {
+    const signature = createHmac("sha256", secret).update(JSON.stringify({ ...payload, expiresAt })).digest("base64url");
+    return Buffer.from(JSON.stringify({ session: payload, expiresAt, signature })).toString("base64url");
+  }
+  if (strategy === "jwe") return symmetricEncodeJWT(payload, secret === context.secret ? context.secretConfig : secret, salt, expiresIn);
+  if (strategy === "jwks") return context.sessionConfig.cookieCacheSigner.sign({ context }, payload, expiresIn);
+  let token = new SignJWT(payload).setProtectedHeader({ alg, ...header }).setIssuedAt();
+  if (expiresIn !== null) token = token.setExpirationTime(Math.floor(expiresAt / 1000));
+  if (notBefore) token = token.setNotBefore(Math.floor(Date.now() / 1000) + notBefore);
+  return token.sign(createSecretKey(Buffer.from(secret)));
+}
+
+const sum = (text) => createHash("sha256").update(text).digest("hex");
 
 function answer(response, status, body) {
   const text = JSON.stringify(body);
