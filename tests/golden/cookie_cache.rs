@@ -328,6 +328,7 @@ impl Deployment {
             panic!("no session token in {step}");
         };
         let asked = Asked {
+            is_use: true,
             credential: &credential,
             request: &request,
             freshness: Freshness::Cached,
