@@ -168,7 +168,7 @@ connect_timeout = 5
 enable = ["multi_sessions"]
 
 [sessions]
-source = "cookie:"
+source = "sqlite:app.db"
 cahce_ttl = "5s"
 timeout = "5"
 
@@ -190,7 +190,6 @@ upstream = "api"
             "6:19 upstream.connect_timeout: wants a duration with its unit in quotes, as \"30s\", and this is a number | write a duration with its unit in quotes, as \"30s\"",
             "8:1 better_auth.secret: `better_auth.secret` is missing | set BETTER_AUTH_SECRET as for the app, or write `secret = { env = \"NAME\" }` or `secret = { file = \"PATH\" }` under [better_auth]",
             "9:11 better_auth.enable[0]: `multi_sessions` is no kind of credential | did you mean `multi_session`?",
-            "12:10 sessions.source: `cookie:` as a source of sessions is not supported by this version | name the app's database or its Redis: \"sqlite:PATH\", \"postgres://…\", \"mysql://…\" or \"redis://…\"",
             "13:1 sessions.cahce_ttl: unknown key `cahce_ttl` | did you mean `cache_ttl`?",
             "14:11 sessions.timeout: `5` is no duration | write a whole number and a unit: \"250ms\", \"30s\", \"5m\", \"2h\" or \"7d\"",
             "16:1 routes.default: `routes.default` is missing | say what holds for paths without a route: `default = \"signed-in\"` under [routes]; there is no silent default",

@@ -74,7 +74,8 @@ fn whatever_the_app_would_do_more_than_answer_passes_on() {
     let with_data = format!("{good}; better-auth.session_data=stale");
     let with_chunk = format!("{good}; better-auth.session_data.0=stale");
     let forged = good.replace("tok.", "kot.");
-    let cases: &[(&str, &str, &str, &[(&str, &str)])] = &[
+    type Case<'c> = (&'c str, &'c str, &'c str, &'c [(&'c str, &'c str)]);
+    let cases: &[Case<'_>] = &[
         ("no cookie", "GET", PATH, &[]),
         ("a forged cookie", "GET", PATH, &[("cookie", &forged)]),
         (
