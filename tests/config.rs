@@ -1180,6 +1180,7 @@ fn shipped_environment() -> Environment {
         ("DATABASE_URL", "sqlite:app.db"),
         ("POSTGRES_URL", "postgres://u:p@h/d"),
         ("MYSQL_URL", "mysql://u:p@h/d"),
+        ("REDIS_URL", "redis://h/0"),
         ("VESTIBULE_ADMIN_SECRET", SECRET),
         ("NEW", "2-new-secret-of-more-than-thirty-two-letters"),
         ("VESTIBULE_SIGNING_SEED", SECRET),
