@@ -34,7 +34,7 @@ use crate::route::RouteId;
 use crate::session::cache::{Entry, Forgotten};
 use crate::session::feed::{Ended, TokenDigest};
 use crate::session::resolve::{Resolution, Who};
-use crate::session::{Freshness, Rejection};
+use crate::session::{Freshness, Keeper, Rejection};
 use crate::time::UnixMs;
 
 /// Most streams that are watched at once; more are refused (503). Each takes two sockets and about a kilobyte here: the system runs out
@@ -390,7 +390,7 @@ impl Sweeping {
         let method = entry.principal.method;
         (method == Method::SESSION || method == Method::of("bearer"))
             && !entry.principal.record.token.expose().is_empty()
-            && self.0.gate.sessions.source().name() != "cookie"
+            && self.0.gate.sessions.keeper() == Keeper::Store
     }
 
     async fn fate(&self, stream: &Stream, urgent: bool) -> Fate {
