@@ -57,8 +57,9 @@ impl Tier {
     }
 }
 
-/// How often one lookup asks the store, when revocations of the same user or token overtake its answers.
-const LOOKUPS_MAX: usize = 3;
+/// How often one lookup asks the store, when revocations overtake its answers. Those of strangers do so too, where they share a slot
+/// or end everybody's sessions, and come in bursts: five questions outlast one, and a store that is slow is still not asked on and on.
+const LOOKUPS_MAX: usize = 5;
 
 /// How long is waited before a token that was issued a moment ago is looked up again, when the store does not know it yet: it may
 /// be a replica. Most replicas lag by milliseconds; in all a request waits less than a second, and only with such a token.
