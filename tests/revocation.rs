@@ -1076,6 +1076,38 @@ fn who_can_reset_passwords_at_will_does_not_keep_the_store_busy() {
     });
 }
 
+#[test]
+fn all_sessions_of_somebody_are_forgotten_whatever_else_came_with_the_cookie() {
+    use vestibule::api_key;
+
+    // The app looks at the cookie here, and at nothing else.
+    let app = App::start();
+    let mut setup = Setup::in_front_of(app.address);
+    setup.authenticator.enabled.insert("api_key".into());
+    setup.authenticator.enabled.insert("bearer".into());
+    let keys = Arc::new(crate::support::keys::KeyStore::default());
+    setup.api_keys = Some((api_key::Settings::default(), keys));
+    let gateway = setup.start();
+    let unknown = crate::support::keys::key("unknown");
+    for (name, value, here, stolen) in [
+        ("x-api-key", unknown.as_str(), "here", "stolen"),
+        ("authorization", "Bearer nobody-knows-it", "home", "lost"),
+    ] {
+        for token in [here, stolen] {
+            gateway.store.put(record(token, "ada"));
+            assert_eq!(ask(&gateway, token), 200);
+        }
+        let session = cookie(here);
+        let headers = [("cookie", session.as_str()), (name, value)];
+        let answer = gateway.send("POST", "/api/auth/revoke-sessions", &headers, b"{}");
+        assert_eq!(answer.status, 200);
+        for token in [here, stolen] {
+            gateway.store.remove(token);
+            assert_eq!(ask(&gateway, token), 401, "{token} beside {name}");
+        }
+    }
+}
+
 // ------------------------------------------------------------------------------------------------------------- open streams
 
 const UPGRADE: &str = "connection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
