@@ -217,7 +217,15 @@ impl Watch {
             // It may have failed after it had done it.
             return self.abandon(line);
         }
-        if !status.is_success() && !status.is_redirection() {
+        let acted = match self.effect {
+            Effect::Current | Effect::Device | Effect::User => {
+                status.is_success() || status.is_redirection()
+            }
+            // Only links end what is the caller's own and answer with a redirection. Here it says that nothing was done, as for a slash
+            // too many, and anybody may have asked.
+            _ => status.is_success(),
+        };
+        if !acted {
             return None;
         }
         self.end_current(line);
@@ -237,8 +245,9 @@ impl Watch {
                     line.end(Ended::ApiKey(id.into()));
                     Some("api_key")
                 }
+                // Everybody has keys of their own.
                 None => {
-                    line.end(Ended::All);
+                    line.end_unnamed();
                     Some("all")
                 }
             },
@@ -252,8 +261,6 @@ impl Watch {
                     Some("all")
                 }
             }
-            // Links that do not count are answered with a redirection.
-            Effect::Somebody if status.is_redirection() => None,
             Effect::Somebody => {
                 line.end_unnamed();
                 Some("all")
