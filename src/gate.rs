@@ -98,10 +98,21 @@ impl Gate {
         })
     }
 
-    /// Who is calling, at most `cache_ttl` ago: for what passes by and ends sessions.
+    /// Who is calling, at most `cache_ttl` ago, without it counting as a use.
     pub async fn who(&self, request: &RequestView<'_>) -> Resolution {
         let asked = self.authenticate(request, &[], Freshness::Cached, false);
         asked.await.0
+    }
+
+    /// Who is calling by one kind of credential, at most `cache_ttl` ago: for what passes by and ends sessions. `None`: none of that
+    /// kind is presented.
+    pub async fn who_by(
+        &self,
+        kind: &dyn Authenticator,
+        request: &RequestView<'_>,
+    ) -> Option<Resolution> {
+        let asked = self.ask(kind, request, Freshness::Cached, false);
+        asked.await.map(|(resolution, _)| resolution)
     }
 
     /// Who is calling: the first kind of credential that is presented says so. One that does not count leaves the word to the next
@@ -115,27 +126,8 @@ impl Gate {
     ) -> (Resolution, Tier) {
         let mut refused = None;
         for kind in self.in_order(order) {
-            let credential = match kind.extract(request) {
-                Presented::Absent => continue,
-                Presented::Malformed => None,
-                Presented::Found(credential) => Some(credential),
-            };
-            let (resolution, tier) = match &credential {
-                None => (Resolution::Rejected(Rejection::Malformed), Tier::Forged),
-                Some(credential) => {
-                    let now = self.clock.now();
-                    let asked = Asked {
-                        credential,
-                        request,
-                        freshness,
-                        is_use,
-                        now,
-                    };
-                    match kind.at_once(&asked) {
-                        Some(known) => known,
-                        None => kind.find_out(&asked).await,
-                    }
-                }
+            let Some((resolution, tier)) = self.ask(kind, request, freshness, is_use).await else {
+                continue;
             };
             match resolution {
                 Resolution::Rejected(_) if self.fall_through => {
@@ -145,6 +137,35 @@ impl Gate {
             }
         }
         refused.unwrap_or((Resolution::Anonymous, Tier::None))
+    }
+
+    /// What one kind of credential says of who is calling. `None`: none of that kind is presented.
+    async fn ask(
+        &self,
+        kind: &dyn Authenticator,
+        request: &RequestView<'_>,
+        freshness: Freshness,
+        is_use: bool,
+    ) -> Option<(Resolution, Tier)> {
+        let credential = match kind.extract(request) {
+            Presented::Absent => return None,
+            Presented::Malformed => {
+                let rejection = Rejection::Malformed;
+                return Some((Resolution::Rejected(rejection), Tier::Forged));
+            }
+            Presented::Found(credential) => credential,
+        };
+        let asked = Asked {
+            credential: &credential,
+            request,
+            freshness,
+            is_use,
+            now: self.clock.now(),
+        };
+        Some(match kind.at_once(&asked) {
+            Some(known) => known,
+            None => kind.find_out(&asked).await,
+        })
     }
 
     /// The first credential presented, with its kind.

@@ -261,6 +261,21 @@ fn the_cookies_of_its_answer_reach_that_browser_once_and_nobody_else() {
 }
 
 #[test]
+fn what_the_app_would_set_for_a_bearer_token_no_browser_gets() {
+    // Asked without the browser's cookies, the app cannot know that the session was to end with the browser.
+    let renewed = format!("{}; Max-Age=604800; Path=/; HttpOnly", cookie("tok"));
+    let app = Scripted::new(Says::Session(session("tok", "ada"), vec![renewed]));
+    let (gateway, _runtime) = app.gateway(|setup| {
+        setup.authenticator.enabled.insert("bearer".into());
+    });
+    let program = gateway.get("/dashboard", &[("authorization", "Bearer tok")]);
+    assert_eq!((program.status, program.all("set-cookie").len()), (200, 0));
+    app.say(Says::Session(session("tok", "ada"), Vec::new()));
+    let browser = gateway.get("/dashboard", &[("cookie", &cookie("tok"))]);
+    assert_eq!((browser.status, browser.all("set-cookie").len()), (200, 0));
+}
+
+#[test]
 fn a_cookie_of_another_session_is_never_handed_over() {
     let foreign = format!("{}; Path=/", cookie("mallory"));
     let several = format!(

@@ -1076,6 +1076,108 @@ fn who_can_reset_passwords_at_will_does_not_keep_the_store_busy() {
     });
 }
 
+#[test]
+fn a_stranger_whom_the_app_sends_on_to_another_spelling_makes_nobody_s_session_be_forgotten() {
+    // As Next.js answers a slash too many: nothing has been done, whoever asked.
+    let app = App::scripted(|seen, stream| {
+        let line = &seen.line;
+        let status = if line.contains("/api/auth/") {
+            308
+        } else {
+            200
+        };
+        reply(stream, status, &[("location", "/elsewhere")], b"");
+    });
+    let notebook = Arc::new(Notebook::default());
+    let mut setup = Setup::in_front_of(app.address);
+    setup.revocation.feed = Some(Arc::clone(&notebook) as Arc<dyn Feed>);
+    let gateway = setup.start();
+    let mut record = record("mine", "ada");
+    record.organization_id = Some("org".into());
+    gateway.store.put(record);
+    await_until("the line to be up", || line_is_up(&gateway));
+    assert_eq!(ask(&gateway, "mine"), 200);
+    for (endpoint, body) in [
+        ("/admin/ban-user/", ""),
+        ("/admin/ban-user/", r#"{"userId":"ada"}"#),
+        ("/api-key/delete/", ""),
+        ("/api-key/delete/", r#"{"keyId":"k"}"#),
+        ("/organization/delete/", r#"{"organizationId":"org"}"#),
+        ("/revoke-session/", r#"{"token":"mine"}"#),
+        ("/multi-session/revoke/", r#"{"sessionToken":"mine"}"#),
+        ("/reset-password/", ""),
+    ] {
+        let asked = gateway.store.asked();
+        let path = format!("/api/auth{endpoint}");
+        assert_eq!(
+            gateway.send("POST", &path, &[], body.as_bytes()).status,
+            308
+        );
+        assert_eq!(ask(&gateway, "mine"), 200);
+        assert_eq!(gateway.store.asked(), asked, "{endpoint} {body}");
+    }
+    assert_eq!(*notebook.0.lock().unwrap(), []);
+}
+
+#[test]
+fn who_is_signed_in_cannot_make_everything_be_forgotten_over_and_over() {
+    let app = App::start();
+    let gateway = Gateway::in_front_of(&app);
+    gateway.store.put(record("mine", "ada"));
+    gateway.store.put(record("other", "bob"));
+    ask(&gateway, "other");
+    // Longer than is read along: it may be any key.
+    let body = format!(r#"{{"keyId":"k","name":"{}"}}"#, "x".repeat(20_000));
+    for _ in 0..20 {
+        let cookie = cookie("mine");
+        gateway.send(
+            "POST",
+            "/api/auth/api-key/update",
+            &[("cookie", &cookie)],
+            body.as_bytes(),
+        );
+        ask(&gateway, "other");
+    }
+    let asked = gateway.store.asked();
+    assert!((2..15).contains(&asked), "{asked} lookups");
+    await_until("the last one to count", || {
+        ask(&gateway, "other");
+        gateway.store.asked() > asked
+    });
+}
+
+#[test]
+fn all_sessions_of_somebody_are_forgotten_whatever_else_came_with_the_cookie() {
+    use vestibule::api_key;
+
+    // The app looks at the cookie here, and at nothing else.
+    let app = App::start();
+    let mut setup = Setup::in_front_of(app.address);
+    setup.authenticator.enabled.insert("api_key".into());
+    setup.authenticator.enabled.insert("bearer".into());
+    let keys = Arc::new(crate::support::keys::KeyStore::default());
+    setup.api_keys = Some((api_key::Settings::default(), keys));
+    let gateway = setup.start();
+    let unknown = crate::support::keys::key("unknown");
+    for (name, value, here, stolen) in [
+        ("x-api-key", unknown.as_str(), "here", "stolen"),
+        ("authorization", "Bearer nobody-knows-it", "home", "lost"),
+    ] {
+        for token in [here, stolen] {
+            gateway.store.put(record(token, "ada"));
+            assert_eq!(ask(&gateway, token), 200);
+        }
+        let session = cookie(here);
+        let headers = [("cookie", session.as_str()), (name, value)];
+        let answer = gateway.send("POST", "/api/auth/revoke-sessions", &headers, b"{}");
+        assert_eq!(answer.status, 200);
+        for token in [here, stolen] {
+            gateway.store.remove(token);
+            assert_eq!(ask(&gateway, token), 401, "{token} beside {name}");
+        }
+    }
+}
+
 // ------------------------------------------------------------------------------------------------------------- open streams
 
 const UPGRADE: &str = "connection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";

@@ -324,6 +324,34 @@ fn the_app_reads_its_own_endpoints_itself() {
 }
 
 #[test]
+fn the_renewed_cookie_waits_for_the_browser_when_the_same_token_comes_as_a_bearer() {
+    let app = Scripted::new(extended("tok"));
+    let runtime = Runtime::new().unwrap();
+    let mut setup = Setup::in_front_of(app.app.address);
+    let source = {
+        let _inside = runtime.enter();
+        store::app(&app.settings()).unwrap()
+    };
+    setup.authenticator.enabled.insert("bearer".into());
+    setup.sliding = Some(Settings {
+        rules: RULES,
+        by: By::App(vec![source]),
+    });
+    let gateway = setup.start();
+    gateway.store.put(aged("tok", DAY));
+    ask(&gateway, "/dashboard", &cookie("tok"));
+    await_until("the extension", || {
+        remembered_end(&gateway, "tok") != Some(UnixMs(NOW.0 + 6 * DAY))
+    });
+    for _ in 0..3 {
+        let answer = gateway.get("/dashboard", &[("authorization", "Bearer tok")]);
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.all("set-cookie"), [""; 0], "it is no browser's");
+    }
+    assert_eq!(await_renewed(&gateway, "tok"), [renewed("tok")]);
+}
+
+#[test]
 fn a_signed_out_browser_gets_no_session_back() {
     let app = Scripted::new(extended("tok"));
     let (gateway, _runtime) = by_app(&app, RULES);

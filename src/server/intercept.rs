@@ -109,7 +109,7 @@ struct Named {
     digest: Option<TokenDigest>,
 }
 
-/// Who a request comes from.
+/// Who a request comes from, by one of its credentials.
 #[derive(Clone, Debug)]
 enum Caller {
     /// This user, with this active organization.
@@ -117,9 +117,7 @@ enum Caller {
         user_id: Box<str>,
         organization_id: Option<Box<str>>,
     },
-    /// Nobody who could end anything.
-    Nobody,
-    /// We could not find out.
+    /// We could not find out whose session it is.
     Unknown,
 }
 
@@ -128,7 +126,8 @@ enum Caller {
 pub struct Watch {
     effect: Effect,
     current: Vec<Named>,
-    caller: Caller,
+    /// By each credential that the app may believe.
+    callers: Vec<Caller>,
     body: Vec<u8>,
     overflown: bool,
 }
@@ -157,18 +156,16 @@ impl Watch {
             .collect();
         let needs_caller = match effect {
             Effect::User | Effect::TokenInBody(_) | Effect::Organization => true,
-            Effect::Current | Effect::Device | Effect::UserInBody(_) => {
+            Effect::Current | Effect::Device | Effect::UserInBody(_) | Effect::KeyInBody(_) => {
                 current.iter().any(|session| session.digest.is_none())
             }
-            Effect::Somebody | Effect::KeyInBody(_) => false,
+            Effect::Somebody => false,
         };
-        let mut caller = Caller::Nobody;
-        if needs_caller && gate.presented(request).is_some() {
-            caller = identify(request, gate, &mut current).await;
+        let mut callers = Vec::new();
+        if needs_caller {
+            callers = identify(request, gate, &mut current).await;
             // A token without a signature proves nothing by itself: only one that leads to somebody may end anything.
-            if !matches!(caller, Caller::Known { .. }) {
-                current.retain(|session| session.digest.is_some());
-            }
+            current.retain(|session| session.digest.is_some());
         }
         if effect == Effect::Device {
             current.extend(
@@ -188,7 +185,7 @@ impl Watch {
         Some(Self {
             effect,
             current,
-            caller,
+            callers,
             body: Vec::new(),
             overflown: false,
         })
@@ -220,7 +217,15 @@ impl Watch {
             // It may have failed after it had done it.
             return self.abandon(line);
         }
-        if !status.is_success() && !status.is_redirection() {
+        let acted = match self.effect {
+            Effect::Current | Effect::Device | Effect::User => {
+                status.is_success() || status.is_redirection()
+            }
+            // Only links end what is the caller's own and answer with a redirection. Here it says that nothing was done, as for a slash
+            // too many, and anybody may have asked.
+            _ => status.is_success(),
+        };
+        if !acted {
             return None;
         }
         self.end_current(line);
@@ -240,8 +245,9 @@ impl Watch {
                     line.end(Ended::ApiKey(id.into()));
                     Some("api_key")
                 }
+                // Everybody has keys of their own.
                 None => {
-                    line.end(Ended::All);
+                    line.end_unnamed();
                     Some("all")
                 }
             },
@@ -255,8 +261,6 @@ impl Watch {
                     Some("all")
                 }
             }
-            // Links that do not count are answered with a redirection.
-            Effect::Somebody if status.is_redirection() => None,
             Effect::Somebody => {
                 line.end_unnamed();
                 Some("all")
@@ -305,12 +309,12 @@ impl Watch {
     }
 
     fn end_organizations(&self, line: &Line) -> &'static str {
-        let active = match &self.caller {
+        let active = self.callers.iter().filter_map(|caller| match caller {
             Caller::Known {
                 organization_id, ..
             } => organization_id.clone(),
-            Caller::Nobody | Caller::Unknown => None,
-        };
+            Caller::Unknown => None,
+        });
         let named = self.in_body("organizationId").map(Box::from);
         for organization_id in named.into_iter().chain(active) {
             line.end(Ended::Organization(organization_id));
@@ -319,25 +323,31 @@ impl Watch {
     }
 
     fn end_known_user(&self, line: &Line) -> &'static str {
-        match &self.caller {
-            Caller::Known { user_id, .. } => {
+        let mut ended = "session";
+        for caller in &self.callers {
+            if let Caller::Known { user_id, .. } = caller {
                 line.end(Ended::User(user_id.clone()));
-                "user"
+                ended = "user";
             }
-            Caller::Nobody | Caller::Unknown => "session",
         }
+        ended
     }
 
     fn end_user(&self, line: &Line) -> &'static str {
-        match &self.caller {
-            Caller::Known { .. } => self.end_known_user(line),
-            // A session whose user we could not find out ended others: none of them may live on in memory.
-            Caller::Unknown if !self.current.is_empty() => {
-                line.end(Ended::All);
-                "all"
-            }
-            Caller::Unknown | Caller::Nobody => "nothing",
+        if self.callers.is_empty() {
+            return "nothing";
         }
+        let ended = self.end_known_user(line);
+        let unknown = |caller: &Caller| matches!(caller, Caller::Unknown);
+        if !self.callers.iter().any(unknown) {
+            return ended;
+        }
+        // A session whose user we could not find out ended others: none of them may live on in memory.
+        if !self.current.is_empty() {
+            line.end_unnamed();
+            return "all";
+        }
+        ended
     }
 
     fn in_body(&self, key: &str) -> Option<String> {
@@ -351,38 +361,52 @@ impl Watch {
     }
 }
 
-/// Who is calling, and the digest of their session where the credential did not show it.
-async fn identify(request: &RequestView<'_>, gate: &Gate, current: &mut [Named]) -> Caller {
-    match gate.who(request).await {
-        Resolution::Verified(Who::Known(entry)) => {
-            let record = &entry.principal.record;
-            let seal = gate.sessions.signer().seal(record.token.expose());
-            for session in current.iter_mut().filter(|session| session.seal == seal) {
-                session.digest = Some(TokenDigest::of(record.token.expose()));
+/// Who is calling by each credential, and the digest of their session where the credential did not show it. All of them are looked
+/// into: the app may pass over a key or a token that we know, or take one for a session that we do not.
+async fn identify(request: &RequestView<'_>, gate: &Gate, current: &mut [Named]) -> Vec<Caller> {
+    let just_issued = |session: &Named| gate.sessions.cache().was_just_issued(&session.seal);
+    let is_late = current.iter().any(just_issued);
+    let mut callers = Vec::new();
+    for kind in &gate.authenticators {
+        let Some(resolution) = gate.who_by(&**kind, request).await else {
+            continue;
+        };
+        match resolution {
+            Resolution::Verified(Who::Known(entry)) => {
+                let record = &entry.principal.record;
+                let seal = gate.sessions.signer().seal(record.token.expose());
+                for session in current.iter_mut().filter(|session| session.seal == seal) {
+                    session.digest = Some(TokenDigest::of(record.token.expose()));
+                }
+                callers.push(Caller::Known {
+                    user_id: record.user_id.clone(),
+                    organization_id: record.organization_id.clone(),
+                });
             }
-            Caller::Known {
-                user_id: record.user_id.clone(),
-                organization_id: record.organization_id.clone(),
+            // The store has no such session, and is not merely late: the app cannot have obeyed it.
+            Resolution::Rejected(
+                Rejection::Unknown { .. }
+                | Rejection::Expired { .. }
+                | Rejection::Malformed
+                | Rejection::BadSignature
+                | Rejection::Disabled,
+            ) if !is_late => {}
+            Resolution::Anonymous => {}
+            Resolution::Verified(Who::SignatureOnly)
+            | Resolution::Rejected(_)
+            | Resolution::Unavailable => {
+                // What carries no session ended none that we could not name.
+                let is_session = match kind.extract(request) {
+                    Presented::Found(credential) => kind.session(&credential).is_some(),
+                    Presented::Malformed | Presented::Absent => false,
+                };
+                if is_session {
+                    callers.push(Caller::Unknown);
+                }
             }
         }
-        // The store has no such session, and is not merely late: the app cannot have obeyed it.
-        Resolution::Rejected(
-            Rejection::Unknown { .. }
-            | Rejection::Expired { .. }
-            | Rejection::Malformed
-            | Rejection::BadSignature
-            | Rejection::Disabled,
-        ) if !current
-            .iter()
-            .any(|session| gate.sessions.cache().was_just_issued(&session.seal)) =>
-        {
-            Caller::Nobody
-        }
-        Resolution::Anonymous => Caller::Nobody,
-        Resolution::Verified(Who::SignatureOnly)
-        | Resolution::Rejected(_)
-        | Resolution::Unavailable => Caller::Unknown,
     }
+    callers
 }
 
 fn end_token(token: &str, line: &Line) {

@@ -31,6 +31,7 @@ use super::streams::{self, Opened, Place, Streams};
 use super::upstream::{ATTEMPTS_MAX, App, Manner};
 use crate::api_key::keys::Keys;
 use crate::client_ip;
+use crate::credential;
 use crate::gate::{Decision, Gate};
 use crate::identity::Identity;
 use crate::policy::{Permit, Verdict};
@@ -363,6 +364,8 @@ impl ProxyHttp for Shared {
         }
         if let Some(entry) = ctx.permit.as_ref().and_then(Permit::principal)
             && !ctx.at_auth
+            // Whoever came with the same token as a bearer is not the browser that waits for it.
+            && entry.principal.method == credential::Method::SESSION
             && entry.stands(&self.gate.sessions.cache().revocations)
             && let Some(owed) = entry.owed.take()
         {

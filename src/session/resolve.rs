@@ -321,7 +321,11 @@ impl Inner {
             Ok(Some(Told { record, set_cookie })) if record.token.expose() == token => {
                 let entry = Entry::new(Principal { record, method }, seal, asked_at, since);
                 let entry = Arc::new(entry.owing(self.cache.owed(seal)));
-                self.cache.owe(*seal, &entry.owed, set_cookie);
+                // For a bearer token the app was asked without what the browser would have sent: a session that is to end with it would
+                // outlive it.
+                if method == Method::SESSION {
+                    self.cache.owe(*seal, &entry.owed, set_cookie);
+                }
                 if entry.is_expired(self.clock.now()) {
                     self.cache.remember_missing(*seal, method, asked_at, since);
                     return Found::Expired;
