@@ -299,7 +299,7 @@ impl Cache {
     /// Ends something for good. Where the cookie is all there is, forgetting it means no more than to look at the cookie again: only
     /// what ends here does not come back.
     pub fn end(&self, what: &Ended) {
-        self.forget(what);
+        // Written down before it is forgotten: a request that looks at the cookie again in between would bring it back for good.
         let now = self.clock.now();
         match what {
             Ended::Token(digest) => self.ledger.note(Mark::of_digest(digest), now),
@@ -307,6 +307,7 @@ impl Cache {
             // Nobody's session ends with an organization or a key; and to end all of them is to change the secret.
             Ended::Organization(_) | Ended::ApiKey(_) | Ended::All => {}
         }
+        self.forget(what);
     }
 
     /// Notes a revocation for cookies from before it. Beside a store only: there they cost a lookup.

@@ -95,3 +95,117 @@ impl Sessions {
         Some((self.judge(entry), Tier::Cookie))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::OnceLock;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::credential::signature::Signer;
+    use crate::secret::Secret;
+    use crate::session::cache::Forgotten;
+    use crate::session::feed::{Ended, TokenDigest};
+    use crate::session::{BoxFuture, Settings, Source, SourceError};
+    use crate::time::ManualClock;
+
+    const NOW: UnixMs = UnixMs(1_795_229_535_028);
+
+    /// Nobody but the browser.
+    struct Nowhere;
+
+    impl Source for Nowhere {
+        fn name(&self) -> &'static str {
+            "nowhere"
+        }
+
+        fn find<'a>(
+            &'a self,
+            _token: &'a str,
+        ) -> BoxFuture<'a, Result<Option<Record>, SourceError>> {
+            Box::pin(std::future::ready(Ok(None)))
+        }
+
+        fn keeper(&self) -> Keeper {
+            Keeper::Cookie
+        }
+
+        fn ping(&self) -> BoxFuture<'_, Result<(), SourceError>> {
+            Box::pin(std::future::ready(Ok(())))
+        }
+    }
+
+    fn sessions() -> Arc<Sessions> {
+        let settings = Settings {
+            cache_ttl: Duration::from_secs(30),
+            negative_ttl: Duration::from_secs(5),
+            entries_max: 10,
+            bytes_max: 1 << 20,
+            negative_max: 10,
+            enforce_bans: false,
+        };
+        Arc::new(Sessions::new(
+            &settings,
+            Signer::new(&Secret::new("secret")),
+            Arc::new(Nowhere),
+            Arc::new(ManualClock::at(NOW)),
+            Box::new(|_| {}),
+        ))
+    }
+
+    /// What the gateway makes of a request with ada's cookie.
+    fn ask(sessions: &Sessions) -> Option<Resolution> {
+        let fields = |value: serde_json::Value| value.as_object().cloned().unwrap_or_default();
+        let later = UnixMs(NOW.0 + 600_000);
+        let payload = Payload {
+            session: fields(json!({
+                "id": "s", "token": "token", "userId": "ada", "expiresAt": later.0, "createdAt": NOW.0 - 1000,
+            })),
+            user: fields(json!({ "id": "ada", "email": "ada@example.com", "name": "Ada" })),
+            updated_at: NOW,
+            version: None,
+            expires_at: later,
+            session_expires_at: later,
+        };
+        let seal = sessions.signer().seal("token");
+        let cookie = seal.with(b"sealed");
+        if let Some((known, _)) = sessions.recall_cookie(&cookie, NOW) {
+            return Some(known);
+        }
+        let brought = Brought {
+            seal: &seal,
+            cookie: &cookie,
+            renew_from: None,
+        };
+        let said = sessions.believe(&payload, brought, Freshness::Cached, NOW);
+        said.map(|(resolution, _)| resolution)
+    }
+
+    #[test]
+    fn a_request_in_the_midst_of_a_sign_out_does_not_bring_the_session_back() {
+        for ended in [
+            Ended::Token(TokenDigest::of("token")),
+            Ended::User("ada".into()),
+        ] {
+            let sessions = sessions();
+            assert!(matches!(ask(&sessions), Some(Resolution::Verified(_))));
+            // What is told last is where another thread may be quick.
+            let asking: Arc<OnceLock<Arc<Sessions>>> = Arc::default();
+            let asked = Arc::clone(&asking);
+            sessions
+                .cache()
+                .set_witness(Box::new(move |_: Forgotten<'_>| {
+                    if let Some(sessions) = asked.get() {
+                        let _ = ask(sessions);
+                    }
+                }));
+            assert!(asking.set(Arc::clone(&sessions)).is_ok());
+            sessions.cache().end(&ended);
+            assert!(
+                matches!(ask(&sessions), Some(Resolution::Rejected(_))),
+                "{ended:?}"
+            );
+        }
+    }
+}

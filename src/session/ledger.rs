@@ -69,7 +69,7 @@ enum Overflow {
 #[derive(Default)]
 struct Inner {
     at: HashMap<Mark, UnixMs>,
-    /// In the order they came; a mark revoked again stands twice, and counts as the later.
+    /// Each once, in the order they came. The moment is the one for which a mark got its place.
     order: VecDeque<(Mark, UnixMs)>,
     floor: Option<UnixMs>,
 }
@@ -91,16 +91,20 @@ impl Ledger {
     /// It was revoked at `at`.
     pub fn note(&self, mark: Mark, at: UnixMs) {
         let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
-        let last = inner.at.entry(mark).or_insert(at);
-        *last = at.max(*last);
-        let at = *last;
+        if let Some(last) = inner.at.get_mut(&mark) {
+            // It keeps its one place: whoever signs out over and over must not push out what others have ended.
+            *last = at.max(*last);
+            return;
+        }
+        inner.at.insert(mark, at);
         inner.order.push_back((mark, at));
         while inner.order.len() > self.entries_max {
             let Some((oldest, at)) = inner.order.pop_front() else {
                 break;
             };
-            // Revoked again since: it stands further back as well.
-            if inner.at.get(&oldest).is_none_or(|last| *last > at) {
+            // Revoked again since: it is as young as that, and stands there from now on.
+            if let Some(last) = inner.at.get(&oldest).copied().filter(|last| *last > at) {
+                inner.order.push_back((oldest, last));
                 continue;
             }
             inner.at.remove(&oldest);
@@ -177,6 +181,21 @@ mod tests {
         assert_eq!(ledger.last([Mark::of_user("stranger")]), None);
         assert_eq!(ledger.last([Mark::of_user("b")]), Some(UnixMs(2)));
         assert_eq!(ledger.last([Mark::of_user("c")]), Some(UnixMs(3)));
+    }
+
+    #[test]
+    fn who_signs_out_over_and_over_makes_nobody_elses_sign_out_forgotten() {
+        for overflow in [Overflow::Forgets, Overflow::RaisesTheFloor] {
+            let ledger = small(overflow);
+            let (ada, mallory) = (Mark::of_user("ada"), Mark::of_user("mallory"));
+            ledger.note(ada, UnixMs(1));
+            for at in 2..10 {
+                ledger.note(mallory, UnixMs(at));
+            }
+            assert_eq!(ledger.last([ada]), Some(UnixMs(1)));
+            assert_eq!(ledger.last([mallory]), Some(UnixMs(9)));
+            assert_eq!(ledger.last([Mark::of_user("stranger")]), None);
+        }
     }
 
     #[test]

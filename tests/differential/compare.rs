@@ -185,8 +185,15 @@ impl Report {
         self.cases += 1;
         // The gateway first: it only reads. Its store's word last, or it would be remembered.
         let levels = [Level::Cached, Level::Strict];
-        let ours =
-            levels.map(|level| gateways_opinion(&to_gateway.exchange(&case.request(level.page()))));
+        let ours = levels.map(|level| {
+            let answer = to_gateway.exchange(&case.request(level.page()));
+            match answer.status {
+                // A token that is younger than the keys and names one that is not among them: whether it is a new one cannot be
+                // told before they may be asked for again. One that counts must not be answered so, which is seen below.
+                503 if case.jwt.is_some() => Opinion::Nobody(503),
+                _ => gateways_opinion(&answer),
+            }
+        });
         let mut theirs = levels.map(|_| None);
         for (level, opinion) in levels.into_iter().zip(&mut theirs) {
             // Without a session cache both questions are one; one that the gateway does not read is none.

@@ -192,6 +192,23 @@ fn a_sealed_session_cache() {
     cookie_cache("jwe session cache", "jwe", false, better_auth);
 }
 
+/// The one kind that is checked by public keys: those the app publishes, and those in its table.
+#[test]
+fn a_session_cache_signed_by_the_keys_of_the_app() {
+    for (name, better_auth) in [
+        (
+            "jwks session cache",
+            "enable = [\"cookie_cache\"]\ncookie_cache = { strategy = \"jwks\" }",
+        ),
+        (
+            "jwks session cache, keys in the store, beside JWTs",
+            "enable = [\"cookie_cache\", \"jwt\"]\njwt = { keys = \"store\" }\ncookie_cache = { strategy = \"jwks\" }",
+        ),
+    ] {
+        cookie_cache(name, "jwt", true, better_auth);
+    }
+}
+
 /// A session cache that the gateway does not read.
 #[test]
 fn a_session_cache_that_is_left_alone() {
@@ -201,6 +218,55 @@ fn a_session_cache_that_is_left_alone() {
         ..Plan::default()
     });
     compare("session cache left alone", &world, &seed(&world), 500).finish();
+}
+
+/// Caches whose time is over, as browsers send them that were asleep: what the store says counts, and nothing else.
+#[test]
+fn session_caches_that_have_run_out() {
+    for (name, strategy, signed_by_keys, better_auth) in [
+        (
+            "compact session cache, run out",
+            "compact",
+            false,
+            "enable = [\"cookie_cache\"]",
+        ),
+        (
+            "jwt session cache, run out",
+            "jwt",
+            false,
+            "enable = [\"cookie_cache\"]\ncookie_cache = { strategy = \"jwt\" }",
+        ),
+        (
+            "jwe session cache, run out",
+            "jwe",
+            false,
+            "enable = [\"cookie_cache\"]\ncookie_cache = { strategy = \"jwe\" }",
+        ),
+        (
+            "jwks session cache, run out",
+            "jwt",
+            true,
+            "enable = [\"cookie_cache\"]\ncookie_cache = { strategy = \"jwks\" }",
+        ),
+    ] {
+        let mut plugins = plugins();
+        if signed_by_keys {
+            plugins["jwt"] = json!({ "sessionCookieCache": true });
+        }
+        let cache = json!({ "enabled": true, "maxAge": 1, "strategy": strategy });
+        let world = World::start(Plan {
+            server: json!({ "plugins": plugins, "options": { "session": { "cookieCache": cache } } }),
+            better_auth,
+            sessions: "cache_ttl = \"5m\"\nnegative_ttl = \"1ms\"",
+            ..Plan::default()
+        });
+        let mut materials = seed(&world);
+        // Those sealed by hand last longer. Nothing is left to tell apart but which session a cookie is of.
+        materials.forged.clear();
+        // The framework goes by the clock on the wall, and there is no other to move.
+        std::thread::sleep(std::time::Duration::from_secs(2));
+        compare(name, &world, &materials, 300).finish();
+    }
 }
 
 #[test]

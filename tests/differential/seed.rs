@@ -135,6 +135,7 @@ pub fn again(world: &World) -> Materials {
             "there is no {needed} cookie"
         );
     }
+    materials.others.push(account_data(world));
     if world.has("apiKey") {
         api_keys(world, &mut materials);
     }
@@ -146,10 +147,30 @@ pub fn again(world: &World) -> Materials {
         forged_caches(world, &live[..2], strategy, &mut materials);
     }
     materials.bearer = world.has("bearer");
-    if world.has("jwt") {
+    if world.reads_jwts() {
         jwts(world, &mut materials);
     }
     materials
+}
+
+/// The other cookie that the framework seals with its secret, as it writes it after a sign-in elsewhere.
+fn account_data(world: &World) -> Cookie {
+    let names = world.server.ask("cookies", json!({}));
+    let now = chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
+    let account = json!({
+        "id": "account", "accountId": "1", "providerId": "github", "userId": "somebody", "accessToken": "token", "refreshToken": null,
+        "scope": "user:email", "createdAt": now, "updatedAt": now,
+    });
+    let how = json!({ "strategy": "jwe", "salt": "better-auth-account", "payload": account, "expiresIn": 300 });
+    Cookie {
+        name: names["accountData"].as_str().expect("a name").to_owned(),
+        value: world
+            .server
+            .ask("seal", how)
+            .as_str()
+            .expect("a sealed text")
+            .to_owned(),
+    }
 }
 
 /// What a request with this session cookie carries when its cache says something of our choice.
@@ -412,6 +433,81 @@ fn forged_caches(world: &World, live: &[Browser], strategy: &str, materials: &mu
         ),
     ] {
         add(what, honest(), how);
+    }
+    if strategy == "jwks" {
+        forged_by_its_key(&mine, &theirs, now, |what, how| add(what, honest(), how));
+    }
+}
+
+/// Honest facts under the right key, and something else about the token that no session cache of the framework's has.
+fn forged_by_its_key(
+    mine: &Value,
+    theirs: &Value,
+    now: u64,
+    mut add: impl FnMut(&'static str, Value),
+) {
+    let user = |of: &Value| of["user"]["id"].clone();
+    let session = |of: &Value| of["session"]["token"].clone();
+    const AUDIENCE: &str = "better-auth:session-cache";
+    for (what, name, value) in [
+        ("forged: another issuer", "iss", json!("http://other.test")),
+        ("forged: another issuer", "iss", json!("http://app.test/")),
+        ("forged: another issuer", "iss", json!(AUDIENCE)),
+        ("forged: another issuer", "iss", json!(["http://app.test"])),
+        ("forged: no issuer", "iss", Value::Null),
+        (
+            "forged: audience of the API",
+            "aud",
+            json!("http://app.test"),
+        ),
+        ("forged: another audience", "aud", json!([])),
+        ("forged: no audience", "aud", Value::Null),
+        (
+            "forged: one audience of two",
+            "aud",
+            json!(["http://app.test", AUDIENCE]),
+        ),
+        ("forged: another's subject", "sub", user(theirs)),
+        ("forged: no subject", "sub", Value::Null),
+        ("forged: another's sid", "sid", session(theirs)),
+        ("forged: no sid", "sid", Value::Null),
+        ("forged: sealed for ever", "exp", Value::Null),
+        ("forged: odd end", "exp", json!((now + 300).to_string())),
+        ("forged: odd end", "exp", json!(1e300)),
+        ("forged: ends at a fraction", "exp", json!(0.5)),
+        ("forged: sealed for tomorrow", "nbf", json!(now + 3600)),
+        ("forged: odd beginning", "nbf", json!("now")),
+        ("forged: sealed tomorrow", "iat", json!(now + 86_400)),
+        ("forged: odd beginning", "iat", json!("now")),
+        ("forged: id of a token", "jti", json!(7)),
+    ] {
+        add(what, json!({ "claims": { name: value } }));
+    }
+    // Another person's facts cannot be told by them either.
+    let both = json!({ "sub": user(theirs), "sid": session(theirs) });
+    add("forged: another's subject", json!({ "claims": both }));
+    let more =
+        json!({ "claims": { "user": theirs["user"], "sub": user(theirs), "sid": session(mine) } });
+    add("forged: another's user", more);
+    for (what, name, value) in [
+        ("forged: a token of the API", "typ", Value::Null),
+        ("forged: another type", "typ", json!("JWT")),
+        (
+            "forged: another type",
+            "typ",
+            json!("Better-Auth.Session-Cache+JWT"),
+        ),
+        (
+            "forged: another type",
+            "typ",
+            json!("application/better-auth.session-cache+jwt"),
+        ),
+        ("forged: another key", "kid", json!("nobody's")),
+        ("forged: another key", "kid", json!("")),
+        ("forged: no key", "kid", Value::Null),
+        ("forged: more in the header", "x", json!({ "y": 1 })),
+    ] {
+        add(what, json!({ "header": { name: value } }));
     }
 }
 

@@ -92,6 +92,12 @@ impl World {
         !self.has_database() || self.plan.better_auth.contains("cookie_cache")
     }
 
+    /// Whether the gateway reads JWTs in requests.
+    pub fn reads_jwts(&self) -> bool {
+        let mut lines = self.plan.better_auth.lines();
+        lines.any(|line| line.starts_with("enable") && line.contains("\"jwt\""))
+    }
+
     /// How the server seals its session cache, if it does.
     pub fn cache(&self) -> Option<&str> {
         if self.configuration["plugins"]["jwt"]["jwt"]["sessionCookieCache"] == true
