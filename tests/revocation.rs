@@ -1267,7 +1267,9 @@ fn sign_out(gateway: &Gateway, app: &RawApp, token: &str) {
     let mut server = app.accept();
     server.read_head();
     gateway.store.remove(token);
-    server.write("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+    server.write(
+        "HTTP/1.1 200 OK\r\nset-cookie: better-auth.session_token=; Max-Age=0; Path=/; HttpOnly\r\ncontent-length: 0\r\n\r\n",
+    );
     assert!(client.read_head().starts_with("HTTP/1.1 200"));
 }
 
@@ -1298,6 +1300,28 @@ fn idle_streams_of_a_session_end_when_it_is_signed_out_elsewhere_and_those_of_ot
     others.iter_mut().for_each(Stream::lives);
     events.server.write_chunk("data: 2\n\n");
     assert_eq!(events.client.read_chunks(9), b"data: 2\n\n");
+}
+
+#[test]
+fn a_stream_ends_at_once_when_whoever_has_just_signed_in_signs_out_again() {
+    let app = RawApp::start();
+    let gateway = with_streams(&app, |_| {});
+    let mut client = Wire::to(gateway.address);
+    client.write("POST /api/auth/sign-in/email HTTP/1.1\r\nhost: app.test\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+    let mut server = app.accept();
+    server.read_head();
+    server.write(format!(
+        "HTTP/1.1 200 OK\r\nset-cookie: {}; Path=/; HttpOnly\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+        cookie("ada-1")
+    ));
+    assert!(client.read_head().starts_with("HTTP/1.1 200"));
+    let mine = Stream::events(&gateway, &app, "ada-1");
+    sign_out(&gateway, &app, "ada-1");
+    // The clock stands still: no patience with replicas that lag is left over for what has ended.
+    mine.ends();
+    let asked = gateway.store.asked();
+    let answer = gateway.get("/dashboard", &[("cookie", &cookie("ada-1"))]);
+    assert_eq!((answer.status, gateway.store.asked() - asked), (401, 1));
 }
 
 #[test]

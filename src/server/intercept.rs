@@ -410,10 +410,9 @@ async fn identify(request: &RequestView<'_>, gate: &Gate, current: &mut [Named])
 }
 
 fn end_token(token: &str, line: &Line) {
-    line.end_session(
-        &line.sessions().signer().seal(token),
-        Some(TokenDigest::of(token)),
-    );
+    let seal = line.sessions().signer().seal(token);
+    line.sessions().cache().buried(&seal);
+    line.end_session(&seal, Some(TokenDigest::of(token)));
 }
 
 /// Learns from the session cookies an answer sets, on whatever path: new tokens are expected to be missing from replicas for a
@@ -435,6 +434,7 @@ pub fn learn(response: &HeaderMap, request: &HeaderMap, names: &SessionCookies, 
             if removed
                 && let Some(other) = named(&session_cookie::read(request, cookie.name()), sessions)
             {
+                sessions.cache().buried(&other.seal);
                 line.end_session(&other.seal, other.digest);
             }
             continue;
@@ -448,6 +448,9 @@ pub fn learn(response: &HeaderMap, request: &HeaderMap, names: &SessionCookies, 
         if let Some(current) =
             current.filter(|current| removed || issued.is_some_and(|issued| issued != current.seal))
         {
+            if removed {
+                sessions.cache().buried(&current.seal);
+            }
             line.end_session(&current.seal, current.digest);
         }
     }

@@ -53,6 +53,9 @@ const TICK: Duration = Duration::from_millis(250);
 /// How long the store may be silent about a session that was touched or has expired. Then it ends: whoever opens another asks again.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
 
+/// How long the store may lack a session that was issued a moment ago and touched since: one of several replicas may lag behind.
+const LAG_MAX: Duration = Duration::from_secs(2);
+
 /// How soon a silent store is asked again.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
@@ -330,6 +333,8 @@ enum Fate {
     GoesOn(Arc<Entry>),
     /// The store is silent.
     Unknown,
+    /// The store does not have it, and it was issued a moment ago: it had it when the stream was opened.
+    Missing,
     Ends(&'static str),
 }
 
@@ -359,11 +364,17 @@ impl Sweeping {
                 kept.silent_since = None;
                 kept.entry = entry;
             }
-            Fate::Unknown if !urgent => kept.due = due(&kept.entry, now, gateway.recheck),
-            Fate::Unknown => {
+            Fate::Unknown | Fate::Missing if !urgent => {
+                kept.due = due(&kept.entry, now, gateway.recheck);
+            }
+            fate @ (Fate::Unknown | Fate::Missing) => {
+                let (patience, why) = match fate {
+                    Fate::Missing => (LAG_MAX, "revoked"),
+                    _ => (SILENCE_MAX, "store"),
+                };
                 let since = *kept.silent_since.get_or_insert(now);
-                if now.since(since) >= SILENCE_MAX {
-                    return self.end(id, &kept, "store");
+                if now.since(since) >= patience {
+                    return self.end(id, &kept, why);
                 }
                 kept.due = UnixMs(now.0.saturating_add(1000));
             }
@@ -431,10 +442,10 @@ impl Sweeping {
         };
         let known = match &resolution {
             Resolution::Verified(Who::Known(known)) => Arc::clone(known),
-            // A session of a moment ago that a replica has not seen yet.
-            Resolution::Rejected(Rejection::Unknown { told_now: false })
-            | Resolution::Unavailable
-            | Resolution::Verified(Who::SignatureOnly) => return Fate::Unknown,
+            Resolution::Rejected(Rejection::Unknown { told_now: false }) => return Fate::Missing,
+            Resolution::Unavailable | Resolution::Verified(Who::SignatureOnly) => {
+                return Fate::Unknown;
+            }
             Resolution::Rejected(Rejection::Expired { .. }) => return Fate::Ends("expired"),
             Resolution::Rejected(_) | Resolution::Anonymous => return Fate::Ends("revoked"),
         };

@@ -411,6 +411,11 @@ impl Cache {
         self.drop_token(&seal);
     }
 
+    /// A token has ended, whenever it was issued: that the store does not have it is no lag any more.
+    pub fn buried(&self, seal: &Seal) {
+        self.just_issued.invalidate(seal);
+    }
+
     /// Forgets one session.
     pub fn forget_token(&self, seal: &Seal) {
         self.note(Mark::of_token(seal));
