@@ -7,6 +7,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::future::poll_fn;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
@@ -73,6 +74,7 @@ struct Stream {
     keys: Vec<Key>,
     route: RouteId,
     form: Form,
+    client: IpAddr,
     opened_at: UnixMs,
     due: UnixMs,
     /// Since when the store has been silent about it.
@@ -116,6 +118,8 @@ pub struct Opened {
     pub route: RouteId,
     /// The kind of request.
     pub form: Form,
+    /// The client. An app that is asked about it counts requests by address.
+    pub client: IpAddr,
 }
 
 impl Streams {
@@ -134,6 +138,7 @@ impl Streams {
             entry: opened.entry,
             route: opened.route,
             form: opened.form,
+            client: opened.client,
             opened_at: now,
             silent_since: None,
             end,
@@ -425,7 +430,10 @@ impl Sweeping {
                     } else {
                         Freshness::Cached
                     };
-                    gate.sessions.find(token, method, freshness, None).await.0
+                    let asked = gate
+                        .sessions
+                        .find_again(token, method, freshness, stream.client);
+                    asked.await.0
                 }
             }
         };

@@ -1,5 +1,6 @@
 //! From a credential to a resolution: the signature, then memory, then the store.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -219,7 +220,7 @@ impl Sessions {
     }
 
     /// Asks the store who the session token belongs to. Whoever calls has made sure that it may be asked: the token is signed, or
-    /// its sender is within the limits. Without a `request` (a stream that is looked at again) the session is asked for by its token alone.
+    /// its sender is within the limits. Without a `request` the session is asked for by its token alone.
     pub async fn find(
         &self,
         token: &str,
@@ -227,12 +228,37 @@ impl Sessions {
         freshness: Freshness,
         request: Option<&RequestView<'_>>,
     ) -> (Resolution, Tier) {
+        let carried = || request.map(Carried::by);
+        self.find_with(token, method, freshness, carried).await
+    }
+
+    /// Asks the store again, long after a request of `client` was let in with the session token. Nothing is extended by it: nobody
+    /// could be told.
+    pub async fn find_again(
+        &self,
+        token: &str,
+        method: Method,
+        freshness: Freshness,
+        client: IpAddr,
+    ) -> (Resolution, Tier) {
+        let carried = || Some(Carried::later(client));
+        self.find_with(token, method, freshness, carried).await
+    }
+
+    async fn find_with(
+        &self,
+        token: &str,
+        method: Method,
+        freshness: Freshness,
+        carried: impl Fn() -> Option<Carried>,
+    ) -> (Resolution, Tier) {
         let seal = self.inner.signer.seal(token);
         let lookup = || {
             let inner = Arc::clone(&self.inner);
-            let carried = request
-                .filter(|_| inner.source.asks_the_app())
-                .map(Carried::by);
+            let carried = match inner.source.asks_the_app() {
+                true => carried(),
+                false => None,
+            };
             Inner::look_up(inner, seal, token.into(), method, carried)
         };
         // A strict lookup may not join one that began before the request came: what that brings may be older than the request.
