@@ -440,7 +440,9 @@ impl Sweeping {
         let known = match &resolution {
             Resolution::Verified(Who::Known(known)) => Arc::clone(known),
             // A session of a moment ago that a replica has not seen yet.
-            Resolution::Rejected(Rejection::Unknown { told_now: false })
+            Resolution::Rejected(
+                Rejection::Unknown { told_now: false } | Rejection::Expired { told_now: false },
+            )
             | Resolution::Unavailable
             | Resolution::Verified(Who::SignatureOnly) => return Fate::Unknown,
             Resolution::Rejected(Rejection::Expired { .. }) => return Fate::Ends("expired"),

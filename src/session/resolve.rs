@@ -270,15 +270,18 @@ impl Sessions {
                 .wait(seal.by(method), || Box::pin(lookup()))
                 .await
         };
+        // A replica may lag behind the token's birth, or its extension: then nobody may conclude that it is dead.
+        let is_late = || self.inner.cache.was_just_issued(&seal);
         let resolution = match found {
             Found::Known(entry) => self.inner.judge_entry(entry),
             Found::Missing => {
-                // A replica may lag behind the token's birth: then nobody may conclude that it is dead.
-                let told_now =
-                    self.inner.keeper == Keeper::Store && !self.inner.cache.was_just_issued(&seal);
+                let told_now = self.inner.keeper == Keeper::Store && !is_late();
                 Resolution::Rejected(Rejection::Unknown { told_now })
             }
-            Found::Expired => Resolution::Rejected(Rejection::Expired { told_now: true }),
+            Found::Expired => {
+                let told_now = !is_late();
+                Resolution::Rejected(Rejection::Expired { told_now })
+            }
             Found::Failed => Resolution::Unavailable,
         };
         (resolution, Tier::Store)
@@ -311,10 +314,12 @@ impl Inner {
         while overtaken < LOOKUPS_MAX {
             match self.ask_once(&seal, &token, method, carried.as_ref()).await {
                 Found::Known(entry) if !entry.stands(&self.cache.revocations) => overtaken += 1,
-                Found::Missing if self.cache.was_just_issued(&seal) => match lags.next() {
-                    Some(pause) => self.clock.pause(pause).await,
-                    None => return Found::Missing,
-                },
+                found @ (Found::Missing | Found::Expired) if self.cache.was_just_issued(&seal) => {
+                    match lags.next() {
+                        Some(pause) => self.clock.pause(pause).await,
+                        None => return found,
+                    }
+                }
                 found => return found,
             }
         }
