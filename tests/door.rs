@@ -293,3 +293,25 @@ fn a_lagging_replica_signs_nobody_out_and_is_asked_again() {
         assert_eq!(stranger.asked.load(Ordering::SeqCst), 1);
     }
 }
+
+#[test]
+fn a_replica_that_still_has_the_old_end_of_a_session_signs_nobody_out() {
+    // At the last moment the app has extended the session. Its cookie passed by, and the replica does not know yet.
+    let app = App::scripted(|_, stream| {
+        let line = format!("{}; Max-Age=604800; Path=/", cookie("tok"));
+        reply(stream, 200, &[("set-cookie", line.as_str())], b"");
+    });
+    let gateway = Gateway::in_front_of(&app);
+    gateway.store.put(Record {
+        expires_at: UnixMs(NOW.0 - 1),
+        ..record("tok", "ada")
+    });
+    assert_eq!(gateway.get("/public/page", &[]).status, 200);
+    let answer = gateway.document("/dashboard", &[("cookie", &cookie("tok"))]);
+    assert_eq!(answer.status, 302);
+    assert_eq!(answer.all("set-cookie"), [""; 0], "it is not dead");
+    assert!(gateway.store.asked() > 1, "it was asked again");
+    gateway.store.put(record("tok", "ada"));
+    let answer = gateway.document("/dashboard", &[("cookie", &cookie("tok"))]);
+    assert_eq!(answer.status, 200);
+}

@@ -1365,6 +1365,29 @@ fn streams_end_when_somebody_else_tells_and_not_when_they_are_still_good() {
 }
 
 #[test]
+fn an_app_that_is_asked_about_open_streams_can_tell_their_clients_apart() {
+    use crate::http_source::{Says, Scripted, session};
+
+    // It counts how often each address asks, and all requests without one together: too many are answered 429, and the streams of
+    // everybody end as if it were silent.
+    let auth = Scripted::new(Says::Session(session("tok", "ada"), Vec::new()));
+    let source = stores()
+        .block_on(store::open(&auth.settings()))
+        .unwrap_or_else(|error| panic!("{error}"));
+    let app = RawApp::start();
+    let gateway = Setup::in_front_of(app.address).start_from(source);
+    let mut stream = Stream::socket(&gateway, &app, "tok");
+    assert_eq!(auth.lookups().len(), 1);
+    gateway.running.gateway.line.ended(&Ended::All, None);
+    await_until("the app to be asked again", || auth.lookups().len() == 2);
+    let asked = auth.lookups().pop().unwrap();
+    assert_eq!(asked.header("x-forwarded-for"), Some("127.0.0.1"));
+    assert_eq!(asked.header("host"), Some("app.test"));
+    assert!(asked.line.contains("disableRefresh=true"), "{}", asked.line);
+    stream.lives();
+}
+
+#[test]
 fn a_stream_ends_with_the_right_to_it_and_with_its_session() {
     let app = RawApp::start();
     let gateway = with_streams(&app, |setup| {

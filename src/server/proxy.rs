@@ -660,7 +660,8 @@ impl Gateway {
 
     /// The answer goes on: it ends when the session it is for does.
     fn keep_watching(&self, ctx: &mut Ctx) -> Result<()> {
-        let (Some(permit), Some(decided)) = (&ctx.permit, &ctx.decided) else {
+        let (Some(permit), Some(decided), Some(client)) = (&ctx.permit, &ctx.decided, ctx.client)
+        else {
             return Ok(());
         };
         let (Some(entry), None) = (permit.principal(), &ctx.place) else {
@@ -670,6 +671,7 @@ impl Gateway {
             entry: Arc::clone(entry),
             route: decided.route,
             form: decided.form,
+            client: client.address,
         };
         let full = || {
             Error::explain(

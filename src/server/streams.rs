@@ -7,6 +7,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::future::poll_fn;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
@@ -76,6 +77,7 @@ struct Stream {
     keys: Vec<Key>,
     route: RouteId,
     form: Form,
+    client: IpAddr,
     opened_at: UnixMs,
     due: UnixMs,
     /// Since when the store has been silent about it.
@@ -119,6 +121,8 @@ pub struct Opened {
     pub route: RouteId,
     /// The kind of request.
     pub form: Form,
+    /// The client. An app that is asked about it counts requests by address.
+    pub client: IpAddr,
 }
 
 impl Streams {
@@ -137,6 +141,7 @@ impl Streams {
             entry: opened.entry,
             route: opened.route,
             form: opened.form,
+            client: opened.client,
             opened_at: now,
             silent_since: None,
             end,
@@ -436,13 +441,18 @@ impl Sweeping {
                     } else {
                         Freshness::Cached
                     };
-                    gate.sessions.find(token, method, freshness, None).await.0
+                    let asked = gate
+                        .sessions
+                        .find_again(token, method, freshness, stream.client);
+                    asked.await.0
                 }
             }
         };
         let known = match &resolution {
             Resolution::Verified(Who::Known(known)) => Arc::clone(known),
-            Resolution::Rejected(Rejection::Unknown { told_now: false }) => return Fate::Missing,
+            Resolution::Rejected(
+                Rejection::Unknown { told_now: false } | Rejection::Expired { told_now: false },
+            ) => return Fate::Missing,
             Resolution::Unavailable | Resolution::Verified(Who::SignatureOnly) => {
                 return Fate::Unknown;
             }

@@ -18,6 +18,8 @@ pub struct Carried {
     pub headers: HeaderMap,
     /// The client, as far as we believe it: the app counts requests by address.
     pub client: IpAddr,
+    /// Whether somebody waits who can be told of a renewed cookie. Without, nothing may be extended.
+    pub may_renew: bool,
 }
 
 impl Carried {
@@ -32,6 +34,16 @@ impl Carried {
         Self {
             headers,
             client: request.client,
+            may_renew: true,
+        }
+    }
+
+    /// What is left of a request whose answer goes on: whose it was.
+    pub fn later(client: IpAddr) -> Self {
+        Self {
+            headers: HeaderMap::new(),
+            client,
+            may_renew: false,
         }
     }
 }

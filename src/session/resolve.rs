@@ -1,5 +1,6 @@
 //! From a credential to a resolution: the signature, then memory, then the store.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -220,7 +221,7 @@ impl Sessions {
     }
 
     /// Asks the store who the session token belongs to. Whoever calls has made sure that it may be asked: the token is signed, or
-    /// its sender is within the limits. Without a `request` (a stream that is looked at again) the session is asked for by its token alone.
+    /// its sender is within the limits. Without a `request` the session is asked for by its token alone.
     pub async fn find(
         &self,
         token: &str,
@@ -228,12 +229,37 @@ impl Sessions {
         freshness: Freshness,
         request: Option<&RequestView<'_>>,
     ) -> (Resolution, Tier) {
+        let carried = || request.map(Carried::by);
+        self.find_with(token, method, freshness, carried).await
+    }
+
+    /// Asks the store again, long after a request of `client` was let in with the session token. Nothing is extended by it: nobody
+    /// could be told.
+    pub async fn find_again(
+        &self,
+        token: &str,
+        method: Method,
+        freshness: Freshness,
+        client: IpAddr,
+    ) -> (Resolution, Tier) {
+        let carried = || Some(Carried::later(client));
+        self.find_with(token, method, freshness, carried).await
+    }
+
+    async fn find_with(
+        &self,
+        token: &str,
+        method: Method,
+        freshness: Freshness,
+        carried: impl Fn() -> Option<Carried>,
+    ) -> (Resolution, Tier) {
         let seal = self.inner.signer.seal(token);
         let lookup = || {
             let inner = Arc::clone(&self.inner);
-            let carried = request
-                .filter(|_| inner.source.asks_the_app())
-                .map(Carried::by);
+            let carried = match inner.source.asks_the_app() {
+                true => carried(),
+                false => None,
+            };
             Inner::look_up(inner, seal, token.into(), method, carried)
         };
         // A strict lookup may not join one that began before the request came: what that brings may be older than the request.
@@ -245,15 +271,18 @@ impl Sessions {
                 .wait(seal.by(method), || Box::pin(lookup()))
                 .await
         };
+        // A replica may lag behind the token's birth, or its extension: then nobody may conclude that it is dead.
+        let is_late = || self.inner.cache.was_just_issued(&seal);
         let resolution = match found {
             Found::Known(entry) => self.inner.judge_entry(entry),
             Found::Missing => {
-                // A replica may lag behind the token's birth: then nobody may conclude that it is dead.
-                let told_now =
-                    self.inner.keeper == Keeper::Store && !self.inner.cache.was_just_issued(&seal);
+                let told_now = self.inner.keeper == Keeper::Store && !is_late();
                 Resolution::Rejected(Rejection::Unknown { told_now })
             }
-            Found::Expired => Resolution::Rejected(Rejection::Expired { told_now: true }),
+            Found::Expired => {
+                let told_now = !is_late();
+                Resolution::Rejected(Rejection::Expired { told_now })
+            }
             Found::Failed => Resolution::Unavailable,
         };
         (resolution, Tier::Store)
@@ -286,10 +315,12 @@ impl Inner {
         while overtaken < LOOKUPS_MAX {
             match self.ask_once(&seal, &token, method, carried.as_ref()).await {
                 Found::Known(entry) if !entry.stands(&self.cache.revocations) => overtaken += 1,
-                Found::Missing if self.cache.was_just_issued(&seal) => match lags.next() {
-                    Some(pause) => self.clock.pause(pause).await,
-                    None => return Found::Missing,
-                },
+                found @ (Found::Missing | Found::Expired) if self.cache.was_just_issued(&seal) => {
+                    match lags.next() {
+                        Some(pause) => self.clock.pause(pause).await,
+                        None => return found,
+                    }
+                }
                 found => return found,
             }
         }

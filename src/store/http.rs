@@ -314,7 +314,7 @@ impl Inner {
             // Its cookie cache is a memory like ours: we want to know what the store says. `customSession` gets both too.
             url.query_pairs_mut()
                 .append_pair("disableCookieCache", "true");
-            if carried.is_none() {
+            if !carried.is_some_and(|carried| carried.may_renew) {
                 url.query_pairs_mut().append_pair("disableRefresh", "true");
             }
             let request = self.client.get(url).headers(self.headers(token, carried));
