@@ -150,7 +150,7 @@ pub fn triggers(config: &Config, asked: &db::Asked) -> Result<String, Failure> {
         .block_on(store::triggers(&settings))
         .map_err(|error| cannot_open(&error))?;
     let Some(written) = written else {
-        if settings.url.expose().starts_with("redis") {
+        if store::has_keyspace_events(&settings.url) {
             return redis_events(&settings, asked.action, &runtime);
         }
         return Err(Failure {
@@ -172,7 +172,7 @@ pub fn triggers(config: &Config, asked: &db::Asked) -> Result<String, Failure> {
     Ok(format!("{done} {}\n", written.tables.join(", ")))
 }
 
-/// Redis needs no triggers: it tells of its keys where it is told to.
+/// A Redis needs no triggers: it tells of its keys where it is told to.
 fn redis_events(
     settings: &store::Settings,
     action: db::Action,

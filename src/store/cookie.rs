@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::{Build, Detected, OpenError, Opened, Settings};
+use super::{Address, Build, Detected, OpenError, Opened, Settings};
 use crate::kind::Kind;
 use crate::session::{BoxFuture, Keeper, Record, Source, SourceError};
 
@@ -12,13 +12,9 @@ use crate::session::{BoxFuture, Keeper, Record, Source, SourceError};
 pub(super) const KIND: Kind<Build> = Kind {
     name: "cookie",
     about: "no database: the app's sealed cookie is the session: cookie:",
-    build: Build {
-        schemes: &["cookie"],
-        open: |settings| Box::pin(open(settings)),
-        api_keys: None,
-        owners: None,
-        key_storage: None,
-    },
+    build: Build::plain(&[("cookie", "cookie")], Address::Browser, |settings| {
+        Box::pin(open(settings))
+    }),
 };
 
 struct Cookie;

@@ -123,13 +123,11 @@ pub(super) struct Beside {
 }
 
 async fn beside(settings: &Settings) -> Result<Beside, OpenError> {
-    let settings = settings.clone();
-    match super::kind_of(&settings.url)?.name {
-        "sqlite" => super::sqlite::beside(settings).await,
-        "postgres" => super::postgres::beside(settings).await,
-        "mysql" => super::mysql::beside(settings).await,
-        store => Err(OpenError::Url {
-            store,
+    let kind = super::kind_of(&settings.url)?;
+    match kind.build.beside {
+        Some(open) => open(settings.clone()).await,
+        None => Err(OpenError::Url {
+            store: kind.name,
             cause: "`sessions.database` wants an SQL database".to_owned(),
         }),
     }

@@ -20,7 +20,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
-use super::{Build, Detected, OpenError, Opened, Settings};
+use super::{Address, Build, Detected, OpenError, Opened, Settings};
 use crate::credential::signature::Signer;
 use crate::credential::{cookies, names};
 use crate::kind::Kind;
@@ -32,13 +32,11 @@ use crate::session::{BoxFuture, Record, Source, SourceError};
 pub(super) const KIND: Kind<Build> = Kind {
     name: "http",
     about: "the app itself, asked at its get-session: http://HOST:PORT/api/auth",
-    build: Build {
-        schemes: &["http", "https"],
-        open: |settings| Box::pin(open(settings)),
-        api_keys: None,
-        owners: None,
-        key_storage: None,
-    },
+    build: Build::plain(
+        &[("http", "http"), ("https", "https")],
+        Address::App,
+        |settings| Box::pin(open(settings)),
+    ),
 };
 
 /// The word in logs and metrics.

@@ -37,7 +37,6 @@ mod sqlite;
 mod triggers;
 
 pub use http::{App, app};
-pub use redis::{KeyspaceEvents, keyspace_events};
 pub use schema::SchemaError;
 pub use triggers::Triggers;
 
@@ -150,10 +149,12 @@ pub struct Opened {
 pub type StoredKeys =
     Arc<dyn Fn() -> BoxFuture<'static, Result<Vec<StoredKey>, KeysError>> + Send + Sync>;
 
-/// How one kind of source is opened, and by which URLs it is named.
+/// How one kind of source is opened, by which URLs it is named, and what else it can do: all that tells it from the others.
 pub struct Build {
-    /// What comes before the `:` of `sessions.source`.
-    pub schemes: &'static [&'static str],
+    /// What comes before the `:` of `sessions.source`, each with the one spelling that is handed on.
+    pub schemes: &'static [(&'static str, &'static str)],
+    /// What comes after it.
+    pub address: Address,
     open: fn(Settings) -> BoxFuture<'static, Result<Opened, OpenError>>,
     /// For a database: the API keys in it.
     api_keys: Option<OpenKeys>,
@@ -161,7 +162,75 @@ pub struct Build {
     owners: Option<OpenOwners>,
     /// For secondary storage: the API keys in it, whose owners are in a database.
     key_storage: Option<OpenKeyStorage>,
+    /// For a database: what is in it of an app whose sessions are elsewhere.
+    beside: Option<OpenBeside>,
+    /// Its line, where it can be had without looking at what the store holds, so that it may come up later.
+    line: Option<OpenLine>,
+    /// How triggers make it tell of what ends.
+    triggers: Option<ByTriggers>,
+    /// How it is told to tell of keys that end.
+    keyspace_events: Option<SetKeyspaceEvents>,
 }
+
+impl Build {
+    /// A kind that looks sessions up, and can do nothing else.
+    const fn plain(
+        schemes: &'static [(&'static str, &'static str)],
+        address: Address,
+        open: fn(Settings) -> BoxFuture<'static, Result<Opened, OpenError>>,
+    ) -> Self {
+        Self {
+            schemes,
+            address,
+            open,
+            api_keys: None,
+            owners: None,
+            key_storage: None,
+            beside: None,
+            line: None,
+            triggers: None,
+            keyspace_events: None,
+        }
+    }
+
+    /// The spelling of one of its schemes that is handed on.
+    pub fn scheme(&self, written: &str) -> Option<&'static str> {
+        let mut schemes = self.schemes.iter();
+        let found = schemes.find(|(known, _)| known.eq_ignore_ascii_case(written));
+        found.map(|(_, handed_on)| *handed_on)
+    }
+
+    /// Whether it is the framework's secondary storage, beside which the app may have a database.
+    pub const fn is_secondary_storage(&self) -> bool {
+        self.key_storage.is_some()
+    }
+}
+
+/// What follows the scheme of a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// The path of a file.
+    File,
+    /// `//` and a server.
+    Server,
+    /// `//` and where the app's Better Auth is: the app itself is asked.
+    App,
+    /// Nothing: the browser keeps the sessions.
+    Browser,
+}
+
+/// What triggers take.
+struct ByTriggers {
+    read: fn(Settings) -> BoxFuture<'static, Result<Triggers, OpenError>>,
+    run: fn(Settings, String) -> BoxFuture<'static, Result<(), OpenError>>,
+}
+
+type OpenLine = fn(Settings) -> Result<Arc<dyn Feed>, OpenError>;
+
+type SetKeyspaceEvents =
+    fn(Settings, bool) -> BoxFuture<'static, Result<KeyspaceEvents, OpenError>>;
+
+type OpenBeside = fn(Settings) -> BoxFuture<'static, Result<fallthrough::Beside, OpenError>>;
 
 type OpenKeys = fn(Settings, KeyAccess) -> BoxFuture<'static, Result<Arc<dyn ApiKeys>, OpenError>>;
 
@@ -280,11 +349,9 @@ pub async fn open_api_keys(
 /// # Errors
 /// As [`open`].
 pub async fn line(settings: &Settings) -> Result<Option<Arc<dyn Feed>>, OpenError> {
-    match kind_of(&settings.url)?.name {
-        // No table of it is needed, and it may come up later.
-        "postgres" => postgres::line(settings.clone()).map(Some),
-        "redis" => redis::line(settings).map(Some),
-        _ => Ok(inspect(settings).await?.feed),
+    match kind_of(&settings.url)?.build.line {
+        Some(line) => line(settings.clone()).map(Some),
+        None => Ok(inspect(settings).await?.feed),
     }
 }
 
@@ -293,9 +360,9 @@ pub async fn line(settings: &Settings) -> Result<Option<Arc<dyn Feed>>, OpenErro
 /// # Errors
 /// As [`open`].
 pub async fn triggers(settings: &Settings) -> Result<Option<Triggers>, OpenError> {
-    match kind_of(&settings.url)?.name {
-        "postgres" => postgres::read_triggers(settings.clone()).await.map(Some),
-        _ => Ok(None),
+    match &kind_of(&settings.url)?.build.triggers {
+        Some(by) => (by.read)(settings.clone()).await.map(Some),
+        None => Ok(None),
     }
 }
 
@@ -304,24 +371,63 @@ pub async fn triggers(settings: &Settings) -> Result<Option<Triggers>, OpenError
 /// # Errors
 /// When the store cannot be reached, or does not let this role do it.
 pub async fn run_triggers(settings: &Settings, sql: &str) -> Result<(), OpenError> {
-    match kind_of(&settings.url)?.name {
-        "postgres" => postgres::run_triggers(settings.clone(), sql).await,
-        _ => Ok(()),
+    match &kind_of(&settings.url)?.build.triggers {
+        Some(by) => (by.run)(settings.clone(), sql.to_owned()).await,
+        None => Ok(()),
     }
+}
+
+/// The letters of a server's `notify-keyspace-events`, before and after.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyspaceEvents {
+    /// As they were.
+    pub before: String,
+    /// As they are now.
+    pub after: String,
+}
+
+/// Whether the store can be told to tell of keys that end.
+pub fn has_keyspace_events(url: &Secret) -> bool {
+    kind_of(url).is_ok_and(|kind| kind.build.keyspace_events.is_some())
+}
+
+/// Switches on, or off again, the events by which a store tells of sessions that the app ends. Switching off also takes them from whoever
+/// else listens. The server forgets it at its next start, unless its own configuration says the same.
+///
+/// # Errors
+/// When it has none, cannot be reached, or does not let us.
+pub async fn keyspace_events(
+    settings: &Settings,
+    enable: bool,
+) -> Result<KeyspaceEvents, OpenError> {
+    let kind = kind_of(&settings.url)?;
+    match kind.build.keyspace_events {
+        Some(set) => set(settings.clone(), enable).await,
+        None => Err(OpenError::Url {
+            store: kind.name,
+            cause: "it has no keyspace events".to_owned(),
+        }),
+    }
+}
+
+/// The kind whose URLs begin with this scheme, in capitals or not.
+pub fn kind_of_scheme(scheme: &str) -> Option<&'static Kind<Build>> {
+    KINDS
+        .iter()
+        .find(|kind| kind.build.scheme(scheme).is_some())
 }
 
 fn kind_of(url: &Secret) -> Result<&'static Kind<Build>, OpenError> {
     let known = || {
         let schemes = KINDS.iter().flat_map(|kind| kind.build.schemes);
-        let schemes: Vec<String> = schemes.map(|scheme| format!("`{scheme}:`")).collect();
+        let schemes: Vec<String> = schemes.map(|(scheme, _)| format!("`{scheme}:`")).collect();
         schemes.join(", ")
     };
     let Some((scheme, _)) = url.expose().split_once(':') else {
         return Err(OpenError::NoScheme { known: known() });
     };
     let scheme = scheme.to_ascii_lowercase();
-    let names = |kind: &&Kind<Build>| kind.build.schemes.contains(&scheme.as_str());
-    KINDS.iter().find(names).ok_or_else(|| {
+    kind_of_scheme(&scheme).ok_or_else(|| {
         // What stands before the first colon of a malformed URL might be a user name; show it only if it looks like a scheme.
         let plain = scheme.len() <= 20
             && scheme
@@ -620,8 +726,10 @@ mod tests {
         let mut seen = std::collections::BTreeSet::new();
         for kind in KINDS {
             assert!(seen.insert(kind.name.to_owned() + " (name)"));
-            for scheme in kind.build.schemes {
+            assert!(!kind.build.schemes.is_empty());
+            for (scheme, handed_on) in kind.build.schemes {
                 assert!(seen.insert((*scheme).to_owned()), "{scheme}");
+                assert_eq!(kind.build.scheme(handed_on), Some(*handed_on), "{scheme}");
             }
         }
     }

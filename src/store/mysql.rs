@@ -11,7 +11,7 @@ use super::database::{self, Backend, Fault, Parameter};
 use super::fallthrough::Beside;
 use super::record::Row;
 use super::schema::{Dialect, Layout};
-use super::{Build, KeyAccess, OpenError, Opened, Owners, Settings};
+use super::{Address, Build, KeyAccess, OpenError, Opened, Owners, Settings};
 use crate::api_key::ApiKeys;
 use crate::kind::Kind;
 use crate::secret::Secret;
@@ -21,11 +21,14 @@ pub(super) const KIND: Kind<Build> = Kind {
     name: "mysql",
     about: "MySQL or MariaDB: mysql://USER:PASSWORD@HOST/DATABASE[?ssl-mode=…]",
     build: Build {
-        schemes: &["mysql", "mariadb"],
-        open: |settings| Box::pin(open(settings)),
         api_keys: Some(|settings, access| Box::pin(open_keys(settings, access))),
         owners: Some(|settings| Box::pin(open_owners(settings))),
-        key_storage: None,
+        beside: Some(|settings| Box::pin(beside(settings))),
+        ..Build::plain(
+            &[("mysql", "mysql"), ("mariadb", "mysql")],
+            Address::Server,
+            |settings| Box::pin(open(settings)),
+        )
     },
 };
 
@@ -47,7 +50,7 @@ async fn open(settings: Settings) -> Result<Opened, OpenError> {
 }
 
 /// What the app keeps here when its sessions are elsewhere.
-pub(super) async fn beside(settings: Settings) -> Result<Beside, OpenError> {
+async fn beside(settings: Settings) -> Result<Beside, OpenError> {
     let backend = MySql::new(&settings)?;
     database::beside(backend, settings).await
 }

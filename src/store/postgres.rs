@@ -15,7 +15,7 @@ use super::notifications::Notifications;
 use super::record::Row;
 use super::schema::Dialect;
 use super::triggers::{self, Triggers};
-use super::{Build, KeyAccess, OpenError, Opened, Owners, Settings};
+use super::{Address, Build, ByTriggers, KeyAccess, OpenError, Opened, Owners, Settings};
 use crate::api_key::ApiKeys;
 use crate::kind::Kind;
 use crate::secret::Secret;
@@ -26,11 +26,19 @@ pub(super) const KIND: Kind<Build> = Kind {
     name: "postgres",
     about: "PostgreSQL: postgres://USER:PASSWORD@HOST/DATABASE[?sslmode=…]",
     build: Build {
-        schemes: &["postgres", "postgresql"],
-        open: |settings| Box::pin(open(settings)),
         api_keys: Some(|settings, access| Box::pin(open_keys(settings, access))),
         owners: Some(|settings| Box::pin(open_owners(settings))),
-        key_storage: None,
+        beside: Some(|settings| Box::pin(beside(settings))),
+        line: Some(line),
+        triggers: Some(ByTriggers {
+            read: |settings| Box::pin(read_triggers(settings)),
+            run: |settings, sql| Box::pin(run_triggers(settings, sql)),
+        }),
+        ..Build::plain(
+            &[("postgres", "postgres"), ("postgresql", "postgres")],
+            Address::Server,
+            |settings| Box::pin(open(settings)),
+        )
     },
 };
 
@@ -78,13 +86,13 @@ async fn open(mut settings: Settings) -> Result<Opened, OpenError> {
 }
 
 /// The line alone.
-pub(super) fn line(mut settings: Settings) -> Result<Arc<dyn Feed>, OpenError> {
+fn line(mut settings: Settings) -> Result<Arc<dyn Feed>, OpenError> {
     let backend = Postgres::new(&mut settings)?;
     Ok(Arc::new(Notifications::new(backend.pooled)))
 }
 
 /// The triggers for the tables there are.
-pub(super) async fn read_triggers(mut settings: Settings) -> Result<Triggers, OpenError> {
+async fn read_triggers(mut settings: Settings) -> Result<Triggers, OpenError> {
     let backend = Postgres::new(&mut settings)?;
     let (options, place) = (backend.pooled.clone(), backend.place());
     let opened = database::open(backend, None, settings).await?;
@@ -92,13 +100,13 @@ pub(super) async fn read_triggers(mut settings: Settings) -> Result<Triggers, Op
 }
 
 /// Runs statements as they are.
-pub(super) async fn run_triggers(mut settings: Settings, sql: &str) -> Result<(), OpenError> {
+async fn run_triggers(mut settings: Settings, sql: String) -> Result<(), OpenError> {
     let backend = Postgres::new(&mut settings)?;
-    triggers::run(&backend.pooled, &backend.place, sql).await
+    triggers::run(&backend.pooled, &backend.place, &sql).await
 }
 
 /// What the app keeps here when its sessions are elsewhere.
-pub(super) async fn beside(mut settings: Settings) -> Result<Beside, OpenError> {
+async fn beside(mut settings: Settings) -> Result<Beside, OpenError> {
     let backend = Postgres::new(&mut settings)?;
     database::beside(backend, settings).await
 }

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use self::entry::Entry;
 use self::line::{Failure, Line};
 use super::fallthrough::{self, Ahead, Word};
-use super::{Build, Detected, OpenError, Opened, Settings};
+use super::{Address, Build, Detected, OpenError, Opened, Settings};
 use crate::kind::Kind;
 use crate::secret::Secret;
 use crate::session::feed::Feed;
@@ -26,8 +26,6 @@ mod feed;
 mod keys;
 mod line;
 
-pub use feed::{KeyspaceEvents, keyspace_events};
-
 const NAME: &str = "redis";
 
 /// `redis://USER:PASSWORD@HOST/NUMBER`.
@@ -35,20 +33,23 @@ pub(super) const KIND: Kind<Build> = Kind {
     name: NAME,
     about: "Redis or Valkey: redis://USER:PASSWORD@HOST/NUMBER, rediss:// with TLS[?sslrootcert=…], redis+unix:///SOCKET",
     build: Build {
-        schemes: &[
-            "redis",
-            "rediss",
-            "valkey",
-            "valkeys",
-            "redis+unix",
-            "valkey+unix",
-        ],
-        open: |settings| Box::pin(open(settings)),
-        api_keys: None,
-        owners: None,
         key_storage: Some(|settings, access, owners| {
             Box::pin(keys::open(settings, access, owners))
         }),
+        line: Some(line),
+        keyspace_events: Some(|settings, enable| Box::pin(feed::keyspace_events(settings, enable))),
+        ..Build::plain(
+            &[
+                ("redis", "redis"),
+                ("rediss", "rediss"),
+                ("valkey", "redis"),
+                ("valkeys", "rediss"),
+                ("redis+unix", "redis+unix"),
+                ("valkey+unix", "redis+unix"),
+            ],
+            Address::Server,
+            |settings| Box::pin(open(settings)),
+        )
     },
 };
 
@@ -73,8 +74,8 @@ struct Redis {
 }
 
 /// The line alone.
-pub(super) fn line(settings: &Settings) -> Result<Arc<dyn Feed>, OpenError> {
-    Ok(Arc::new(feed::Channel::new(Redis::new(settings)?)))
+fn line(settings: Settings) -> Result<Arc<dyn Feed>, OpenError> {
+    Ok(Arc::new(feed::Channel::new(Redis::new(&settings)?)))
 }
 
 async fn open(settings: Settings) -> Result<Opened, OpenError> {

@@ -15,7 +15,7 @@ use super::database::{self, Backend, Fault, Parameter};
 use super::fallthrough::Beside;
 use super::record::Row;
 use super::schema::Dialect;
-use super::{Build, KeyAccess, OpenError, Opened, Owners, Settings};
+use super::{Address, Build, KeyAccess, OpenError, Opened, Owners, Settings};
 use crate::api_key::ApiKeys;
 use crate::kind::Kind;
 use crate::secret::Secret;
@@ -25,11 +25,14 @@ pub(super) const KIND: Kind<Build> = Kind {
     name: "sqlite",
     about: "an SQLite file on this machine: sqlite:PATH",
     build: Build {
-        schemes: &["sqlite", "file"],
-        open: |settings| Box::pin(open(settings)),
         api_keys: Some(|settings, access| Box::pin(open_keys(settings, access))),
         owners: Some(|settings| Box::pin(open_owners(settings))),
-        key_storage: None,
+        beside: Some(|settings| Box::pin(beside(settings))),
+        ..Build::plain(
+            &[("sqlite", "sqlite"), ("file", "sqlite")],
+            Address::File,
+            |settings| Box::pin(open(settings)),
+        )
     },
 };
 
@@ -68,7 +71,7 @@ async fn open(settings: Settings) -> Result<Opened, OpenError> {
 }
 
 /// What the app keeps here when its sessions are elsewhere.
-pub(super) async fn beside(settings: Settings) -> Result<Beside, OpenError> {
+async fn beside(settings: Settings) -> Result<Beside, OpenError> {
     let backend = Sqlite::new(&settings, false)?;
     database::beside(backend, settings).await
 }

@@ -167,7 +167,9 @@ pub(super) fn sliding(
     let rules = rules(auth, reader);
     let table = file.sessions.as_ref().map(|f| &f.value);
     let found = table.and_then(|table| table.sliding.as_ref());
-    let asks_the_app = store.is_some_and(|store| store.url.expose().starts_with("http"));
+    let asks_the_app = store.is_some_and(|store| {
+        kind(&store.url).is_some_and(|build| build.address == store::Address::App)
+    });
     let word = found.map_or(SlidingWord::App, |f| f.value);
     if let Some(found) = found.filter(|_| asks_the_app && word == SlidingWord::Store) {
         reader.blame(
@@ -249,8 +251,9 @@ pub(super) fn store(
 pub(super) fn keeper(file: &File) -> Keeper {
     let table = file.sessions.as_ref().map(|f| &f.value);
     let source = table.and_then(|table| table.source.as_ref());
-    match source.and_then(|found| found.value.0.expose().split_once(':')) {
-        Some((scheme, "")) if scheme.eq_ignore_ascii_case("cookie") => Keeper::Cookie,
+    let build = source.and_then(|found| kind(&found.value.0));
+    match build.map(|build| build.address) {
+        Some(store::Address::Browser) => Keeper::Cookie,
         _ => Keeper::Store,
     }
 }
@@ -363,7 +366,13 @@ fn secondary(
 }
 
 fn is_redis(url: &Secret) -> bool {
-    url.expose().starts_with("redis")
+    kind(url).is_some_and(store::Build::is_secondary_storage)
+}
+
+/// What kind of source a URL names.
+fn kind(url: &Secret) -> Option<&'static store::Build> {
+    let (scheme, _) = url.expose().split_once(':')?;
+    store::kind_of_scheme(scheme).map(|kind| &kind.build)
 }
 
 /// Where the app's own variables say the sessions are.
@@ -394,46 +403,41 @@ pub(super) fn source_of_app(tree: &Node, reader: &mut Reader<'_>) -> Option<Foun
 
 /// The address of a database in the spelling the store takes. Never quotes it: it may hold a password.
 pub(super) fn database(text: &str) -> Result<Secret, Fault> {
-    const FORMS: &str = "write \"sqlite:PATH\", \"postgres://USER:PASSWORD@HOST/DATABASE\", \"mysql://USER:PASSWORD@HOST/DATABASE\" or \"redis://USER:PASSWORD@HOST\"; \
-                         or \"http://HOST:PORT/api/auth\", where the app's Better Auth is, to ask the app itself";
-    let (scheme, rest) = text.split_once(':').unwrap_or(("", text));
-    let server = |scheme: &str| {
-        let host = rest.strip_prefix("//").is_some_and(|r| !r.is_empty());
-        if host {
-            Ok(Secret::new(format!("{scheme}:{rest}")))
-        } else {
-            Err(form("this is no address of a database", FORMS))
-        }
+    let wrong = |what: &str| {
+        let forms: Vec<&str> = store::KINDS.iter().map(|kind| kind.about).collect();
+        form(what, &format!("write one of: {}", forms.join("; ")))
     };
-    match scheme.to_ascii_lowercase().as_str() {
-        // Prisma writes `file:`; both mean the same file.
-        "sqlite" | "file" => {
+    let (scheme, rest) = text.split_once(':').unwrap_or(("", text));
+    let Some(kind) = store::kind_of_scheme(scheme) else {
+        return Err(wrong("this is no source of sessions"));
+    };
+    let scheme = kind.build.scheme(scheme).unwrap_or(kind.name);
+    match kind.build.address {
+        store::Address::File => {
             let path = rest.strip_prefix("//").unwrap_or(rest);
             let name = path.split('?').next().unwrap_or_default();
             if name.is_empty() {
-                return Err(form("the path of the database is missing", FORMS));
+                return Err(wrong("the path of the database is missing"));
             }
             if name == ":memory:" {
-                return Err(form("a database in memory is not the app's", FORMS));
+                return Err(wrong("a database in memory is not the app's"));
             }
-            Ok(Secret::new(format!("sqlite:{path}")))
+            Ok(Secret::new(format!("{scheme}:{path}")))
         }
-        "postgres" | "postgresql" => server("postgres"),
-        "mysql" | "mariadb" => server("mysql"),
-        "cookie" if rest.is_empty() => Ok(Secret::new("cookie:")),
-        "cookie" => Err(form(
+        store::Address::Server if rest.strip_prefix("//").is_some_and(|r| !r.is_empty()) => {
+            Ok(Secret::new(format!("{scheme}:{rest}")))
+        }
+        store::Address::Server => Err(wrong("this is no address of a database")),
+        store::Address::Browser if rest.is_empty() => Ok(Secret::new(format!("{scheme}:"))),
+        store::Address::Browser => Err(form(
             "the cookie has no address",
             "write \"cookie:\" and nothing after it",
         )),
         // Never quoted either: somebody may have put a password into it.
-        "http" | "https" => match web_url(text) {
+        store::Address::App => match web_url(text) {
             Some(url) if url.query().is_none() && url.fragment().is_none() => Ok(Secret::new(text)),
-            _ => Err(form("this is no address of a Better Auth", FORMS)),
+            _ => Err(wrong("this is no address of a Better Auth")),
         },
-        "redis" | "valkey" => server("redis"),
-        "rediss" | "valkeys" => server("rediss"),
-        "redis+unix" | "valkey+unix" => server("redis+unix"),
-        _ => Err(form("this is no source of sessions", FORMS)),
     }
 }
 

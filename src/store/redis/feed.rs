@@ -18,7 +18,7 @@ use super::line::{Failure, Fault, Line};
 use super::{NAME, OPEN_WAIT_MIN, REVOKED_BEFORE, Redis, may_be_token};
 use crate::session::feed::{Ended, Feed, Listener, Notice, TokenDigest};
 use crate::session::{BoxFuture, SourceError};
-use crate::store::{OpenError, Settings};
+use crate::store::{KeyspaceEvents, OpenError, Settings};
 use crate::time::UnixMs;
 
 /// The channel, behind the prefix of the keys: apps that share a Redis are told apart by it.
@@ -304,25 +304,12 @@ impl Redis {
     }
 }
 
-/// The letters of a server's `notify-keyspace-events`, before and after.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyspaceEvents {
-    /// As they were.
-    pub before: String,
-    /// As they are now.
-    pub after: String,
-}
-
-/// Switches on, or off again, the events by which a Redis tells of sessions that the app ends. Switching off also takes them from whoever
-/// else listens. The server forgets it at its next start, unless its own configuration says the same.
-///
-/// # Errors
-/// When the server cannot be reached, or does not let us.
-pub async fn keyspace_events(
-    settings: &Settings,
+/// Adds the letters that are needed, or takes them away.
+pub(super) async fn keyspace_events(
+    settings: Settings,
     enable: bool,
 ) -> Result<KeyspaceEvents, OpenError> {
-    let line = Line::new(settings)?;
+    let line = Line::new(&settings)?;
     let began = Instant::now();
     let deadline = began + line.timeout.max(OPEN_WAIT_MIN);
     let denied = || OpenError::Denied {
