@@ -1885,6 +1885,36 @@ fn sessions_are_extended_by_the_app_unless_something_else_is_said() {
 }
 
 #[test]
+fn who_extends_sessions_beside_a_cookie_cache_must_be_able_to_write_it() {
+    let with = |sessions: &str, auth: &str, cache: &str| {
+        let text = keyed("sessions", sessions);
+        let text = text.replacen("[better_auth]\n", &format!("[better_auth]\n{auth}\n"), 1);
+        format!("{text}\n{cache}")
+    };
+    let documents = |text: &str| fine(text).store.expect("a store").documents;
+    let (store, on) = ("sliding = \"store\"", "enable = [\"cookie_cache\"]");
+    assert!(documents(&with(store, on, "")).is_some());
+    // Their twins: no cookie cache, somebody else extends, or nobody.
+    assert!(documents(&with(store, "", "")).is_none());
+    assert!(documents(&with("sliding = \"app\"", on, "")).is_none());
+    for key in ["disable_session_refresh", "defer_session_refresh"] {
+        let never = format!("{on}\n{key} = true");
+        assert!(documents(&with(store, &never, "")).is_none(), "{key}");
+    }
+    // What belongs to it is said as it is for the door.
+    let listed = format!("{store}\nfields = [\"user.plan:string\"]");
+    let listed = documents(&with(&listed, on, "")).expect("documents");
+    assert_eq!(listed.shown.len(), 1);
+    // Nobody but the app signs with its key pair.
+    let jwks = "[better_auth.cookie_cache]\nstrategy = \"jwks\"\n";
+    refused(&with(store, on, jwks), "write `sliding = \"app\"`");
+    fine(&with("sliding = \"app\"", on, jwks));
+    for strategy in ["compact", "jwt", "jwe"] {
+        fine(&with(store, on, &jwks.replace("jwks", strategy)));
+    }
+}
+
+#[test]
 fn get_session_is_answered_at_the_door_only_where_it_is_asked_for() {
     use vestibule::store::FieldKind;
 

@@ -8,6 +8,9 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::runtime::Runtime;
 
+use vestibule::credential::cookie_cache::{self, CookieCache, Payload};
+use vestibule::credential::{names, secrets};
+use vestibule::secret::Secret;
 use vestibule::server::slide::{By, Settings};
 use vestibule::session::document::iso;
 use vestibule::session::extend::Extend;
@@ -17,7 +20,7 @@ use vestibule::store;
 use vestibule::time::{Clock as _, UnixMs};
 
 use crate::http_source::{Says, Scripted, session};
-use crate::support::{Gateway, NOW, Setup, await_until, cookie, record};
+use crate::support::{Gateway, NOW, SECRET, Setup, await_until, cookie, record};
 
 const DAY: i64 = 86_400_000;
 
@@ -78,10 +81,14 @@ fn ask(gateway: &Gateway, path: &str, cookies: &str) -> Vec<String> {
 
 /// Asks until the renewed cookie comes: with this answer, or with one of the next.
 fn await_renewed(gateway: &Gateway, token: &str) -> Vec<String> {
+    await_renewed_with(gateway, &cookie(token))
+}
+
+fn await_renewed_with(gateway: &Gateway, cookies: &str) -> Vec<String> {
     let mut lines = Vec::new();
     let found = std::cell::RefCell::new(&mut lines);
     await_until("the renewed cookie", || {
-        let set = ask(gateway, "/dashboard", &cookie(token));
+        let set = ask(gateway, "/dashboard", cookies);
         found.borrow_mut().extend(set);
         !found.borrow().is_empty()
     });
@@ -400,4 +407,154 @@ fn who_comes_second_tells_nobody_anything() {
         assert_eq!(ask(&gateway, "/dashboard", &cookie("tok")), [""; 0]);
     }
     assert_eq!(writer.asked.load(Ordering::SeqCst), 1);
+}
+
+// ------------------------------------------------------------------------------------------------- beside a cookie cache
+
+fn cache(strategy: &str) -> (cookie_cache::Settings, CookieCache) {
+    let settings = cookie_cache::Settings {
+        strategy: strategy.into(),
+        ..cookie_cache::Settings::default()
+    };
+    let names = names::Settings {
+        base_url: Some("http://app.test".into()),
+        ..names::Settings::default()
+    };
+    let secrets = secrets::Settings::single(Secret::new(SECRET));
+    let context = cookie_cache::Context {
+        secrets: &secrets,
+        published: None,
+    };
+    let cache = CookieCache::new(&settings, &names, &context).unwrap();
+    (settings, cache)
+}
+
+/// A gateway that extends in the store of an app that seals sessions into cookies.
+fn beside_a_cache(settings: &cookie_cache::Settings, writer: &Arc<Writer>) -> Gateway {
+    let app = Scripted::new(Says::Null);
+    let mut setup = Setup::in_front_of(app.app.address);
+    setup.authenticator.cookie_cache = Some(settings.clone());
+    setup.sliding = Some(Settings {
+        rules: RULES,
+        by: By::Store(Arc::clone(writer) as Arc<dyn Extend>),
+    });
+    setup.start()
+}
+
+/// The same session with the answer that the app would give about it.
+fn told(record: Record, name: &str) -> Record {
+    let ends = iso(record.expires_at).unwrap();
+    let document = json!({
+        "session": {
+            "id": "s1", "token": record.token.expose(), "userId": "ada", "expiresAt": ends,
+            "createdAt": ends, "updatedAt": ends, "ipAddress": null, "userAgent": null,
+        },
+        "user": {"id": "ada", "email": "ada@example.com", "emailVerified": true, "name": name, "plan": "pro"},
+    });
+    Record {
+        document: Some(document.to_string().into()),
+        ..record
+    }
+}
+
+/// What stands in the cookie that one of these lines sets.
+fn sealed(cache: &CookieCache, line: &str, now: UnixMs) -> Payload {
+    let (pair, attributes) = line.split_once("; ").unwrap();
+    assert_eq!(attributes, "Max-Age=300; Path=/; HttpOnly; SameSite=Lax");
+    let value = pair.strip_prefix("better-auth.session_data=").unwrap();
+    cache.open_value(value.as_bytes(), "tok", now).unwrap()
+}
+
+#[test]
+fn the_cookie_cache_tells_of_the_longer_life_at_once() {
+    for strategy in ["compact", "jwt", "jwe"] {
+        let (settings, cache) = cache(strategy);
+        let gateway = beside_a_cache(&settings, &Arc::default());
+        gateway.store.put(told(aged("tok", 3 * DAY), "Ada"));
+        let lines = await_renewed(&gateway, "tok");
+        assert_eq!(lines.len(), 2, "{strategy}: {lines:?}");
+        assert_eq!(lines[0], renewed("tok"));
+        let said = sealed(&cache, &lines[1], NOW);
+        let until = UnixMs(NOW.0 + 7 * DAY);
+        assert_eq!(said.session["expiresAt"], json!(iso(until).unwrap()));
+        assert_eq!(said.session["updatedAt"], json!(iso(NOW).unwrap()));
+        assert_eq!(said.session_expires_at, until);
+        assert_eq!(
+            (&said.user["name"], &said.user["plan"]),
+            (&json!("Ada"), &json!("pro"))
+        );
+        assert_eq!(said.expires_at, UnixMs(NOW.0 + 300_000));
+        assert_eq!(ask(&gateway, "/dashboard", &cookie("tok")), [""; 0]);
+    }
+}
+
+#[test]
+fn the_cookie_cache_holds_who_the_user_is_now_and_not_a_moment_ago() {
+    let (settings, cache) = cache("compact");
+    let gateway = beside_a_cache(&settings, &Arc::default());
+    gateway.store.put(told(aged("tok", DAY - 10_000), "Ada"));
+    assert_eq!(ask(&gateway, "/dashboard", &cookie("tok")), [""; 0]);
+    gateway
+        .store
+        .put(told(aged("tok", DAY - 10_000), "Countess"));
+    gateway.clock.advance(Duration::from_secs(10));
+    let lines = await_renewed(&gateway, "tok");
+    let said = sealed(&cache, &lines[1], gateway.clock.now());
+    assert_eq!(said.user["name"], "Countess");
+}
+
+#[test]
+fn a_cookie_cache_that_does_not_open_is_removed_first() {
+    let (settings, cache) = cache("compact");
+    let gateway = beside_a_cache(&settings, &Arc::default());
+    gateway.store.put(told(aged("tok", 3 * DAY), "Ada"));
+    let cookies = format!(
+        "{}; better-auth.session_data=old; better-auth.session_data.0=older",
+        cookie("tok")
+    );
+    let lines = await_renewed_with(&gateway, &cookies);
+    let removed = |name: &str| format!("{name}=; Max-Age=0; Path=/; HttpOnly; SameSite=Lax");
+    assert_eq!(lines.len(), 4, "{lines:?}");
+    assert_eq!(lines[0], removed("better-auth.session_data"));
+    assert_eq!(lines[1], renewed("tok"));
+    assert_eq!(lines[2], removed("better-auth.session_data.0"));
+    sealed(&cache, &lines[3], NOW);
+}
+
+#[test]
+fn without_an_answer_to_seal_the_session_is_extended_all_the_same() {
+    let (settings, _) = cache("compact");
+    // No document; one that would not open again; a store that falls silent once it was written.
+    let odd = Record {
+        document: Some(
+            json!({"session": {"token": "tok"}, "user": {}})
+                .to_string()
+                .into(),
+        ),
+        ..aged("tok", 3 * DAY)
+    };
+    for record in [aged("tok", 3 * DAY), odd] {
+        let gateway = beside_a_cache(&settings, &Arc::default());
+        gateway.store.put(record);
+        assert_eq!(await_renewed(&gateway, "tok"), [renewed("tok")]);
+    }
+    let gateway = beside_a_cache(&settings, &Arc::default());
+    gateway.store.put(told(aged("tok", DAY - 10_000), "Ada"));
+    ask(&gateway, "/dashboard", &cookie("tok"));
+    gateway.store.fail(true);
+    gateway.clock.advance(Duration::from_secs(10));
+    assert_eq!(await_renewed(&gateway, "tok"), [renewed("tok")]);
+}
+
+#[test]
+fn a_session_that_ends_with_the_browser_gets_no_cookie_cache() {
+    let (settings, _) = cache("compact");
+    let writer = Arc::new(Writer::default());
+    let gateway = beside_a_cache(&settings, &writer);
+    gateway.store.put(told(aged("tok", 3 * DAY), "Ada"));
+    for _ in 0..5 {
+        let short = format!("{}; {}", cookie("tok"), marker());
+        assert_eq!(ask(&gateway, "/dashboard", &short), [""; 0]);
+    }
+    assert_eq!(writer.asked.load(Ordering::SeqCst), 0);
 }

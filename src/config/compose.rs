@@ -85,7 +85,7 @@ pub(super) fn compose(file: &File, tree: &Node, reader: &mut Reader<'_>) -> Conf
         public_url: origin.clone(),
         own_host: false,
     };
-    let store = store(file, tree, app, reader);
+    let store = store(file, auth, tree, app, reader);
     let authenticator = authenticator(auth, keeper, &own_origin, reader);
     check_credentials(file, &authenticator.enabled, reader);
     Config {

@@ -208,6 +208,7 @@ pub fn assemble(parts: Parts, clock: Arc<dyn Clock>) -> Result<Gateway, StartErr
     };
     let authenticators = authenticator::build(&context);
     let renewer = cookie_cache
+        .clone()
         .filter(|_| sessions.keeper() == Keeper::Cookie)
         .map(|cache| Renewer::new(cache, &parts.cookies));
     let door = parts.door.map(|settings| {
@@ -219,6 +220,7 @@ pub fn assemble(parts: Parts, clock: Arc<dyn Clock>) -> Result<Gateway, StartErr
         Slider::new(
             settings,
             &parts.cookies,
+            cookie_cache,
             parts.sessions.cache_ttl,
             clock,
             metrics,

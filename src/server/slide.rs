@@ -7,6 +7,9 @@
 //! What counts is what the framework would do for this very request. So a bearer token is extended as a cookie is, and the only
 //! thing that keeps a session short is a signed `dont_remember` cookie in the same request. Its cookies are not sent to a client
 //! that came with a bearer token: it holds the token already, which does not change.
+//!
+//! Where the app also seals sessions into a cookie (the cookie cache), that cookie is written anew with the other one, as the framework
+//! does: what the browser holds would say for minutes that the session ends soon.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,11 +20,13 @@ use tokio::sync::Semaphore;
 
 use super::run::LastTold;
 use crate::credential::Method;
+use crate::credential::cookie_cache::{CookieCache, Entropy, Payload, Remembered};
 use crate::credential::names::{self, CookieSpec};
 use crate::credential::signature::Seal;
 use crate::request::RequestView;
 use crate::session::cache::Entry;
 use crate::session::carried::Carried;
+use crate::session::document;
 use crate::session::extend::Extend;
 use crate::session::resolve::Sessions;
 use crate::session::slide::{self, Rules};
@@ -71,6 +76,8 @@ struct Inner {
     settings: Settings,
     marker_cookie: String,
     token_cookie: CookieSpec,
+    /// The app's cookie cache, where it has one.
+    cookie_cache: Option<Arc<CookieCache>>,
     again_after: Duration,
     begun: moka::sync::Cache<Seal, UnixMs>,
     under_way: Arc<Semaphore>,
@@ -84,6 +91,7 @@ impl Slider {
     pub fn new(
         settings: Settings,
         cookies: &names::Settings,
+        cookie_cache: Option<Arc<CookieCache>>,
         cache_ttl: Duration,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
@@ -93,6 +101,7 @@ impl Slider {
                 settings,
                 marker_cookie: cookies.cookie("dont_remember").name,
                 token_cookie: cookies.cookie("session_token"),
+                cookie_cache,
                 again_after: cache_ttl.max(AGAIN_AFTER_MIN),
                 begun: moka::sync::Cache::builder().max_capacity(BEGUN_MAX).build(),
                 under_way: Arc::new(Semaphore::new(UNDER_WAY_MAX)),
@@ -221,15 +230,61 @@ impl Inner {
         let token = record.token.expose();
         // Somebody else may have been first, or the session may be gone: then there is nothing to tell.
         if store.extend(token, record.expires_at, until, now).await? {
-            let value = work.sessions.signer().issue(token);
-            let line = HeaderValue::from_str(&self.token_cookie.set_cookie(&value));
-            let lines = line.into_iter().map(|mut line| {
+            let lines = self.cookies(work, until, now).await;
+            let lines = lines.iter().filter_map(|line| {
+                let mut line = HeaderValue::from_str(line).ok()?;
                 line.set_sensitive(true);
-                line
+                Some(line)
             });
             self.renewed(work, until, Some(now), lines.collect());
         }
         Ok(())
+    }
+
+    /// The `Set-Cookie` texts by which the framework would tell of a session that it has just extended, in its order.
+    async fn cookies(&self, work: &Work, until: UnixMs, now: UnixMs) -> Vec<String> {
+        let token = work.entry.principal.record.token.expose();
+        let renewed = || {
+            let value = work.sessions.signer().issue(token);
+            self.token_cookie.set_cookie(&value)
+        };
+        let Some(cache) = &self.cookie_cache else {
+            return vec![renewed()];
+        };
+        if work.entry.principal.method != Method::SESSION {
+            // Nobody is told.
+            return Vec::new();
+        }
+        let request = &work.carried.headers;
+        let unusable = cache.clear_unusable(request, token, now);
+        let mut lines: Vec<String> = unusable.into_iter().collect();
+        lines.push(renewed());
+        // Where it cannot be written, the app does so when it is next asked.
+        if let Some(value) = self.sealed(cache, work, until, now).await {
+            lines.extend(cache.set_cookies(&value, Remembered::Yes, request));
+        }
+        lines
+    }
+
+    /// The session and its user, sealed. Remembered, for a session with a marker is never extended.
+    async fn sealed(
+        &self,
+        cache: &CookieCache,
+        work: &Work,
+        until: UnixMs,
+        now: UnixMs,
+    ) -> Option<String> {
+        let token = work.entry.principal.record.token.expose();
+        // Read again, as the framework does: the app would believe for minutes whatever memory still holds of the user.
+        let record = work.sessions.source().find(token).await.ok()??;
+        let said = document::moved(record.document.as_deref()?, until, Some(now))?;
+        let said = Payload::of_document(&said, until, now)?;
+        let mut entropy = Entropy([0; 32]);
+        aws_lc_rs::rand::fill(&mut entropy.0).ok()?;
+        let value = cache.seal(&said, Remembered::Yes, now, &entropy)?;
+        // What would not open is worse than nothing: the app would remove it.
+        cache.open_value(value.as_bytes(), token, now).ok()?;
+        Some(value)
     }
 
     fn renewed(

@@ -231,7 +231,10 @@ pub enum SchemaError {
         logical: String,
     },
     /// Columns nobody has said anything about.
-    #[error("nobody has said whether the app's answers show {columns}")]
+    #[error(
+        "nobody has said whether the app's answers show {columns}: `answer_get_session` must know it, and `sliding = \"store\"` beside a \
+         cookie cache, which holds the same"
+    )]
     Unlisted {
         /// Table and column, in the database's own words.
         columns: String,

@@ -11,7 +11,8 @@ use std::time::Duration;
 use http::header::{COOKIE, SET_COOKIE};
 use http::{HeaderMap, Method, StatusCode};
 use serde_json::{Map, Value};
-use vestibule::credential::names;
+use vestibule::credential::cookie_cache::{self, CookieCache, Payload};
+use vestibule::credential::{names, secrets};
 use vestibule::request::RequestView;
 use vestibule::secret::Secret;
 use vestibule::server::intercept::{self, Watch};
@@ -151,6 +152,7 @@ struct App {
     never: bool,
     deferred: bool,
     adds: bool,
+    has_cookie_cache: bool,
     documents: Documents,
 }
 
@@ -175,6 +177,7 @@ impl App {
                 }
             }
         }
+        let has_cookie_cache = session["cookieCache"]["enabled"] == true;
         Self {
             rules: Rules {
                 expires_in: seconds("expiresIn", 604_800),
@@ -183,9 +186,8 @@ impl App {
             never: session["disableSessionRefresh"] == true,
             deferred,
             // What the operator knows of the app, and has not switched the door on for.
-            adds: deferred
-                || session["cookieCache"]["enabled"] == true
-                || plugins.contains("customSession"),
+            adds: deferred || has_cookie_cache || plugins.contains("customSession"),
+            has_cookie_cache,
             documents,
         }
     }
@@ -244,6 +246,9 @@ impl Stage {
             rules: (!app.never).then_some(app.rules),
             app_adds: app.adds,
         });
+        if app.has_cookie_cache {
+            setup.authenticator.cookie_cache = Some(cookie_cache::Settings::default());
+        }
         setup.sliding = (!app.never && !app.deferred).then(|| slide::Settings {
             rules: app.rules,
             by: slide::By::Store(opened.extend.unwrap()),
@@ -334,8 +339,58 @@ async fn at_the_door(case: &Value, step: &Value) -> Result<bool, String> {
     Ok(true)
 }
 
-/// Any page, with the same cookies at the same time: who it is, whether the session is extended, and which cookie goes out.
-async fn on_a_page(case: &Value, step: &Value) -> Result<(), String> {
+/// A cookie that is set: the same letter for letter, but for the order of what is sealed.
+fn same_cookie(case: &Value, ours: &str, theirs: &str, now: UnixMs) -> Result<(), String> {
+    let opened = |line: &str| {
+        let (pair, attributes) = line.split_once(';')?;
+        let (name, value) = pair.split_once('=')?;
+        let token = theirs_token(case)?;
+        let cache = cache_of(case);
+        let payload = cache.open_value(value.as_bytes(), token, now).ok()?;
+        Some((name.to_owned(), attributes.to_owned(), payload))
+    };
+    match (opened(ours), opened(theirs)) {
+        (Some(ours), Some(theirs)) => {
+            let what = |opened: &(String, String, Payload)| {
+                let (name, attributes, said) = opened;
+                let sealed = serde_json::json!({ "session": said.session, "user": said.user });
+                let ends = (said.expires_at, said.session_expires_at, said.updated_at);
+                let version = said.version.clone();
+                (name.clone(), attributes.clone(), sealed, ends, version)
+            };
+            same("cookie cache", &what(&ours), &what(&theirs))
+        }
+        _ => same("cookie set", &ours, &theirs),
+    }
+}
+
+/// The token that the steps of a case are about.
+fn theirs_token(case: &Value) -> Option<&str> {
+    let steps = case["steps"].as_array()?;
+    let cookies = steps
+        .iter()
+        .find_map(|step| step["cookie_header"].as_str())?;
+    let (_, rest) = cookies.split_once("session_token=")?;
+    rest.split('.').next()
+}
+
+/// The cookie cache as the app of a case reads it.
+fn cache_of(case: &Value) -> CookieCache {
+    let secrets = secrets::Settings::single(Secret::new(case["secret"].as_str().unwrap()));
+    let names = names::Settings {
+        base_url: Some(case["base_url"].as_str().unwrap().into()),
+        ..names::Settings::default()
+    };
+    let context = cookie_cache::Context {
+        secrets: &secrets,
+        published: None,
+    };
+    CookieCache::new(&cookie_cache::Settings::default(), &names, &context).unwrap()
+}
+
+/// Any page, with the same cookies at the same time: who it is, whether the session is extended, and which cookies go out. `Ok(true)`: it
+/// was extended, and they are all that the framework set.
+async fn on_a_page(case: &Value, step: &Value) -> Result<bool, String> {
     let mut stage = Stage::set(case, step).await;
     let expect = &step["expect"];
     let before = lives(&mut stage.connection).await;
@@ -349,7 +404,7 @@ async fn on_a_page(case: &Value, step: &Value) -> Result<(), String> {
         let hidden = case["config"]["session"]["cookieCache"]["enabled"] == true;
         return match (&expect["body"], hidden) {
             // Its own cookie cache hides the revocation from the framework, and not from us: stricter.
-            (Value::Null, _) | (_, true) => Ok(()),
+            (Value::Null, _) | (_, true) => Ok(false),
             (body, false) => Err(format!("{who:?}, expected {body}")),
         };
     };
@@ -359,7 +414,7 @@ async fn on_a_page(case: &Value, step: &Value) -> Result<(), String> {
         &expect["body"]["user"]["id"].as_str().unwrap(),
     )?;
     let Some(slider) = &stage.gateway.slider else {
-        return Ok(());
+        return Ok(false);
     };
     slider.begin(&entry, &request, &gate.sessions, stage.clock.now());
     while slider.under_way() > 0 {
@@ -367,14 +422,19 @@ async fn on_a_page(case: &Value, step: &Value) -> Result<(), String> {
     }
     let wanted = expected_lives(&step["session_rows_after"]);
     same("rows", &lives(&mut stage.connection).await, &wanted)?;
-    // The cookie cache is the app's to refill, and it does so when it is next asked.
     let theirs = set_cookies(step).into_iter();
+    // A cookie cache that is merely over is the app's to refill, and it does so when it is next asked. One whose session was extended
+    // is written anew with it.
+    let extended = before != wanted;
     let theirs: Vec<&str> = theirs
-        .filter(|line| !line.contains("session_data"))
+        .filter(|line| extended || !line.contains("session_data"))
         .collect();
     let owed = entry.owed.take().unwrap_or_default();
     let ours: Vec<&str> = owed.iter().map(|line| line.to_str().unwrap()).collect();
-    same("cookies set", &ours, &theirs)?;
+    same("number of cookies set", &ours.len(), &theirs.len())?;
+    for (ours, theirs) in ours.iter().zip(&theirs) {
+        same_cookie(case, ours, theirs, stage.clock.now())?;
+    }
     // What is remembered shows the new end.
     let Resolution::Verified(Who::Known(entry)) = gate.who(&request).await else {
         return Err("forgotten".to_owned());
@@ -386,7 +446,8 @@ async fn on_a_page(case: &Value, step: &Value) -> Result<(), String> {
         "remembered end",
         &ends.as_ref(),
         &row.map(|(_, ends, _)| ends),
-    )
+    )?;
+    Ok(extended)
 }
 
 /// A step that passes on and may end something: what was remembered before is not believed after.
@@ -466,21 +527,24 @@ fn the_life_of_sessions() {
     };
     let mut tally = Tally::new("get-session.json", steps().count());
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let (mut answered, mut left) = (0, String::new());
+    let (mut answered, mut held, mut left) = (0, 0, String::new());
     for (case, at, step) in steps() {
         let id = format!("{}/{at}", case["id"].as_str().unwrap());
         let outcome = runtime.block_on(async {
             let door = at_the_door(case, step)
                 .await
                 .map_err(|wrong| format!("at the door: {wrong}"))?;
-            match door {
-                true => answered += 1,
-                false => left.push_str(&format!("  {id}: {}\n", reason(step))),
-            }
+            let mut extended = false;
             if step["method"] == "GET" && step["path"] == "/get-session" {
-                on_a_page(case, step)
+                extended = on_a_page(case, step)
                     .await
                     .map_err(|wrong| format!("on a page: {wrong}"))?;
+            }
+            match (door, extended) {
+                (true, _) => answered += 1,
+                // The app answers it; on any other page the gateway has extended the session and set the same cookies.
+                (false, true) => held += 1,
+                (false, false) => left.push_str(&format!("  {id}: {}\n", reason(step))),
             }
             // What the framework reads with a time-out in between is not over when it was answered.
             passing_on(case, step)
@@ -490,9 +554,10 @@ fn the_life_of_sessions() {
         tally.case(&id, outcome);
     }
     let line = format!(
-        "golden get-session.json: {answered} answered at the door; left to the app:\n{left}"
+        "golden get-session.json: {answered} answered at the door, {held} extended with the same cookies; left to the app:\n{left}"
     );
     let _ = std::io::stderr().write_all(line.as_bytes());
     assert!(answered > 10, "the door answers nothing");
+    assert!(held > 5, "nothing is extended");
     tally.finish();
 }

@@ -321,7 +321,7 @@ pub(super) fn cookie_name(found: &Found<String>, reader: &mut Reader<'_>) {
 const FORMS: [&str; 2] = ["cookie_cache", "multi_session"];
 
 /// The word for believing what the app seals into cookies.
-const COOKIE_CACHE: &str = "cookie_cache";
+pub(super) const COOKIE_CACHE: &str = "cookie_cache";
 
 pub(super) fn authenticator(
     auth: &BetterAuth,

@@ -110,8 +110,29 @@ pub(super) fn door(
     })
 }
 
-/// What the framework's answers hold, where they are answered at the door.
-fn documents(table: &Sessions, reader: &mut Reader<'_>) -> Option<store::Documents> {
+/// Whether the gateway writes the app's cookie cache anew when it extends a session.
+fn seals_sessions(table: &Sessions, auth: &BetterAuth) -> bool {
+    let in_store = table
+        .sliding
+        .as_ref()
+        .is_some_and(|f| f.value == SlidingWord::Store);
+    let mut enabled = auth.enable.iter().flat_map(|list| &list.value);
+    let has_cache = enabled.any(|kind| kind.value == super::auth::COOKIE_CACHE);
+    in_store && has_cache && app_extends(auth)
+}
+
+/// Whether the app extends sessions by itself, when it is asked about them.
+fn app_extends(auth: &BetterAuth) -> bool {
+    let said = [&auth.disable_session_refresh, &auth.defer_session_refresh];
+    !said.into_iter().flatten().any(|f| f.value)
+}
+
+/// What the framework's answers hold, where they are answered at the door or sealed into a cookie.
+fn documents(
+    table: &Sessions,
+    auth: &BetterAuth,
+    reader: &mut Reader<'_>,
+) -> Option<store::Documents> {
     const TYPES: [(&str, store::FieldKind); 5] = [
         ("string", store::FieldKind::Text),
         ("number", store::FieldKind::Number),
@@ -154,7 +175,8 @@ fn documents(table: &Sessions, reader: &mut Reader<'_>) -> Option<store::Documen
             );
         }
     }
-    value(table.answer_get_session.as_ref(), false).then_some(documents)
+    let wanted = value(table.answer_get_session.as_ref(), false) || seals_sessions(table, auth);
+    wanted.then_some(documents)
 }
 
 /// Who extends sessions that are due. Nobody where the app does not, or has its pages do it.
@@ -181,8 +203,25 @@ pub(super) fn sliding(
             },
         );
     }
-    let said = [&auth.disable_session_refresh, &auth.defer_session_refresh];
-    if said.into_iter().flatten().any(|f| f.value) {
+    let strategy = auth.cookie_cache.as_ref();
+    let strategy = strategy.and_then(|table| table.value.strategy.as_ref());
+    let app_alone =
+        strategy.is_some_and(|f| f.value == credential::cookie_cache::STRATEGY_OF_THE_APP);
+    if let Some(found) = found
+        && app_alone
+        && table.is_some_and(|table| seals_sessions(table, auth))
+    {
+        reader.blame(
+            found,
+            Fault::Conflict {
+                what: "the app signs its cookie cache with its own key pair, so the gateway could not write it anew with a session it \
+                       extends"
+                    .into(),
+                advice: "write `sliding = \"app\"`: the app, asked to extend a session, writes both cookies",
+            },
+        );
+    }
+    if !app_extends(auth) {
         return None;
     }
     match word {
@@ -197,6 +236,7 @@ pub(super) fn sliding(
 
 pub(super) fn store(
     file: &File,
+    auth: &BetterAuth,
     tree: &Node,
     mut app: store::App,
     reader: &mut Reader<'_>,
@@ -238,7 +278,7 @@ pub(super) fn store(
         schema,
         zone_offset_seconds,
         app,
-        documents: documents(table, reader),
+        documents: documents(table, auth, reader),
         extend: table
             .sliding
             .as_ref()

@@ -39,6 +39,9 @@ pub const STRATEGY_BESIDE_A_STORE: &str = "compact";
 /// The framework's own default, where the cookie is all there is.
 pub const STRATEGY_WITHOUT_A_STORE: &str = "jwe";
 
+/// The one that the app alone can write: its JWT plugin signs.
+pub const STRATEGY_OF_THE_APP: &str = jwks::KIND.name;
+
 /// How a strategy is built.
 pub type Build = fn(&Context<'_>) -> Box<dyn Strategy>;
 
@@ -143,6 +146,25 @@ impl fmt::Debug for Payload {
 }
 
 impl Payload {
+    /// What the app would write of a session now, by its own answer: `{"session":{…},"user":{…}}`. `None`: it is no such answer.
+    pub fn of_document(document: &str, session_expires_at: UnixMs, now: UnixMs) -> Option<Self> {
+        let Value::Object(mut whole) = serde_json::from_str(document).ok()? else {
+            return None;
+        };
+        let mut object = |key| match whole.remove(key)? {
+            Value::Object(fields) => Some(fields),
+            _ => None,
+        };
+        Some(Self {
+            session: object("session")?,
+            user: object("user")?,
+            updated_at: now,
+            version: None,
+            expires_at: session_expires_at,
+            session_expires_at,
+        })
+    }
+
     /// What `get-session` answers from it: dates that are missing are the present there, and every date is written in full.
     pub fn answer(&self, now: UnixMs) -> Value {
         let dated = |fields: &Map<String, Value>| {
@@ -329,6 +351,15 @@ impl CookieCache {
         let chunks = sent.filter(|name| *name != self.spec.name);
         lines.extend(chunks.map(|name| self.spec.named(&name).clear()));
         lines
+    }
+
+    /// The `Set-Cookie` text by which the framework removes what did not open, before it sets anything else. `None`: there was nothing,
+    /// or it counts.
+    pub fn clear_unusable(&self, request: &HeaderMap, token: &str, now: UnixMs) -> Option<String> {
+        match self.open(request, token, now) {
+            Ok(_) | Err(Miss::Absent) => None,
+            Err(_) => Some(self.spec.clear()),
+        }
     }
 
     /// The name of the cookie.
