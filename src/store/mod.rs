@@ -165,7 +165,7 @@ pub struct Build {
     /// For a database: what is in it of an app whose sessions are elsewhere.
     beside: Option<OpenBeside>,
     /// Its line, where it can be had without looking at what the store holds, so that it may come up later.
-    line: Option<fn(Settings) -> Result<Arc<dyn Feed>, OpenError>>,
+    line: Option<OpenLine>,
     /// How triggers make it tell of what ends.
     triggers: Option<ByTriggers>,
     /// How it is told to tell of keys that end.
@@ -224,6 +224,8 @@ struct ByTriggers {
     read: fn(Settings) -> BoxFuture<'static, Result<Triggers, OpenError>>,
     run: fn(Settings, String) -> BoxFuture<'static, Result<(), OpenError>>,
 }
+
+type OpenLine = fn(Settings) -> Result<Arc<dyn Feed>, OpenError>;
 
 type SetKeyspaceEvents =
     fn(Settings, bool) -> BoxFuture<'static, Result<KeyspaceEvents, OpenError>>;
