@@ -213,9 +213,40 @@ fn what_is_not_whole_asks_the_store() {
         // What the store has not is remembered as missing for a while.
         gateway.clock.advance(Duration::from_secs(6));
     }
-    // And the whole one: still young enough.
-    assert_eq!(ask(&gateway, "/dashboard", &good), 200);
+    // And a whole one as old as they are, of a session that nobody has asked for yet.
+    let whole = cookies(&cache, &said(&"w".repeat(32), "Ada"), now);
+    assert_eq!(ask(&gateway, "/dashboard", &whole), 200);
     assert_eq!(gateway.store.asked(), lookups);
+}
+
+#[test]
+fn a_session_the_store_has_called_dead_does_not_live_on_in_its_cookie() {
+    let app = App::start();
+    let settings = settings("compact");
+    let gateway = gateway(&app, &settings);
+    let cache = cache(&settings);
+    let all = cookies(&cache, &said(TOKEN, "Ada"), gateway.clock.now());
+    let bystander = cookies(&cache, &said(&"y".repeat(32), "Ada"), gateway.clock.now());
+    for path in ["/optimistic/x", "/dashboard"] {
+        assert_eq!(ask(&gateway, path, &all), 200);
+        assert_eq!(app.last().header("x-auth-user-id"), Some("ada"));
+    }
+    assert_eq!(ask(&gateway, "/strict/x", &all), 401);
+    // Also after it is no longer remembered that there is none.
+    for _ in 0..3 {
+        assert_eq!(ask(&gateway, "/dashboard", &all), 401);
+        gateway.clock.advance(Duration::from_secs(6));
+    }
+    // There the signature alone counts, and says nothing of anybody.
+    assert_eq!(ask(&gateway, "/optimistic/x", &all), 200);
+    assert_eq!(app.last().header("x-auth-user-id"), None);
+    // Somebody else's counts on, and so does one that the app has written since.
+    let asked = gateway.store.asked();
+    assert_eq!(ask(&gateway, "/dashboard", &bystander), 200);
+    let later = cookies(&cache, &said(TOKEN, "Ada"), gateway.clock.now());
+    gateway.clock.advance(Duration::from_secs(6));
+    assert_eq!(ask(&gateway, "/dashboard", &later), 200);
+    assert_eq!(gateway.store.asked(), asked);
 }
 
 #[test]

@@ -26,6 +26,10 @@ const JUST_ISSUED: Duration = Duration::from_secs(30);
 /// Most tokens remembered as just issued. Beyond it the oldest are forgotten, which costs a lookup each.
 const JUST_ISSUED_MAX: u64 = 10_000;
 
+/// How soon after a session was called dead that is noted again. Cookies that the app writes within five seconds are not believed
+/// anyway (see `session::cookie`), and those who share its slot pay a lookup each time.
+const DEAD_AGAIN: Duration = Duration::from_secs(5);
+
 /// How long `Set-Cookie` lines wait for the next answer to their browser. Later, the app sets new ones anyway.
 const OWED: Duration = Duration::from_secs(600);
 
@@ -382,9 +386,34 @@ impl Cache {
     /// Remembers that the store has no such session, unless the token was issued a moment ago.
     pub fn remember_missing(&self, seal: Seal, method: Method, told_at: UnixMs, since: Moment) {
         self.known.remove(&seal.by(method));
-        if !self.was_just_issued(&seal) && !self.negative_ttl.is_zero() {
-            self.missing.insert(seal, Absence { told_at, since });
+        if self.was_just_issued(&seal) {
+            return;
         }
+        // Only by the session cookie: anybody can make up tokens that nobody signed, and fill the ledger with them.
+        let since = match method == Method::SESSION && self.keeper == Keeper::Store {
+            true => self.disbelieve_cookies(&seal, told_at).unwrap_or(since),
+            false => since,
+        };
+        if !self.negative_ttl.is_zero() {
+            self.missing.insert(seal, Absence { told_at, since });
+            // Issued meanwhile: whoever does that after this look takes the absence away itself.
+            if self.was_just_issued(&seal) {
+                self.missing.invalidate(&seal);
+            }
+        }
+    }
+
+    /// The store has called a session dead: what the app has sealed of it before says nothing any more, longer than we remember
+    /// that it is dead. Whoever asks again and again does that once in a while. The moment from which on it holds.
+    fn disbelieve_cookies(&self, seal: &Seal, told_at: UnixMs) -> Option<Moment> {
+        let mark = Mark::of_token(seal);
+        let known = self.ledger.last([mark]);
+        if known.is_some_and(|at| at <= told_at && told_at.since(at) < DEAD_AGAIN) {
+            return None;
+        }
+        self.ledger.note(mark, told_at);
+        self.revocations.revoke(Slot::of_token(seal));
+        Some(self.revocations.moment())
     }
 
     /// Whether the token passed by in a `Set-Cookie` a moment ago.

@@ -16,6 +16,10 @@ const ADDRESSES_MAX: usize = 100_000;
 
 const MINUTE_US: i64 = 60_000_000;
 
+/// How much earlier than the last one a request may have looked at the clock, in microseconds: one that another thread overtook since
+/// must not pass for a clock that was set back.
+const OVERTAKEN_US: i64 = 10_000_000;
+
 /// How often one address may be wrong.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
@@ -90,7 +94,7 @@ impl Limiter {
 
     /// When the bucket is full, not before the present. Later than it could ever be, the clock was set back: it begins anew.
     fn reckon(&self, full_at: i64, now: i64) -> i64 {
-        if full_at - now > self.ahead + self.every {
+        if full_at - now > self.ahead + self.every + OVERTAKEN_US {
             return now;
         }
         full_at.max(now)
@@ -185,6 +189,20 @@ mod tests {
         assert!(limiter.check(stranger, NOW).is_err());
         let before = UnixMs(NOW.0 - 86_400_000);
         assert_eq!(limiter.check(stranger, before), Ok(()));
+    }
+
+    #[test]
+    fn who_looked_at_the_clock_a_moment_before_another_gets_no_more_than_there_is() {
+        let limiter = Limiter::new(60, 3);
+        let stranger = address("192.0.2.1");
+        for _ in 0..3 {
+            assert_eq!(limiter.check(stranger, NOW), Ok(()));
+        }
+        for behind in [1, 20, 5_000] {
+            let before = UnixMs(NOW.0 - behind);
+            assert!(limiter.check(stranger, before).is_err(), "{behind} ms");
+        }
+        assert!(limiter.check(stranger, NOW).is_err());
     }
 
     #[test]
