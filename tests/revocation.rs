@@ -1058,6 +1058,44 @@ fn a_sign_out_ends_every_session_the_device_holds_even_when_its_answer_is_lost()
 }
 
 #[test]
+fn the_last_sign_out_before_a_stop_is_told_to_the_other_gateways() {
+    /// A line on which telling takes a while, as when a connection is made for it.
+    #[derive(Default)]
+    struct Slow(Notebook);
+
+    impl Feed for Slow {
+        fn name(&self) -> &'static str {
+            "slow"
+        }
+
+        fn listen<'a>(&'a self, listener: &'a dyn Listener) -> BoxFuture<'a, ()> {
+            self.0.listen(listener)
+        }
+
+        fn tell<'a>(&'a self, what: &'a Ended) -> BoxFuture<'a, Result<(), SourceError>> {
+            Box::pin(async move {
+                tokio::time::sleep(Duration::from_millis(500)).await;
+                self.0.tell(what).await
+            })
+        }
+    }
+
+    let app = App::start();
+    let line = Arc::new(Slow::default());
+    let mut setup = Setup::in_front_of(app.address);
+    setup.revocation.feed = Some(Arc::clone(&line) as Arc<dyn Feed>);
+    let gateway = setup.start();
+    gateway.store.put(record("mine", "ada"));
+    await_until("the line to be up", || line_is_up(&gateway));
+    let cookie = cookie("mine");
+    let out = gateway.send("POST", "/api/auth/sign-out", &[("cookie", &cookie)], b"");
+    assert_eq!(out.status, 200);
+    gateway.running.stop();
+    let told = line.0.0.lock().unwrap().clone();
+    assert_eq!(told, [Ended::Token(TokenDigest::of("mine"))]);
+}
+
+#[test]
 fn who_can_reset_passwords_at_will_does_not_keep_the_store_busy() {
     let app = App::start();
     let gateway = Gateway::in_front_of(&app);
