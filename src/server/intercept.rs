@@ -448,6 +448,9 @@ pub fn learn(response: &HeaderMap, request: &HeaderMap, names: &SessionCookies, 
         if let Some(current) =
             current.filter(|current| removed || issued.is_some_and(|issued| issued != current.seal))
         {
+            if removed {
+                sessions.cache().withdrawn(&current.seal);
+            }
             line.end_session(&current.seal, current.digest);
         }
     }

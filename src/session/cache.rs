@@ -391,6 +391,11 @@ impl Cache {
         self.just_issued.contains_key(seal)
     }
 
+    /// The app has removed the token's cookie: that the store does not know it is no wonder any more.
+    pub fn withdrawn(&self, seal: &Seal) {
+        self.just_issued.invalidate(seal);
+    }
+
     /// What is owed to the browser with this session, shared by everything that is remembered of it.
     pub fn owed(&self, seal: &Seal) -> Arc<Owed> {
         self.owed.get(seal).unwrap_or_default()
