@@ -221,9 +221,10 @@ impl Watch {
             Effect::Current | Effect::Device | Effect::User => {
                 status.is_success() || status.is_redirection()
             }
-            // Only links end what is the caller's own and answer with a redirection. Here it says that nothing was done, as for a slash
-            // too many, and anybody may have asked.
-            _ => status.is_success(),
+            // Links that do not count are answered with a redirection.
+            Effect::Somebody => status.is_success(),
+            // So is a slash too many, whoever asks: of strangers nothing was taken.
+            _ => status.is_success() || (status.is_redirection() && !self.current.is_empty()),
         };
         if !acted {
             return None;
@@ -256,8 +257,12 @@ impl Watch {
                     line.end(Ended::User(user_id.into()));
                     Some("user")
                 } else {
-                    // An admin did something to somebody, and we cannot tell to whom.
-                    line.end(Ended::All);
+                    // An admin did something to somebody, and we cannot tell to whom. Redirected it may have been anybody.
+                    if status.is_success() {
+                        line.end(Ended::All);
+                    } else {
+                        line.end_unnamed();
+                    }
                     Some("all")
                 }
             }
