@@ -1058,6 +1058,64 @@ fn a_sign_out_ends_every_session_the_device_holds_even_when_its_answer_is_lost()
 }
 
 #[test]
+fn the_last_sign_out_before_a_stop_is_told_to_the_other_gateways() {
+    /// A line on which telling takes a while, as when a connection is made for it.
+    #[derive(Default)]
+    struct Slow(Notebook);
+
+    impl Feed for Slow {
+        fn name(&self) -> &'static str {
+            "slow"
+        }
+
+        fn listen<'a>(&'a self, listener: &'a dyn Listener) -> BoxFuture<'a, ()> {
+            self.0.listen(listener)
+        }
+
+        fn tell<'a>(&'a self, what: &'a Ended) -> BoxFuture<'a, Result<(), SourceError>> {
+            Box::pin(async move {
+                tokio::time::sleep(Duration::from_millis(500)).await;
+                self.0.tell(what).await
+            })
+        }
+    }
+
+    let app = App::start();
+    let line = Arc::new(Slow::default());
+    let mut setup = Setup::in_front_of(app.address);
+    setup.revocation.feed = Some(Arc::clone(&line) as Arc<dyn Feed>);
+    let gateway = setup.start();
+    gateway.store.put(record("mine", "ada"));
+    await_until("the line to be up", || line_is_up(&gateway));
+    let cookie = cookie("mine");
+    let out = gateway.send("POST", "/api/auth/sign-out", &[("cookie", &cookie)], b"");
+    assert_eq!(out.status, 200);
+    gateway.running.stop();
+    let told = line.0.0.lock().unwrap().clone();
+    assert_eq!(told, [Ended::Token(TokenDigest::of("mine"))]);
+}
+
+#[test]
+fn nobody_waits_on_a_session_that_was_signed_out_soon_after_it_began() {
+    let app = App::scripted(|seen, stream| {
+        let line = match seen.line.contains("/sign-out") {
+            true => "better-auth.session_token=; Max-Age=0; Path=/".to_owned(),
+            false => format!("{}; Path=/", cookie("mine")),
+        };
+        reply(stream, 200, &[("set-cookie", &line)], b"");
+    });
+    let gateway = Gateway::in_front_of(&app);
+    gateway.send("POST", "/api/auth/sign-in/email", &[], b"{}");
+    let cookie = cookie("mine");
+    gateway.send("POST", "/api/auth/sign-out", &[("cookie", &cookie)], b"");
+    // Asked once, and then remembered as missing: a replica that lags would be asked five times in a second, by each of these.
+    for _ in 0..3 {
+        assert_eq!(ask(&gateway, "mine"), 401);
+    }
+    assert_eq!(gateway.store.asked(), 1);
+}
+
+#[test]
 fn who_can_reset_passwords_at_will_does_not_keep_the_store_busy() {
     let app = App::start();
     let gateway = Gateway::in_front_of(&app);

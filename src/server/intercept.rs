@@ -221,9 +221,10 @@ impl Watch {
             Effect::Current | Effect::Device | Effect::User => {
                 status.is_success() || status.is_redirection()
             }
-            // Only links end what is the caller's own and answer with a redirection. Here it says that nothing was done, as for a slash
-            // too many, and anybody may have asked.
-            _ => status.is_success(),
+            // Links that do not count are answered with a redirection.
+            Effect::Somebody => status.is_success(),
+            // So is a slash too many, whoever asks: of strangers nothing was taken.
+            _ => status.is_success() || (status.is_redirection() && !self.current.is_empty()),
         };
         if !acted {
             return None;
@@ -256,8 +257,12 @@ impl Watch {
                     line.end(Ended::User(user_id.into()));
                     Some("user")
                 } else {
-                    // An admin did something to somebody, and we cannot tell to whom.
-                    line.end(Ended::All);
+                    // An admin did something to somebody, and we cannot tell to whom. Redirected it may have been anybody.
+                    if status.is_success() {
+                        line.end(Ended::All);
+                    } else {
+                        line.end_unnamed();
+                    }
                     Some("all")
                 }
             }
@@ -411,7 +416,7 @@ async fn identify(request: &RequestView<'_>, gate: &Gate, current: &mut [Named])
 
 fn end_token(token: &str, line: &Line) {
     let seal = line.sessions().signer().seal(token);
-    line.sessions().cache().buried(&seal);
+    line.sessions().cache().withdrawn(&seal);
     line.end_session(&seal, Some(TokenDigest::of(token)));
 }
 
@@ -434,7 +439,7 @@ pub fn learn(response: &HeaderMap, request: &HeaderMap, names: &SessionCookies, 
             if removed
                 && let Some(other) = named(&session_cookie::read(request, cookie.name()), sessions)
             {
-                sessions.cache().buried(&other.seal);
+                sessions.cache().withdrawn(&other.seal);
                 line.end_session(&other.seal, other.digest);
             }
             continue;
@@ -449,7 +454,7 @@ pub fn learn(response: &HeaderMap, request: &HeaderMap, names: &SessionCookies, 
             current.filter(|current| removed || issued.is_some_and(|issued| issued != current.seal))
         {
             if removed {
-                sessions.cache().buried(&current.seal);
+                sessions.cache().withdrawn(&current.seal);
             }
             line.end_session(&current.seal, current.digest);
         }

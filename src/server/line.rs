@@ -49,6 +49,8 @@ pub struct Line {
     up: AtomicBool,
     proven: AtomicBool,
     untold: Mutex<VecDeque<Ended>>,
+    /// Whether something is being told right now.
+    telling: AtomicBool,
     more: Notify,
     flushed: Mutex<Flushed>,
 }
@@ -79,6 +81,7 @@ impl Line {
             up: AtomicBool::new(false),
             proven: AtomicBool::new(false),
             untold: Mutex::default(),
+            telling: AtomicBool::new(false),
             more: Notify::new(),
             flushed: Mutex::default(),
         }
@@ -160,6 +163,18 @@ impl Line {
         self.more.notify_one();
     }
 
+    /// Whether the others have been told everything that ended here.
+    pub fn has_told_all(&self) -> bool {
+        lock(&self.untold).is_empty() && !self.telling.load(Ordering::SeqCst)
+    }
+
+    fn next_untold(&self) -> Option<Ended> {
+        let mut untold = lock(&self.untold);
+        let next = untold.pop_front();
+        self.telling.store(next.is_some(), Ordering::SeqCst);
+        next
+    }
+
     /// Listens and tells, for as long as it is polled.
     pub async fn run(&self) {
         let Some(feed) = &self.feed else {
@@ -172,7 +187,7 @@ impl Line {
         let mut pause = TELL_AGAIN.0;
         loop {
             // Taken out while it is being sent: the same may end again meanwhile, and then must be told again.
-            let Some(what) = lock(&self.untold).pop_front() else {
+            let Some(what) = self.next_untold() else {
                 self.more.notified().await;
                 continue;
             };

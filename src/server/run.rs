@@ -57,6 +57,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// How long a stop waits for the uses of API keys to be written. The store answers or fails within its own deadline, twice.
 const WRITE_AT_STOP_WITHIN: Duration = Duration::from_secs(5);
 
+/// How long a stop waits for the other gateways to be told of what ended here. A line that is down must not keep us.
+const TELL_AT_STOP_WITHIN: Duration = Duration::from_secs(2);
+
 /// How long a start waits for the apps' names to resolve. Longer, and whoever started us takes us for stuck.
 const FIND_WITHIN: Duration = Duration::from_secs(2);
 
@@ -519,6 +522,10 @@ impl Running {
         }
         if let Some(keys) = &self.gateway.api_keys {
             write_uses(keys, WRITE_AT_STOP_WITHIN);
+        }
+        let began = Instant::now();
+        while !self.gateway.line.has_told_all() && began.elapsed() < TELL_AT_STOP_WITHIN {
+            thread::sleep(LOOK_EVERY);
         }
         self.stop_admin.send_replace(Stop::Now);
         self.hang_up.send_replace(Stop::Now);

@@ -421,6 +421,11 @@ impl Cache {
         self.just_issued.contains_key(seal)
     }
 
+    /// The token has ended, whenever it was issued: that the store does not know it is no lag any more.
+    pub fn withdrawn(&self, seal: &Seal) {
+        self.just_issued.invalidate(seal);
+    }
+
     /// What is owed to the browser with this session, shared by everything that is remembered of it.
     pub fn owed(&self, seal: &Seal) -> Arc<Owed> {
         self.owed.get(seal).unwrap_or_default()
@@ -438,11 +443,6 @@ impl Cache {
     pub fn issued(&self, seal: Seal) {
         self.just_issued.insert(seal, ());
         self.drop_token(&seal);
-    }
-
-    /// A token has ended, whenever it was issued: that the store does not have it is no lag any more.
-    pub fn buried(&self, seal: &Seal) {
-        self.just_issued.invalidate(seal);
     }
 
     /// Forgets one session.
