@@ -13,7 +13,7 @@ use vestibule::time::UnixMs;
 
 use crate::support::databases::{Dialect, Folder, Server, program, shared};
 use crate::support::redis::{Redis, connect, run};
-use crate::support::{App, NOW, PATIENCE, Setup, cookie, free_port};
+use crate::support::{App, Gateway, NOW, PATIENCE, Setup, cookie, free_port, reply};
 
 const TOKEN: &str = "TOKENTOKENTOKENTOKENTOKENTOKEN01";
 
@@ -1034,4 +1034,63 @@ async fn keyspace_events_are_switched_on_and_off_for_whoever_asks() {
         "{warnings:?}"
     );
     End::of(&hosted).await;
+}
+
+// ---------------------------------------------------------------------------------------------------------- get-session
+
+/// A gateway that answers `get-session` from this Redis, in front of an app that marks its own answers.
+fn with_a_door(
+    redis: &Redis,
+    documents: store::Documents,
+) -> (App, tokio::runtime::Runtime, Gateway) {
+    let app = App::scripted(|_, stream| {
+        reply(stream, 200, &[("x-by", "app")], b"null");
+    });
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let settings = Settings {
+        documents: Some(documents),
+        ..redis.settings()
+    };
+    let source = runtime.block_on(opened(&settings)).source;
+    let mut setup = Setup::in_front_of(app.address);
+    setup.door = Some(vestibule::server::door::Settings {
+        rules: None,
+        app_adds: false,
+    });
+    let gateway = setup.start_from(source);
+    (app, runtime, gateway)
+}
+
+#[test]
+fn get_session_is_answered_from_redis_without_what_the_app_keeps_to_itself() {
+    let redis = Redis::start();
+    let documents = store::Documents {
+        shown: vec![("user.plan".into(), store::FieldKind::Text)],
+        hidden: vec!["user.note".into()],
+    };
+    let (app, _runtime, gateway) = with_a_door(&redis, documents);
+    let with = |token: &str, field: &str| {
+        let name = r#""name":"Ada""#;
+        let stored = entry(token, "u1").replace(name, &format!("{name}{field}"));
+        put(&mut redis.connect(), token, &stored);
+        let answer = gateway.get("/api/auth/get-session", &[("cookie", &cookie(token))]);
+        assert_eq!(answer.status, 200);
+        let body: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+        (answer.header("x-by").is_some(), body)
+    };
+    let plain: serde_json::Value = serde_json::from_str(&entry("plain", "u1")).unwrap();
+    assert_eq!(with("plain", ""), (false, plain));
+    let (by_app, body) = with("known", r#","plan":"pro","note":"hush","role":"admin""#);
+    assert!(!by_app);
+    let user = &body["user"];
+    assert_eq!(
+        (&user["plan"], &user["role"]),
+        (&"pro".into(), &"admin".into())
+    );
+    assert_eq!(user.get("note"), None);
+    assert_eq!(app.count(), 0);
+    // Nobody has said whether it may be shown: the app knows.
+    assert!(with("unlisted", r#","passport":"x""#).0);
+    assert!(with("odd", r#","plan":7"#).0);
+    assert_eq!(app.count(), 2);
 }

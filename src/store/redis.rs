@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use self::entry::Entry;
 use self::line::{Failure, Line};
 use super::fallthrough::{self, Ahead, Word};
-use super::{Address, Build, Detected, OpenError, Opened, Settings};
+use super::{Address, Build, Detected, Documents, OpenError, Opened, Settings};
 use crate::kind::Kind;
 use crate::secret::Secret;
 use crate::session::feed::Feed;
@@ -71,6 +71,8 @@ const REVOKED_BEFORE: &str = "revoked-sessions-before-";
 struct Redis {
     line: Line,
     prefix: Box<str>,
+    /// What belongs to the framework's answers, where they are wanted.
+    documents: Option<Documents>,
 }
 
 /// The line alone.
@@ -107,6 +109,7 @@ impl Redis {
         Ok(Arc::new(Self {
             line: Line::new(settings)?,
             prefix: settings.secondary.key_prefix.as_str().into(),
+            documents: settings.documents.clone(),
         }))
     }
 
@@ -216,7 +219,8 @@ impl Redis {
         if bytes.is_empty() {
             return Ok(Word::Silent);
         }
-        let Some(entry) = Entry::read(&bytes, token).map_err(garbage)? else {
+        let entry = Entry::read(&bytes, token, self.documents.as_ref()).map_err(garbage)?;
+        let Some(entry) = entry else {
             return Ok(Word::Ended);
         };
         let revoked = self.is_revoked(&entry, deadline).await.map_err(told)?;

@@ -4,7 +4,11 @@
 
 use std::fmt::Write as _;
 
+use serde_json::Value;
+
 use super::{Documents, FieldKind, SchemaOverrides};
+use crate::credential::cookie_cache::date;
+use crate::session::document::Fields;
 
 /// One logical column a lookup reads.
 pub(super) struct Field {
@@ -548,6 +552,59 @@ fn answered(
         document.clear();
     }
     Ok((document, unlisted))
+}
+
+/// The framework's answer about a session and its user that are stored as JSON, hidden fields and all. `None`: it cannot be known, for
+/// there is a field nobody has said anything about, or one that holds what its type cannot be.
+pub(super) fn answer(session: &Fields, user: &Fields, documents: &Documents) -> Option<String> {
+    let part = |of: &str, stored: &Fields| -> Option<Fields> {
+        let mut fields = Fields::new();
+        for (name, value) in stored {
+            let logical = format!("{of}.{name}");
+            if documents.hidden.contains(&logical) {
+                continue;
+            }
+            let shown = documents.shown.iter();
+            let mut known = shown
+                .map(|(name, kind)| (name.as_str(), *kind))
+                .chain(ANSWERED.iter().copied());
+            let (_, kind) = known.find(|(known, _)| *known == logical)?;
+            let mut value = value.clone();
+            if !value.is_null() && !is_of(kind, &value) {
+                return None;
+            }
+            date::write_in_full(&mut value);
+            fields.insert(name.clone(), value);
+        }
+        Some(fields)
+    };
+    let (session, user) = (part("session", session)?, part("user", user)?);
+    // The framework turns these into dates whatever they are; what that makes of nothing is its own to say.
+    let dated = |fields: &Fields, names: &[&str]| {
+        let mut names = names.iter();
+        names.all(|name| fields.get(*name).is_some_and(Value::is_string))
+    };
+    if !dated(&session, &["expiresAt", "createdAt", "updatedAt"])
+        || !dated(&user, &["createdAt", "updatedAt"])
+    {
+        return None;
+    }
+    Some(serde_json::json!({ "session": session, "user": user }).to_string())
+}
+
+fn is_of(kind: FieldKind, value: &Value) -> bool {
+    /// The largest whole number that JavaScript reads as it stands.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    match (kind, value) {
+        (FieldKind::Text, Value::String(_))
+        | (FieldKind::Boolean, Value::Bool(_))
+        | (FieldKind::Json, _) => true,
+        (FieldKind::Number, Value::Number(number)) => {
+            number.as_f64().is_some_and(|number| number.abs() <= EXACT)
+        }
+        (FieldKind::Date, Value::String(text)) => date::parse(text).is_some(),
+        (FieldKind::Text | FieldKind::Boolean | FieldKind::Number | FieldKind::Date, _) => false,
+    }
 }
 
 /// A table with the columns found in it.

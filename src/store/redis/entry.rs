@@ -3,11 +3,14 @@
 //! Source: better-auth 1.7.24, `internal-adapter` (`findSession`, `isRevokedSession`, `updateSession`); golden data in
 //! `tests/golden/redis.json`.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::session::Record;
 use crate::session::document::Fields;
+use crate::store::{Documents, schema};
 
 /// What an entry holds that we cannot use; never its contents.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -31,20 +34,29 @@ pub(super) struct Entry {
 
 impl Entry {
     /// Reads what stands under the key of `token`. `None`: what the framework takes for no session.
-    pub(super) fn read(bytes: &[u8], token: &str) -> Result<Option<Self>, Unreadable> {
-        let document = match parse(bytes)? {
-            // What is false in JavaScript.
-            None | Some(Value::Null | Value::Bool(false)) => return Ok(None),
-            Some(Value::String(text)) if text.is_empty() => return Ok(None),
-            Some(Value::Number(number)) if number.as_f64() == Some(0.0) => return Ok(None),
-            Some(document) => document,
+    ///
+    /// With `documents`, the record carries the framework's whole answer, where it is known.
+    pub(super) fn read(
+        bytes: &[u8],
+        token: &str,
+        documents: Option<&Documents>,
+    ) -> Result<Option<Self>, Unreadable> {
+        let Some((document, is_whole)) = parse(bytes)? else {
+            return Ok(None);
         };
+        match &document {
+            // What is false in JavaScript.
+            Value::Null | Value::Bool(false) => return Ok(None),
+            Value::String(text) if text.is_empty() => return Ok(None),
+            Value::Number(number) if number.as_f64() == Some(0.0) => return Ok(None),
+            _ => {}
+        }
         let object = |key: &str| document.get(key).and_then(Value::as_object);
         // The framework answers 500 to what follows. Nobody knows then who it is, so nobody gets in and nobody is signed out.
         let (Some(session), Some(user)) = (object("session"), object("user")) else {
             return Err(Unreadable::because("lacks the session or its user"));
         };
-        let record = Record::from_document(session, user)
+        let mut record = Record::from_document(session, user)
             .map_err(|wrong| Unreadable(format!("cannot be used: {wrong}")))?;
         // Stricter than the framework, which takes the key's word for it: nobody may be told to be somebody else because an entry
         // was copied.
@@ -54,6 +66,11 @@ impl Entry {
         if id(session, "userId").as_deref() != Some(&*record.user_id) {
             return Err(Unreadable::because("names one user and holds another"));
         }
+        // Entries hold what the app keeps to itself, too (`returned: false`).
+        record.document = documents
+            .filter(|_| is_whole)
+            .and_then(|documents| schema::answer(session, user, documents))
+            .map(String::into_boxed_str);
         #[allow(clippy::cast_precision_loss)]
         let created_ms = match (session.get("createdAt"), record.created_at) {
             (_, Some(at)) => at.0 as f64,
@@ -96,17 +113,18 @@ fn number(text: &[u8]) -> Option<f64> {
     }
 }
 
-/// `None`: no JSON. What is JSON and cannot be held is an error, so that nobody is signed out over it.
-fn parse(bytes: &[u8]) -> Result<Option<Value>, Unreadable> {
+/// A value, and whether it is held as it is written. `None`: no JSON. What is JSON and cannot be held is an error, so that nobody is
+/// signed out over it.
+fn parse(bytes: &[u8]) -> Result<Option<(Value, bool)>, Unreadable> {
     let text = String::from_utf8_lossy(bytes);
     if let Ok(value) = serde_json::from_str(&text) {
-        return Ok(Some(value));
+        return Ok(Some((value, matches!(text, Cow::Borrowed(_)))));
     }
     // A name cut in the middle of an emoji: JavaScript writes half a character, which no Rust text can hold.
     if let Some(whole) = without_halves(&text)
         && let Ok(value) = serde_json::from_str(&whole)
     {
-        return Ok(Some(value));
+        return Ok(Some((value, false)));
     }
     match serde_json::from_str::<serde::de::IgnoredAny>(&text) {
         Ok(_) => Err(Unreadable::because("is JSON that cannot be held")),
@@ -225,14 +243,17 @@ mod tests {
                 "id": "s1", "token": "tok", "userId": "u1", "expiresAt": "2099-01-01T00:00:00.000Z",
                 "createdAt": "2030-01-01T00:00:00.000Z", "updatedAt": "2030-01-01T00:00:00.000Z",
             },
-            "user": {"id": "u1", "email": "ada@example.com", "emailVerified": true, "name": "Ada"},
+            "user": {
+                "id": "u1", "email": "ada@example.com", "emailVerified": true, "name": "Ada",
+                "createdAt": "2030-01-01T00:00:00.000Z", "updatedAt": "2030-01-01T00:00:00.000Z",
+            },
         });
         change(&mut document);
         document.to_string().into_bytes()
     }
 
     fn read(bytes: &[u8]) -> Result<Option<Entry>, Unreadable> {
-        Entry::read(bytes, "tok")
+        Entry::read(bytes, "tok", None)
     }
 
     #[test]
@@ -240,6 +261,70 @@ mod tests {
         let entry = read(&written(|_| {})).unwrap().unwrap();
         assert_eq!(&*entry.record.user_id, "u1");
         assert_eq!(entry.record.name.as_deref(), Some("Ada"));
+    }
+
+    /// The answer about an entry, where `user.plan` is shown and `user.note` is not.
+    fn answered(change: impl FnOnce(&mut Value)) -> Option<Value> {
+        use crate::store::FieldKind;
+
+        let documents = Documents {
+            shown: vec![
+                ("user.plan".into(), FieldKind::Text),
+                ("user.seats".into(), FieldKind::Number),
+                ("user.since".into(), FieldKind::Date),
+                ("session.device".into(), FieldKind::Json),
+            ],
+            hidden: vec!["user.note".into()],
+        };
+        let entry = Entry::read(&written(change), "tok", Some(&documents));
+        let document = entry.unwrap().unwrap().record.document?;
+        Some(serde_json::from_str(&document).unwrap())
+    }
+
+    #[test]
+    fn the_answer_holds_what_is_listed_and_nothing_that_is_hidden() {
+        let whole = |change: fn(&mut Value)| {
+            let mut document: Value = serde_json::from_slice(&written(change)).unwrap();
+            document["user"].as_object_mut().unwrap().remove("note");
+            document
+        };
+        let fine: [fn(&mut Value); 5] = [
+            |_| {},
+            |entry| entry["user"]["note"] = json!("our secret"),
+            |entry| entry["user"]["plan"] = json!("pro"),
+            |entry| entry["user"]["seats"] = json!(3),
+            |entry| entry["session"]["device"] = json!({"os": ["x"]}),
+        ];
+        for change in fine {
+            assert_eq!(answered(change), Some(whole(change)));
+        }
+        let finer = answered(|entry| entry["user"]["since"] = json!("2030-01-01T00:00:00Z"));
+        assert_eq!(finer.unwrap()["user"]["since"], "2030-01-01T00:00:00.000Z");
+    }
+
+    #[test]
+    fn a_field_that_nobody_has_listed_leaves_the_answer_to_the_app() {
+        let odd: [fn(&mut Value); 10] = [
+            |entry| entry["session"]["createdAt"] = json!(null),
+            |entry| drop(entry["user"].as_object_mut().unwrap().remove("updatedAt")),
+            |entry| entry["user"]["passportNumber"] = json!("x"),
+            |entry| entry["session"]["riskScore"] = json!(null),
+            // Hidden in one table is not hidden in the other.
+            |entry| entry["session"]["note"] = json!("x"),
+            |entry| entry["user"]["plan"] = json!(1),
+            |entry| entry["user"]["seats"] = json!(12_345_678_901_234_567_890_u64),
+            |entry| entry["user"]["since"] = json!(1_893_456_000_000_i64),
+            |entry| entry["user"]["emailVerified"] = json!(1),
+            |entry| entry["user"]["image"] = json!({"url": "x"}),
+        ];
+        for (at, change) in odd.into_iter().enumerate() {
+            assert_eq!(answered(change), None, "{at}");
+        }
+        // Half a character was lost on the way.
+        let text = String::from_utf8(written(|_| {})).unwrap();
+        let text = text.replace("Ada", r"Ada \ud83d");
+        let entry = Entry::read(text.as_bytes(), "tok", Some(&Documents::default()));
+        assert_eq!(entry.unwrap().unwrap().record.document, None);
     }
 
     #[test]
@@ -280,7 +365,11 @@ mod tests {
 
     #[test]
     fn an_entry_under_another_key_is_not_its_session() {
-        assert!(Entry::read(&written(|_| {}), "other").unwrap().is_none());
+        assert!(
+            Entry::read(&written(|_| {}), "other", None)
+                .unwrap()
+                .is_none()
+        );
     }
 
     #[test]

@@ -67,7 +67,7 @@ impl Redis {
             if seen.is_empty() {
                 return Ok(false);
             }
-            let Some(entry) = Entry::read(&seen, token).map_err(garbage)? else {
+            let Some(entry) = Entry::read(&seen, token, None).map_err(garbage)? else {
                 return Ok(false);
             };
             // A session that was ended stays so, even where its entry outlived that: a longer one could outlive the mark as well.

@@ -49,6 +49,7 @@ pub(super) async fn open(
     let redis = Redis {
         line: Line::new(&settings)?,
         prefix: settings.secondary.key_prefix.as_str().into(),
+        documents: None,
     };
     let began = Instant::now();
     let deadline = began + redis.line.timeout.max(OPEN_WAIT_MIN);
