@@ -579,6 +579,16 @@ pub(super) fn answer(session: &Fields, user: &Fields, documents: &Documents) -> 
         Some(fields)
     };
     let (session, user) = (part("session", session)?, part("user", user)?);
+    // The framework turns these into dates whatever they are; what that makes of nothing is its own to say.
+    let dated = |fields: &Fields, names: &[&str]| {
+        let mut names = names.iter();
+        names.all(|name| fields.get(*name).is_some_and(Value::is_string))
+    };
+    if !dated(&session, &["expiresAt", "createdAt", "updatedAt"])
+        || !dated(&user, &["createdAt", "updatedAt"])
+    {
+        return None;
+    }
     Some(serde_json::json!({ "session": session, "user": user }).to_string())
 }
 

@@ -47,6 +47,7 @@ async fn open(redis: &Redis, prefix: &str) -> Opened {
             key_prefix: prefix.to_owned(),
             ..SecondaryStorage::default()
         },
+        documents: Some(store::Documents::default()),
         ..redis.settings()
     };
     store::inspect(&settings)
@@ -88,8 +89,13 @@ async fn judged(opened: &Opened, token: &str, now: UnixMs) -> &'static str {
     decision.verdict.as_str()
 }
 
-/// Holds every field of a record that the framework's answer has against it.
+/// Holds every field of a record that the framework's answer has against it, and the answer that it carries.
 fn compare(record: &Record, body: &Value) -> Result<(), String> {
+    let document = record.document.as_deref();
+    let document = document.map(|text| serde_json::from_str::<Value>(text).unwrap());
+    if let Some(document) = document.filter(|document| document != body) {
+        return Err(format!("the answer is {document}, expected {body}"));
+    }
     for (part, fields) in shown(record).as_object().unwrap() {
         for (field, got) in fields.as_object().unwrap() {
             let want = &body[part][field];
