@@ -9,6 +9,7 @@ pub mod doubt;
 pub mod forward;
 pub mod intercept;
 pub mod line;
+mod outage;
 pub mod proxy;
 pub mod renew;
 pub mod respond;

@@ -680,7 +680,8 @@ impl Gateway {
             )
         };
         let end = streams::end_of_this_exchange().ok_or_else(full)?;
-        ctx.place = Some(self.streams.open(opened, end, self).ok_or_else(full)?);
+        let place = self.streams.open(opened, end, &self.gate, self.recheck);
+        ctx.place = Some(place.ok_or_else(full)?);
         Ok(())
     }
 

@@ -22,16 +22,17 @@ use pingora::services::listening::Service;
 use tokio::sync::watch;
 
 use super::admin::Admin;
-use super::clock::SystemClock;
 use super::door::{self, Door};
 use super::doubt::Doubt;
 use super::line::{self, Line};
+use super::outage::Outage;
 use super::proxy::{Gateway, Shared};
 use super::renew::Renewer;
 use super::respond::{Responder, SessionCookies};
 use super::settings::Settings;
 use super::slide::{self, Slider};
-use super::streams::{Endable, Streams, Sweeping};
+use super::streams::sweep::Sweeping;
+use super::streams::{Endable, Streams};
 use super::tls;
 use super::upstream::App;
 use crate::api_key::keys::{Keys, WRITE_EVERY};
@@ -166,7 +167,7 @@ pub fn assemble(parts: Parts, clock: Arc<dyn Clock>) -> Result<Gateway, StartErr
     let metrics =
         Arc::new(Metrics::new().map_err(|error| StartError::Internal(error.to_string()))?);
     let counted = Arc::clone(&metrics);
-    let told = LastTold::default();
+    let told = Outage::default();
     let sessions = resolve::Sessions::new(
         &parts.sessions,
         Signer::new(&parts.secrets.current),
@@ -645,23 +646,6 @@ impl BackgroundService for Counting {
             }
             // Never cut short: a write on its way would be in doubt.
             self.0.write().await;
-        }
-    }
-}
-
-/// Says a failure of the store at most once a second: an outage meets every request.
-#[derive(Default)]
-pub(super) struct LastTold(AtomicU64);
-
-impl LastTold {
-    pub(super) fn tell(&self, error: &crate::session::SourceError, what: &str) {
-        let second = u64::try_from(SystemClock.now().0).unwrap_or(0) / 1000;
-        if self.0.swap(second, Ordering::Relaxed) != second {
-            tracing::warn!(
-                cause = error.as_str(),
-                advice = error.advice(),
-                "{what}: {error}"
-            );
         }
     }
 }

@@ -18,7 +18,7 @@ use http::HeaderValue;
 use moka::ops::compute::Op;
 use tokio::sync::Semaphore;
 
-use super::run::LastTold;
+use super::outage::Outage;
 use crate::credential::Method;
 use crate::credential::cookie_cache::{CookieCache, Entropy, Payload, Remembered};
 use crate::credential::names::{self, CookieSpec};
@@ -83,7 +83,7 @@ struct Inner {
     under_way: Arc<Semaphore>,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
-    told: LastTold,
+    told: Outage,
 }
 
 impl Slider {
@@ -107,7 +107,7 @@ impl Slider {
                 under_way: Arc::new(Semaphore::new(UNDER_WAY_MAX)),
                 clock,
                 metrics,
-                told: LastTold::default(),
+                told: Outage::default(),
             }),
         }
     }
