@@ -90,7 +90,7 @@ pub(super) async fn open<B: Backend>(
     let database = Database::unopened(backend, settings);
     let began = Instant::now();
     let deadline = began + database.core.settings.timeout.max(OPEN_WAIT_MIN);
-    let failed = |failure: Failure| open_error::<B>(failure, &place, began);
+    let failed = |failure: Failure| database::open_error::<B>(failure, &place, began);
     let layout = read_layout(&database, deadline).await.map_err(failed)?;
     let plan = Arc::new(Plan::new::<B>(layout.map_err(schema_error)?));
     let core = &database.core;
@@ -132,37 +132,6 @@ pub(super) async fn open<B: Backend>(
     }))
 }
 
-fn open_error<B: Backend>(failure: Failure, place: &str, began: Instant) -> OpenError {
-    let (store, place, cause) = (B::NAME, place.to_owned(), failure.cause);
-    match failure.fault {
-        Fault::Slow => OpenError::Timeout {
-            store,
-            place,
-            waited: began.elapsed(),
-        },
-        Fault::Unreachable => OpenError::Unreachable {
-            store,
-            place,
-            cause,
-        },
-        Fault::Denied => OpenError::Denied {
-            store,
-            place,
-            cause,
-        },
-        Fault::Schema => OpenError::Lookup {
-            store,
-            place,
-            cause,
-        },
-        Fault::Stale | Fault::Unreadable => OpenError::Garbage {
-            store,
-            place,
-            cause,
-        },
-    }
-}
-
 async fn read_layout<B: Backend>(
     database: &Database<B>,
     deadline: Instant,
@@ -196,7 +165,7 @@ pub(super) async fn open_owners<B: Backend>(
     let database = Database::unopened(backend, settings);
     let began = Instant::now();
     let deadline = began + database.core.settings.timeout.max(OPEN_WAIT_MIN);
-    let failed = |failure: Failure| open_error::<B>(failure, &place, began);
+    let failed = |failure: Failure| database::open_error::<B>(failure, &place, began);
     let read = read_owner_lookup(&database, deadline).await;
     let lookup = read.map_err(failed)?.map_err(schema_error)?;
     let nobody = Secret::new(lookup.no_id);

@@ -249,36 +249,7 @@ pub(super) async fn open<B: Backend>(
     let wait = core.settings.timeout.max(OPEN_WAIT_MIN);
     let began = Instant::now();
     let deadline = began + wait;
-    let failed = |failure: Failure| {
-        let (store, place, cause) = (B::NAME, place.clone(), failure.cause);
-        match failure.fault {
-            Fault::Slow => OpenError::Timeout {
-                store,
-                place,
-                waited: began.elapsed(),
-            },
-            Fault::Unreachable => OpenError::Unreachable {
-                store,
-                place,
-                cause,
-            },
-            Fault::Denied => OpenError::Denied {
-                store,
-                place,
-                cause,
-            },
-            Fault::Schema => OpenError::Lookup {
-                store,
-                place,
-                cause,
-            },
-            Fault::Stale | Fault::Unreadable => OpenError::Garbage {
-                store,
-                place,
-                cause,
-            },
-        }
-    };
+    let failed = |failure: Failure| open_error::<B>(failure, &place, began);
     let ask = |sql: String, parameter: Option<Secret>| {
         let core = Arc::clone(&core);
         async move { core.ask(&sql.into(), parameter.as_ref(), deadline).await }
@@ -324,6 +295,38 @@ pub(super) async fn open<B: Backend>(
         feed: None,
         keys: Some(Arc::new(move || Box::pin(Arc::clone(&keyed).keys()))),
     })
+}
+
+/// What a failed attempt means for whoever opens the database.
+pub(super) fn open_error<B: Backend>(failure: Failure, place: &str, began: Instant) -> OpenError {
+    let (store, place, cause) = (B::NAME, place.to_owned(), failure.cause);
+    match failure.fault {
+        Fault::Slow => OpenError::Timeout {
+            store,
+            place,
+            waited: began.elapsed(),
+        },
+        Fault::Unreachable => OpenError::Unreachable {
+            store,
+            place,
+            cause,
+        },
+        Fault::Denied => OpenError::Denied {
+            store,
+            place,
+            cause,
+        },
+        Fault::Schema => OpenError::Lookup {
+            store,
+            place,
+            cause,
+        },
+        Fault::Stale | Fault::Unreadable => OpenError::Garbage {
+            store,
+            place,
+            cause,
+        },
+    }
 }
 
 fn describe<B: Backend>(
