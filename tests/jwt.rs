@@ -533,8 +533,11 @@ fn a_new_key_counts_once_it_is_published_and_an_old_one_until_it_is_not() {
     await_until("the keys to be fetched", || {
         world.publisher.fetched() == before + 1
     });
+    // Another token each time: one that came before the keys did is remembered.
+    let asked = AtomicUsize::new(0);
     await_until("the old key to be gone", || {
-        let other = token(&claims_with(&[("sub", json!("eve"))]));
+        let name = format!("eve-{}", asked.fetch_add(1, Ordering::SeqCst));
+        let other = token(&claims_with(&[("sub", json!(name))]));
         world.ask(&other) == 401
     });
     assert_eq!(world.ask(&new), 200);
