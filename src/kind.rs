@@ -10,6 +10,12 @@ pub struct Kind<B> {
     pub build: B,
 }
 
+impl<B> std::fmt::Debug for Kind<B> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
 /// Finds the member called `name`, or says which names there are.
 ///
 /// # Errors

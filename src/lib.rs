@@ -12,6 +12,7 @@ pub mod credential;
 pub mod gate;
 pub mod identity;
 pub mod kind;
+pub mod migration;
 pub mod percent;
 pub mod policy;
 pub mod request;

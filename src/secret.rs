@@ -4,7 +4,7 @@ use std::fmt;
 use zeroize::Zeroize;
 
 /// Secret text: no `Display`, a redacted `Debug`, wiped on drop.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {

@@ -10,6 +10,7 @@ const CORE: &[&str] = &[
     "route/",
     "api_key/",
     "authenticator/",
+    "migration/",
     "credential/",
     "session/",
     "policy/",

@@ -1184,6 +1184,7 @@ fn shipped_environment() -> Environment {
         ("VESTIBULE_ADMIN_SECRET", SECRET),
         ("NEW", "2-new-secret-of-more-than-thirty-two-letters"),
         ("VESTIBULE_SIGNING_SEED", SECRET),
+        ("MIGRATION_KEY", SECRET),
     ])
 }
 

@@ -23,6 +23,7 @@ use crate::secret::Secret;
 use crate::server::clock::SystemClock;
 use crate::server::forward::{self, Client, Outgoing, Trace};
 use crate::server::line;
+use crate::server::migration;
 use crate::server::proxy::Gateway;
 use crate::server::run::{self, KeySources, Parts, StartError};
 use crate::server::slide;
@@ -78,8 +79,10 @@ pub fn serve(loaded: Loaded) -> Result<(), Failure> {
     };
     let keys = keys(&config, opened.keys, runtime.handle())?;
     let api_keys = open_api_keys(&runtime, &config, settings)?;
+    let migration = open_migration(&runtime, &config)?;
     let parts = Parts {
         sliding,
+        migration,
         ..parts(config, opened.source, keys, api_keys, revocation)?
     };
     let gateway =
@@ -450,6 +453,25 @@ fn open_api_keys(
         .map_err(|error| cannot_open(&error))
 }
 
+/// The accounts of the app, where users are moved in.
+fn open_migration(
+    runtime: &tokio::runtime::Runtime,
+    config: &Config,
+) -> Result<Option<migration::Parts>, Failure> {
+    let Some(settings) = &config.migration else {
+        return Ok(None);
+    };
+    let accounts = runtime
+        .block_on(store::open_accounts(&settings.database))
+        .map_err(|error| cannot_open(&error))?;
+    Ok(Some(migration::Parts {
+        settings: settings.clone(),
+        accounts,
+        home: runtime.handle().clone(),
+        app: app_urls(config, "")?,
+    }))
+}
+
 type AppKeys = (api_key::Settings, Arc<dyn ApiKeys>);
 
 /// Where the keys of tokens are published, as far as the app has such tokens.
@@ -575,6 +597,8 @@ fn parts(
         sliding: None,
         door: config.door,
         telemetry: config.log,
+        // Nor move anybody.
+        migration: None,
     })
 }
 

@@ -4,6 +4,7 @@
 mod auth;
 mod jwt;
 mod limits;
+mod migration;
 mod revocation;
 mod routes;
 mod sessions;
@@ -18,9 +19,9 @@ use url::{Host, Url};
 
 use super::file::{
     AdminAddress, AlgorithmWord, ApiKey, Attributes, BetterAuth, Caching, Claims, ConditionWord,
-    CookieCache, FeedWord, File, FreshnessWord, Issuer, Jwt, KeyStorage, KeyUsage, KeysWord, Level,
-    LogFormat, Path, Preset, Route, RuleTable, RuleText, RuleWord, SameSite, Sessions, SlidingWord,
-    Threads, Upstream, VersionedSecret,
+    CookieCache, Day, FeedWord, File, FreshnessWord, Issuer, Jwt, KeyStorage, KeyUsage, KeysWord,
+    Level, LogFormat, Migration, Path, Preset, Route, RuleTable, RuleText, RuleWord, SameSite,
+    Sessions, SlidingWord, Threads, Upstream, VersionedSecret,
 };
 use super::node::{At, Node, Value};
 use super::problem::Fault;
@@ -38,6 +39,7 @@ use crate::{
 use auth::*;
 use jwt::*;
 use limits::*;
+use migration::*;
 use revocation::*;
 use routes::*;
 use sessions::*;
@@ -89,6 +91,7 @@ pub(super) fn compose(file: &File, tree: &Node, reader: &mut Reader<'_>) -> Conf
     let authenticator = authenticator(auth, keeper, &own_origin, reader);
     check_credentials(file, &authenticator.enabled, reader);
     Config {
+        migration: migration(file, tree, store.as_ref(), &origin, reader),
         revocation: revocation(file, reader),
         api_keys: api_keys(auth, reader),
         authenticator,

@@ -1,5 +1,6 @@
 //! What may stand in the configuration file: every table and key, with the words editors show for it.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,7 +13,10 @@ use super::problem::Fault;
 use super::read::{
     Found, Named, PagePath, Read, Reader, SecretText, Size, SizeLimit, closest, short, words,
 };
+use crate::kind::{self, Kind};
+use crate::migration::provider::{self, Field, KeyKind};
 use crate::secret::Secret;
+use crate::time::UnixMs;
 
 /// Declares a table once: its keys, how it is read, what is unknown in it, and its JSON Schema. One list, so that none of the
 /// four can fall behind.
@@ -115,8 +119,86 @@ tables! {
         limits: Limits,
         /// How long the gateway waits.
         timeouts: Timeouts,
+        /// How users are moved in from an old auth system.
+        migration: Migration,
         /// What is logged, and how.
         log: Log,
+    }
+
+    /// How users are moved in from an old auth system.
+    Migration {
+        /// The app's database, with a role that may write. Default: `sessions.source`, or `sessions.database` beside a Redis.
+        database: SecretText,
+        /// What old hashes and second factors are encrypted under: 32 letters or more, kept until `finalize`. Not the app's secret.
+        key: SecretText,
+        /// When the migration begins, as `2026-12-01` or `2026-12-01T08:00:00Z`. Default: at once.
+        opens: Day,
+        /// When it ends. Default: never.
+        closes: Day,
+        /// Accounts made before this day are in the old system; stands in the message people see. Default: the day of `opens`.
+        before: Day,
+        /// Mechanisms that are switched off: `hash`, `jit`, `reset`, `second_factor`, `sign_up`, `bridge`. Default: none.
+        disable: Vec<Found<String>>,
+        /// Whether everything is looked at and reported, and nothing changed. Default: `false`.
+        shadow: bool,
+        /// Who takes part, in per cent of the addresses. Default: everybody.
+        percent: u64,
+        /// Addresses that take part whatever the per cent, as `*@example.com`. Alone, without `percent`, only they do.
+        addresses: Vec<Found<String>>,
+        /// The old systems, by their names.
+        from: Named<OldSystem>,
+        /// Old hashes, and what checking them may cost.
+        passwords: MigrationPasswords,
+        /// What a failed sign-in looks like, and how often one may be tried.
+        sign_in: MigrationSignIn,
+        /// Reset mails for those whose password nobody can check.
+        reset: MigrationReset,
+        /// New accounts during the migration.
+        sign_up: MigrationSignUp,
+        /// Sessions of the old system that are still alive.
+        bridge: MigrationBridge,
+    }
+
+    /// Old hashes, and what checking them may cost.
+    MigrationPasswords {
+        /// Schemes of hashes that sit in `account.password` itself, as some published guides put them there: `bcrypt`, `argon2` ... Default: none.
+        in_account: Vec<Found<String>>,
+        /// Threads that check and make hashes. Default: as many as there are cores, less one.
+        threads: u64,
+        /// Sign-ins that may wait for them at most; more are answered with 503. Default: 64.
+        queue: u64,
+    }
+
+    /// What a failed sign-in looks like, and how often one may be tried.
+    MigrationSignIn {
+        /// `uniform`: every failed sign-in is the same, whatever the address. `explicit`: the answer names the reason by a code. Default: `uniform`.
+        failures: FailuresWord,
+        /// How long a failed sign-in takes at least, so that its time tells nothing. Default: `1s`.
+        hold: Duration,
+    }
+
+    /// Reset mails for those whose password nobody can check.
+    MigrationReset {
+        /// Where the link leads: `redirectTo` of Better Auth's `request-password-reset`. Without it no mails are sent.
+        redirect_to: String,
+        /// Mails an hour at most, to everybody together. Default: 1000.
+        per_hour: u64,
+    }
+
+    /// New accounts during the migration.
+    MigrationSignUp {
+        /// `open`, `freeze`, `trickle` or `dual_write`. Default: `open`.
+        mode: SignUpWord,
+    }
+
+    /// Sessions of the old system that are still alive.
+    MigrationBridge {
+        /// When taking over begins. Default: `migration.opens`.
+        opens: Day,
+        /// When it ends. Default: `migration.closes`.
+        closes: Day,
+        /// How long a session that was taken over lives at most. Default: `better_auth.expires_in`.
+        lifetime: Duration,
     }
 
     /// Certificate and key.
@@ -557,6 +639,99 @@ words!(/// Log formats.
     LogFormat, "log format" { Text = "text", Json = "json" });
 words!(/// Rules that are a word.
     RuleWord, "rule" { Public = "public", Optional = "optional", SignedIn = "signed-in", Guest = "guest", Deny = "deny" });
+
+words!(/// What a failed sign-in tells.
+    FailuresWord, "word for `failures`" { Uniform = "uniform", Explicit = "explicit" });
+words!(/// What becomes of sign-ups.
+    SignUpWord, "mode" { Open = "open", Freeze = "freeze", Trickle = "trickle", DualWrite = "dual_write" });
+
+/// A day, or a moment of it, in UTC.
+#[derive(Clone, Debug)]
+pub(super) struct Day {
+    /// Its first millisecond.
+    pub(super) at: UnixMs,
+    /// As it was written.
+    pub(super) text: String,
+}
+
+impl Read for Day {
+    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        let text = String::read(node, reader)?;
+        let whole = match text.len() {
+            10 => format!("{text}T00:00:00Z"),
+            _ => text.clone(),
+        };
+        let at = chrono::DateTime::parse_from_rfc3339(&whole)
+            .ok()
+            .map(|moment| UnixMs(moment.timestamp_millis()));
+        if at.is_none() {
+            let what = format!("`{}` is no day", short(&text));
+            let advice = "write \"2026-12-01\" or \"2026-12-01T08:00:00Z\"".to_owned();
+            reader.wrong(Fault::Form { what, advice }, &node.at);
+        }
+        Some(Self { at: at?, text })
+    }
+    fn schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "examples": ["2026-12-01", "2026-12-01T08:00:00Z"] })
+    }
+}
+
+/// The table of an old system: its keys are the provider's own.
+#[derive(Clone, Debug)]
+pub(super) struct OldSystem {
+    /// Which.
+    pub(super) kind: &'static Kind<provider::Build>,
+    /// What was written.
+    pub(super) values: BTreeMap<String, Field>,
+}
+
+impl Read for OldSystem {
+    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        let path = reader.path().to_owned();
+        let name = path.rsplit('.').next().unwrap_or_default();
+        let kind = match kind::find("old system", provider::KINDS, name) {
+            Ok(kind) => kind,
+            Err(what) => {
+                let advice = "name the table after the system: `[migration.from.clerk]`".to_owned();
+                reader.wrong(Fault::Form { what, advice }, &node.at);
+                return None;
+            }
+        };
+        let keys: Vec<&provider::Key> = kind.build.keys.iter().copied().flatten().collect();
+        let names: Vec<&'static str> = keys.iter().map(|key| key.name).collect();
+        let mut values = BTreeMap::new();
+        for entry in reader.table(node)? {
+            let Some(key) = keys.iter().find(|key| key.name == entry.key) else {
+                reader.unknown(entry, &names);
+                continue;
+            };
+            let texts = |found: Found<Vec<Found<SecretText>>>| {
+                Field::List(found.value.into_iter().map(|each| each.value.0).collect())
+            };
+            let value = match key.kind {
+                KeyKind::Text => reader
+                    .field::<String>(entry)
+                    .map(|found| Field::Text(Secret::new(found.value))),
+                KeyKind::Secret => reader
+                    .field::<SecretText>(entry)
+                    .map(|found| Field::Text(found.value.0)),
+                KeyKind::Secrets | KeyKind::Texts => reader.field(entry).map(texts),
+                KeyKind::Flag => reader.field(entry).map(|found| Field::Flag(found.value)),
+                KeyKind::Duration => reader
+                    .field(entry)
+                    .map(|found| Field::Duration(found.value)),
+                KeyKind::Number => reader.field(entry).map(|found| Field::Number(found.value)),
+            };
+            if let Some(value) = value {
+                values.insert(entry.key.clone(), value);
+            }
+        }
+        Some(Self { kind, values })
+    }
+    fn schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "object", "properties": {} })
+    }
+}
 
 /// `admin`: an address, or `off`.
 #[derive(Clone, Copy, Debug)]

@@ -58,6 +58,8 @@ pub struct Config {
     pub identity: identity::Settings,
     /// How logs are written.
     pub log: telemetry::Settings,
+    /// How users are moved in; none where nobody is to be.
+    pub migration: Option<server::migration::Settings>,
 }
 
 /// Who extends sessions that are due, and when.

@@ -59,6 +59,11 @@ impl<'s> Reader<'s> {
         }
     }
 
+    /// The key being read, written out.
+    pub(super) fn path(&self) -> &str {
+        &self.path
+    }
+
     /// The line of a byte of the file, from 1.
     pub(super) fn line(&self, byte: usize) -> usize {
         self.text

@@ -3,12 +3,14 @@
 #![allow(clippy::disallowed_methods)]
 
 pub mod admin;
+mod body;
 pub mod clock;
 pub mod door;
 pub mod doubt;
 pub mod forward;
 pub mod intercept;
 pub mod line;
+pub mod migration;
 mod outage;
 pub mod proxy;
 pub mod renew;

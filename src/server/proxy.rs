@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::header::{
-    CACHE_CONTROL, CONTENT_LENGTH, EXPIRES, HOST, SET_COOKIE, TRANSFER_ENCODING, UPGRADE,
+    CACHE_CONTROL, CONTENT_LENGTH, COOKIE, EXPIRES, HOST, SET_COOKIE, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderName, HeaderValue, Method, StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -18,11 +18,14 @@ use pingora::proxy::{FailToProxy, ProxyHttp, Session as Exchange};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, Result};
 
+use super::body::{self, Held};
 use super::door::Door;
 use super::doubt::Doubt;
 use super::forward::{self, Client, Trace};
 use super::intercept::{self, Watch};
 use super::line::Line;
+use super::migration::passage::Passage;
+use super::migration::{Migration, Posted};
 use super::renew::{Answered, Renewer};
 use super::respond::{self, Answer, PRIVATE, Responder};
 use super::settings::Settings;
@@ -76,6 +79,8 @@ pub struct Gateway {
     pub slider: Option<Slider>,
     /// Answers `get-session` itself.
     pub door: Option<Door>,
+    /// Moves users in; none where nobody is to be.
+    pub migration: Option<Migration>,
     /// Whose forwarded headers count.
     pub believed: client_ip::Settings,
     /// Where revocations come from and go to.
@@ -111,6 +116,7 @@ pub struct Ctx {
     /// Whether the app's Better Auth reads this request itself, and sets its cookies itself.
     at_auth: bool,
     place: Option<Place>,
+    passage: Passage,
     body_seen: u64,
     refused: Option<&'static str>,
     _in_flight: InFlight,
@@ -188,6 +194,7 @@ impl ProxyHttp for Shared {
             watch: None,
             at_auth: false,
             place: None,
+            passage: Passage::default(),
             body_seen: 0,
             refused: None,
             _in_flight: InFlight::begin(&self.metrics),
@@ -227,17 +234,33 @@ impl ProxyHttp for Shared {
             .client_addr()
             .and_then(|addr| addr.as_inet())
             .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |addr| addr.ip());
-        let head = exchange.req_header();
-        let client = Client::read(&self.settings, &self.believed, peer, &head.headers);
+        let headers = &exchange.req_header().headers;
+        let client = Client::read(&self.settings, &self.believed, peer, headers);
         ctx.client = Some(client);
+        if let Some(migration) = &self.migration {
+            self.arrive(migration, exchange, client, ctx).await?;
+        }
+        let head = exchange.req_header();
         let considered = if declares_two_framings(exchange) {
             Err(Malformed::bad("framing"))
         } else {
             self.consider(head, client, ctx).await
         };
+        let considered = match (considered, &self.migration) {
+            (Ok(None), Some(migration)) if ctx.at_auth => {
+                self.migrate(migration, exchange, client, ctx).await?
+            }
+            (considered, _) => considered,
+        };
         let answer = match considered {
             Ok(None) => return Ok(false),
-            Ok(Some(answer)) => answer,
+            Ok(Some(mut answer)) => {
+                let lines = ctx.passage.take_cookies();
+                answer
+                    .headers
+                    .extend(lines.into_iter().map(|line| (SET_COOKIE, line)));
+                answer
+            }
             Err(malformed) => {
                 ctx.refused = Some(malformed.reason);
                 self.metrics.refused(malformed.reason);
@@ -298,6 +321,7 @@ impl ProxyHttp for Shared {
         let (Some(permit), Some(client)) = (&ctx.permit, ctx.client) else {
             return Error::e_explain(ErrorType::InternalError, "no permit");
         };
+        ctx.passage.frame(outgoing)?;
         let principal = permit.principal().map(|entry| &**entry);
         forward::stamp(
             outgoing,
@@ -331,6 +355,7 @@ impl ProxyHttp for Shared {
         if let Some(watch) = &mut ctx.watch {
             watch.read(piece);
         }
+        ctx.passage.replace_body(body);
         Ok(())
     }
 
@@ -371,6 +396,10 @@ impl ProxyHttp for Shared {
         {
             ctx.private |= hand_over(response, &owed)?;
         }
+        if !ctx.passage.is_plain() {
+            ctx.private = true;
+            ctx.passage.hear(response).await?;
+        }
         if streams::is_stream(response.status, &response.headers) {
             self.keep_watching(ctx)?;
         }
@@ -393,10 +422,11 @@ impl ProxyHttp for Shared {
     fn response_body_filter(
         &self,
         _exchange: &mut Exchange,
-        _body: &mut Option<Bytes>,
+        body: &mut Option<Bytes>,
         end: bool,
         ctx: &mut Ctx,
     ) -> Result<Option<Duration>> {
+        ctx.passage.pass(body, end);
         if !end && ctx.place.is_none() && ctx.started.elapsed() >= streams::LONG {
             self.keep_watching(ctx)?;
         }
@@ -497,6 +527,104 @@ impl ProxyHttp for Shared {
 }
 
 impl Gateway {
+    /// A request that brings something of an old system, and nothing of ours: it may go on with a session.
+    async fn arrive(
+        &self,
+        migration: &Migration,
+        exchange: &mut Exchange,
+        client: Client,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
+        let Some(arrivals) = &migration.arrivals else {
+            return Ok(());
+        };
+        let head = exchange.req_header();
+        if !arrivals.concerns(&head.headers) {
+            return Ok(());
+        }
+        // Whatever is malformed is refused later, with its reason.
+        let (Some(host), Ok(target)) = (forward::host_of(head), Target::parse(target_bytes(head)))
+        else {
+            return Ok(());
+        };
+        if !forward::answers_for(&self.settings.hosts, &host) || self.check_framing(head).is_err() {
+            return Ok(());
+        }
+        let request = RequestView {
+            method: &head.method,
+            target,
+            host: &host,
+            headers: &head.headers,
+            client: client.address,
+        };
+        let Some(arrival) = arrivals.arrive(&request, &self.gate).await else {
+            return Ok(());
+        };
+        if let Some(cookie) = arrival.cookie {
+            exchange.req_header_mut().insert_header(COOKIE, cookie)?;
+        }
+        ctx.passage.owe(arrival.set);
+        Ok(())
+    }
+
+    /// A request to an auth endpoint that the migration may look into.
+    async fn migrate(
+        &self,
+        migration: &Migration,
+        exchange: &mut Exchange,
+        client: Client,
+        ctx: &mut Ctx,
+    ) -> Result<std::result::Result<Option<Answer>, Malformed>> {
+        let head = exchange.req_header();
+        let concerned = head.method == Method::POST
+            && Target::parse(target_bytes(head)).is_ok_and(|target| {
+                let endpoint = target.path().strip_prefix(self.auth_base_path.as_str());
+                endpoint.is_some_and(|endpoint| migration.concerns(endpoint))
+            });
+        if !concerned {
+            return Ok(Ok(None));
+        }
+        let body = match body::hold(exchange, self.settings.timeouts.body_read).await? {
+            Held::Whole(body) => body,
+            Held::Longer => return Ok(Ok(None)),
+            Held::TooLong => {
+                return Ok(Err(Malformed {
+                    status: StatusCode::PAYLOAD_TOO_LARGE,
+                    reason: "body_too_large",
+                }));
+            }
+        };
+        let head = exchange.req_header();
+        let (Some(host), Ok(target)) = (forward::host_of(head), Target::parse(target_bytes(head)))
+        else {
+            return Ok(Ok(None));
+        };
+        let request = RequestView {
+            method: &head.method,
+            target,
+            host: &host,
+            headers: &head.headers,
+            client: client.address,
+        };
+        let endpoint = target.path().strip_prefix(self.auth_base_path.as_str());
+        let posted = Posted {
+            request: &request,
+            endpoint: endpoint.unwrap_or_default(),
+            body: &body,
+            client: client.address,
+            request_id: &ctx.trace.request_id,
+            gate: &self.gate,
+        };
+        let (becomes, heard) = migration.course(posted).await;
+        Ok(Ok(match becomes {
+            Ok(body) => {
+                ctx.passage.forward(body, heard);
+                None
+            }
+            Err(answer) => Some(answer),
+        }))
+    }
+
     /// Looks at a request until it is clear what happens to it: an answer of ours, or (`None`) the app's.
     async fn consider(
         &self,

@@ -25,6 +25,7 @@ use super::admin::Admin;
 use super::door::{self, Door};
 use super::doubt::Doubt;
 use super::line::{self, Line};
+use super::migration;
 use super::outage::Outage;
 use super::proxy::{Gateway, Shared};
 use super::renew::Renewer;
@@ -98,6 +99,8 @@ pub struct Parts {
     pub door: Option<door::Settings>,
     /// What is logged.
     pub telemetry: telemetry::Settings,
+    /// How users are moved in; none where nobody is to be.
+    pub migration: Option<migration::Parts>,
 }
 
 /// Where the keys of tokens are published.
@@ -131,6 +134,9 @@ pub enum StartError {
     /// The app cannot be told who is calling.
     #[error("`identity`: {0}")]
     Identity(#[from] IdentityError),
+    /// The migration does not fit together.
+    #[error("`migration`: {0}")]
+    Migration(String),
     /// A defect.
     #[error("{0}")]
     Internal(String),
@@ -149,6 +155,9 @@ impl StartError {
             Self::Listen { .. } => "choose an address of this machine",
             Self::Tls { .. } => "point `tls.cert` and `tls.key` at a PEM chain and its PEM key",
             Self::Identity(error) => error.advice(),
+            Self::Migration(_) => {
+                "see `[migration]` in config/vestibule.toml, and docs/migration.md"
+            }
             Self::Internal(_) => "this is a defect of Vestibule: please report it",
         }
     }
@@ -219,6 +228,7 @@ pub fn assemble(parts: Parts, clock: Arc<dyn Clock>) -> Result<Gateway, StartErr
         let public_url = &parts.server.public_url;
         Door::new(settings, &parts.auth_base_path, &parts.cookies, public_url)
     });
+    let migrated_cache = cookie_cache.clone();
     let slider = parts.sliding.map(|settings| {
         let (clock, metrics) = (Arc::clone(&clock), Arc::clone(&metrics));
         Slider::new(
@@ -236,6 +246,22 @@ pub fn assemble(parts: Parts, clock: Arc<dyn Clock>) -> Result<Gateway, StartErr
         Arc::clone(&clock),
         Arc::clone(&metrics),
     );
+    let migration = match parts.migration {
+        None => None,
+        Some(given) => {
+            let around = migration::Around {
+                auth_base_path: &parts.auth_base_path,
+                public_url: &parts.server.public_url,
+                cookies: &parts.cookies,
+                secrets: &parts.secrets,
+                sessions: &sessions,
+                cookie_cache: migrated_cache.as_ref(),
+                clock: &clock,
+                metrics: &metrics,
+            };
+            Some(migration::build(given, &around).map_err(StartError::Migration)?)
+        }
+    };
     let streams = Arc::new(Streams::default());
     let touched = Arc::clone(&streams);
     sessions
@@ -270,6 +296,7 @@ pub fn assemble(parts: Parts, clock: Arc<dyn Clock>) -> Result<Gateway, StartErr
         renewer,
         slider,
         door,
+        migration,
         believed: client_ip::Settings {
             trusted: parts.server.trusted_proxies.clone(),
             ipv6_bits: 128,

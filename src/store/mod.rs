@@ -14,6 +14,7 @@ use crate::api_key::{ApiKeys, Row};
 use crate::credential::key_ring::KeysError;
 use crate::credential::key_set::StoredKey;
 use crate::kind::Kind;
+use crate::migration::accounts::Accounts;
 use crate::secret::Secret;
 use crate::session::extend::Extend;
 use crate::session::feed::Feed;
@@ -170,6 +171,8 @@ pub struct Build {
     triggers: Option<ByTriggers>,
     /// How it is told to tell of keys that end.
     keyspace_events: Option<SetKeyspaceEvents>,
+    /// For a database: its accounts, for who moves users in.
+    accounts: Option<OpenAccounts>,
 }
 
 impl Build {
@@ -190,6 +193,7 @@ impl Build {
             line: None,
             triggers: None,
             keyspace_events: None,
+            accounts: None,
         }
     }
 
@@ -224,6 +228,8 @@ struct ByTriggers {
     read: fn(Settings) -> BoxFuture<'static, Result<Triggers, OpenError>>,
     run: fn(Settings, String) -> BoxFuture<'static, Result<(), OpenError>>,
 }
+
+type OpenAccounts = fn(Settings) -> BoxFuture<'static, Result<Arc<dyn Accounts>, OpenError>>;
 
 type OpenLine = fn(Settings) -> Result<Arc<dyn Feed>, OpenError>;
 
@@ -342,6 +348,27 @@ pub async fn open_api_keys(
             keys(settings.clone(), access, owners(database).await?).await
         }
     }
+}
+
+/// Opens the accounts of the app for writing, and makes the gateway's own tables beside them where they are missing. To be called where
+/// [`open`] is.
+///
+/// # Errors
+/// See [`OpenError`]; among them that the store is no database, or may not be written.
+pub async fn open_accounts(settings: &Settings) -> Result<Arc<dyn Accounts>, OpenError> {
+    let kind = kind_of(&settings.url)?;
+    match kind.build.accounts {
+        Some(open) => open(settings.clone()).await,
+        None => Err(OpenError::Url {
+            store: kind.name,
+            cause: "accounts are in a database, and this is none".to_owned(),
+        }),
+    }
+}
+
+/// Whether accounts can be written where this URL leads.
+pub fn has_accounts(url: &Secret) -> bool {
+    kind_of(url).is_ok_and(|kind| kind.build.owners.is_some())
 }
 
 /// The line over the store that `settings.url` names, whether or not it holds any sessions. `None`: it has none.

@@ -593,6 +593,7 @@ impl Setup {
                 identity: self.identity.clone(),
                 sliding: self.sliding.clone(),
                 door: self.door,
+                migration: None,
                 telemetry: telemetry::Settings {
                     level: "info".into(),
                     json: false,

@@ -1,0 +1,20 @@
+//! Amazon Cognito.
+
+mod check;
+mod session;
+
+use crate::kind::Kind;
+
+use super::Build;
+
+/// Amazon Cognito.
+pub(super) const KIND: Kind<Build> = Kind {
+    name: "cognito",
+    about: "Amazon Cognito: live check (password or SRP), Amplify cookies, tokens",
+    build: Build {
+        experimental: false,
+        keys: &[check::KEYS, session::KEYS],
+        check: check::BUILD,
+        sessions: session::BUILD,
+    },
+};

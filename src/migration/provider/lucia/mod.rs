@@ -1,0 +1,19 @@
+//! Lucia.
+
+mod session;
+
+use crate::kind::Kind;
+
+use super::Build;
+
+/// Lucia.
+pub(super) const KIND: Kind<Build> = Kind {
+    name: "lucia",
+    about: "Lucia: its sessions table",
+    build: Build {
+        experimental: false,
+        keys: &[session::KEYS],
+        check: None,
+        sessions: session::BUILD,
+    },
+};

@@ -1,0 +1,301 @@
+//! The migration on the way of a request: what passes the auth endpoints is looked at by those of its mechanisms it concerns, and a live
+//! session of the old system is taken over at first contact.
+//!
+//! The core (`crate::migration`) decides; what is here asks databases, old systems and the app, and waits.
+
+pub mod passage;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::{HeaderMap, HeaderValue, StatusCode};
+
+use super::respond::Answer;
+use crate::credential::cookie_cache::CookieCache;
+use crate::credential::{names, secrets};
+use crate::gate::Gate;
+use crate::kind::Kind;
+use crate::migration::accounts::Accounts;
+use crate::migration::control::{self, Mechanism as Word, Reach};
+use crate::migration::provider::{Build, Check, Fields, Sessions};
+use crate::migration::vault::Vault;
+use crate::request::RequestView;
+use crate::secret::Secret;
+use crate::session::resolve;
+use crate::store;
+use crate::telemetry::metrics::Metrics;
+use crate::time::Clock;
+
+/// What the operator wants of the migration.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// For whom and when.
+    pub control: control::Settings,
+    /// Where accounts are written: the app's own database.
+    pub database: store::Settings,
+    /// What old hashes are sealed under.
+    pub key: Secret,
+    /// The old systems, in the order of the file.
+    pub providers: Vec<Configured>,
+}
+
+/// One old system as it was configured.
+#[derive(Clone, Debug)]
+pub struct Configured {
+    /// Which.
+    pub kind: &'static Kind<Build>,
+    /// Its table.
+    pub fields: Fields,
+}
+
+/// What the migration is made of.
+pub struct Parts {
+    /// What the operator wants.
+    pub settings: Settings,
+    /// Accounts, opened for writing.
+    pub accounts: Arc<dyn Accounts>,
+    /// The runtime on which connections to databases, old systems and the app live.
+    pub home: tokio::runtime::Handle,
+    /// Where the app's Better Auth is, its base path included: for what the gateway asks it itself.
+    pub app: Vec<url::Url>,
+}
+
+/// What is already there when the migration is built.
+pub struct Around<'a> {
+    /// Better Auth's base path.
+    pub auth_base_path: &'a str,
+    /// The origin browsers see.
+    pub public_url: &'a str,
+    /// What the app's cookies are called.
+    pub cookies: &'a names::Settings,
+    /// What it signs with.
+    pub secrets: &'a secrets::Settings,
+    /// Who knows sessions.
+    pub sessions: &'a Arc<resolve::Sessions>,
+    /// The app's cookie cache, where it has one.
+    pub cookie_cache: Option<&'a Arc<CookieCache>>,
+    /// The time.
+    pub clock: &'a Arc<dyn Clock>,
+    /// Counts.
+    pub metrics: &'a Arc<Metrics>,
+}
+
+/// Builds the migration.
+///
+/// # Errors
+/// Says which provider lacks what.
+pub fn build(parts: Parts, around: &Around<'_>) -> Result<Migration, String> {
+    let mut providers = Vec::new();
+    for configured in &parts.settings.providers {
+        let (name, build) = (configured.kind.name, &configured.kind.build);
+        let said = |error: String| format!("from.{name}: {error}");
+        let check = build.check.map(|check| check(&configured.fields));
+        let sessions = build.sessions.map(|sessions| sessions(&configured.fields));
+        providers.push(Provider {
+            name,
+            check: check.transpose().map_err(said)?,
+            sessions: sessions.transpose().map_err(said)?,
+        });
+    }
+    let common = Arc::new(Common {
+        control: parts.settings.control,
+        accounts: parts.accounts,
+        vault: Vault::new(&parts.settings.key),
+        providers,
+        auth_base_path: around.auth_base_path.to_owned(),
+        public_url: around.public_url.to_owned(),
+        cookies: around.cookies.clone(),
+        secrets: around.secrets.clone(),
+        clock: Arc::clone(around.clock),
+        metrics: Arc::clone(around.metrics),
+    });
+    Ok(Migration {
+        mechanisms: Vec::new(),
+        arrivals: None,
+        common,
+    })
+}
+
+/// One old system, ready to be asked.
+pub struct Provider {
+    /// Its name.
+    pub name: &'static str,
+    /// Checks passwords there, where that is configured.
+    pub check: Option<Box<dyn Check>>,
+    /// Reads its sessions, where that is configured.
+    pub sessions: Option<Box<dyn Sessions>>,
+}
+
+/// What every mechanism works with.
+pub struct Common {
+    /// For whom and when.
+    pub control: control::Settings,
+    /// Accounts, and what is kept beside them.
+    pub accounts: Arc<dyn Accounts>,
+    /// Seals what is kept.
+    pub vault: Vault,
+    /// The old systems.
+    pub providers: Vec<Provider>,
+    /// Better Auth's base path.
+    pub auth_base_path: String,
+    /// The origin browsers see.
+    pub public_url: String,
+    /// What the app's cookies are called.
+    pub cookies: names::Settings,
+    /// What it signs with.
+    pub secrets: secrets::Settings,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+}
+
+impl Common {
+    /// How far a mechanism goes for an account now.
+    pub fn reach(&self, mechanism: Word, account: &str) -> Reach {
+        self.control.reach(mechanism, account, self.clock.now())
+    }
+
+    /// Bytes nobody can guess.
+    pub fn random<const N: usize>(&self) -> [u8; N] {
+        let mut bytes = [0; N];
+        fill(&mut bytes);
+        bytes
+    }
+}
+
+/// Fills a buffer with bytes nobody can guess.
+pub fn fill(bytes: &mut [u8]) {
+    // The system's generator fails only before it was ever seeded; whoever goes on then would hand out guessable secrets.
+    if aws_lc_rs::rand::fill(bytes).is_err() {
+        std::process::abort();
+    }
+}
+
+/// A POST to one of Better Auth's endpoints, with its body.
+#[derive(Clone, Copy)]
+pub struct Posted<'r> {
+    /// The request.
+    pub request: &'r RequestView<'r>,
+    /// Its path below the base path: `/sign-in/email`.
+    pub endpoint: &'r str,
+    /// The whole body; at most 60 KiB.
+    pub body: &'r Bytes,
+    /// The client's own address.
+    pub client: IpAddr,
+    /// The id of the request, for answers and logs.
+    pub request_id: &'r str,
+    /// Who judges: for whose session the request brings.
+    pub gate: &'r Gate,
+}
+
+/// What becomes of it.
+pub enum Course {
+    /// It goes on as it came, and so does the app's answer.
+    Pass,
+    /// We answer it.
+    Answer(Answer),
+    /// It goes on.
+    Forward {
+        /// With this body in place of its own.
+        body: Option<Bytes>,
+        /// And this hears the app's answer first.
+        after: Option<Box<dyn After>>,
+    },
+}
+
+/// Hears the app's answer to a request that was let through.
+pub trait After: Send + Sync {
+    /// The app has answered with this head. What is given is sent in its place. May wait.
+    fn answered<'a>(
+        &'a mut self,
+        status: StatusCode,
+        headers: &'a HeaderMap,
+    ) -> BoxFuture<'a, Option<Answer>>;
+
+    /// Whether the body of the answer is to be read along: at most 60 KiB of it.
+    fn reads(&self) -> bool {
+        false
+    }
+
+    /// The answer is through, with its body as far as it was read along. Must not wait: what takes time is spawned.
+    fn finished(&mut self, _body: &[u8]) {}
+}
+
+/// One mechanism at the auth endpoints.
+pub trait Mechanism: Send + Sync {
+    /// Whether a POST to this endpoint, below the base path, concerns it.
+    fn concerns(&self, endpoint: &str) -> bool;
+
+    /// What becomes of the request.
+    fn course<'a>(&'a self, posted: Posted<'a>) -> BoxFuture<'a, Course>;
+}
+
+/// A live session of the old system, at first contact.
+pub trait Arrivals: Send + Sync {
+    /// Whether a request brings anything of an old system: names of cookies are compared, and no more.
+    fn concerns(&self, headers: &HeaderMap) -> bool;
+
+    /// Takes the old session over, where the request has no valid session of ours.
+    fn arrive<'a>(
+        &'a self,
+        request: &'a RequestView<'a>,
+        gate: &'a Gate,
+    ) -> BoxFuture<'a, Option<Arrival>>;
+}
+
+/// A session that was taken over, or cookies that must go.
+pub struct Arrival {
+    /// The `Cookie` header the request goes on with.
+    pub cookie: Option<HeaderValue>,
+    /// `Set-Cookie` lines for the answer.
+    pub set: Vec<HeaderValue>,
+}
+
+/// The migration.
+pub struct Migration {
+    /// What passes the auth endpoints, in this order.
+    pub mechanisms: Vec<Box<dyn Mechanism>>,
+    /// What arrives with an old session.
+    pub arrivals: Option<Box<dyn Arrivals>>,
+    /// What they work with.
+    pub common: Arc<Common>,
+}
+
+impl Migration {
+    /// Whether a POST to this endpoint is to be held.
+    pub fn concerns(&self, endpoint: &str) -> bool {
+        self.mechanisms.iter().any(|each| each.concerns(endpoint))
+    }
+
+    /// What becomes of a request: the mechanisms in their order, until one answers. Each gets the body as the one before left it.
+    pub async fn course(
+        &self,
+        posted: Posted<'_>,
+    ) -> (Result<Option<Bytes>, Answer>, Vec<Box<dyn After>>) {
+        let mut body: Option<Bytes> = None;
+        let mut heard = Vec::new();
+        for each in self
+            .mechanisms
+            .iter()
+            .filter(|each| each.concerns(posted.endpoint))
+        {
+            let now = body.clone();
+            let posted = Posted {
+                body: now.as_ref().unwrap_or(posted.body),
+                ..posted
+            };
+            match each.course(posted).await {
+                Course::Pass => {}
+                Course::Answer(answer) => return (Err(answer), heard),
+                Course::Forward { body: other, after } => {
+                    body = other.or(body);
+                    heard.extend(after);
+                }
+            }
+        }
+        (Ok(body), heard)
+    }
+}
