@@ -3,6 +3,7 @@
 pub mod databases;
 pub mod keys;
 pub mod redis;
+pub mod seeds;
 pub mod tls;
 pub mod wire;
 

@@ -1,0 +1,215 @@
+//! People of every old system, as their exports have them, in front of a real Better Auth: each signs in with the old password through
+//! the gateway, and from then on without it.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+use vestibule::migration::accounts::{Accounts, AccountsError, NewUser, OldCredential};
+use vestibule::migration::password::keeping::{self, Randomness};
+use vestibule::migration::password::{Stored, native};
+use vestibule::migration::state::State;
+use vestibule::migration::vault::Vault;
+use vestibule::secret::Secret;
+use vestibule::store;
+use vestibule::time::UnixMs;
+
+use crate::differential::gateway;
+use crate::differential::server::{Server, request};
+use crate::support::databases::{Folder, settings};
+use crate::support::seeds::{self, Person};
+use crate::support::{Answer, SECRET};
+
+const KEY: &str = "what old hashes are sealed under, in the tests";
+
+/// A real Better Auth with people who have not signed in here yet.
+struct World {
+    server: Server,
+    folder: Folder,
+    /// Those who are there, with whether an old hash is kept for them.
+    people: Vec<(Person, bool)>,
+}
+
+impl World {
+    fn of(system: &str, people: Vec<Person>) -> Self {
+        let folder = Folder::new(&format!("truth-{system}"));
+        let server = Server::start(&json!({
+            "options": { "baseURL": "http://app.test", "secret": SECRET },
+            "sqlite": folder.join("app.sqlite"),
+            "passwords": "framework",
+        }));
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let url = format!("sqlite:{}", folder.join("app.sqlite").display());
+        let accounts = runtime.block_on(store::open_accounts(&settings(&url))).unwrap();
+        let vault = Vault::new(&Secret::new(KEY));
+        let mut there = Vec::new();
+        for (at, person) in people.into_iter().enumerate() {
+            // Whoever has no address cannot be made; two with one address are one too many: an importer reports them.
+            if person.email.is_empty() {
+                continue;
+            }
+            let seeded = runtime.block_on(seed(&*accounts, &vault, &person, at));
+            if let Some(kept) = seeded {
+                there.push((person, kept));
+            }
+        }
+        Self {
+            server,
+            folder,
+            people: there,
+        }
+    }
+
+    fn gateway(&self) -> gateway::Gateway {
+        let database = self.folder.join("app.sqlite");
+        let configuration = format!(
+            "public_url = \"http://app.test\"\nhosts = [\"app.test\"]\nadmin = \"off\"\n\
+             [upstream]\nurl = \"http://{}\"\n[better_auth]\nsecret = \"{SECRET}\"\n\
+             [sessions]\nsource = \"sqlite:{}\"\n[routes]\ndefault = \"signed-in\"\nsign_in = \"/sign-in\"\n\
+             [migration]\nkey = \"{KEY}\"\nbefore = \"2026-01-01\"\n[migration.sign_in]\nhold = \"50ms\"\n\
+             [migration.limits]\nper_address = 10000\n",
+            self.server.address,
+            database.display(),
+        );
+        gateway::Gateway::start(&configuration, &self.folder.join("vestibule.toml"))
+    }
+
+    fn password_of(&self, email: &str) -> Option<String> {
+        let email = email.replace('\'', "''");
+        let rows = self.server.sql(&format!(
+            "SELECT a.password FROM account a JOIN user u ON u.id = a.userId WHERE u.email = '{email}' AND a.providerId = 'credential'"
+        ));
+        rows[0]["password"].as_str().map(str::to_owned)
+    }
+}
+
+async fn seed(accounts: &dyn Accounts, vault: &Vault, person: &Person, at: usize) -> Option<bool> {
+    let id = format!("{}-{at}", person.system);
+    let name = match person.name.trim() {
+        "" => person.email.clone(),
+        name => name.to_owned(),
+    };
+    let new = NewUser {
+        id: Some(id),
+        email: person.email.clone(),
+        email_verified: person.verified,
+        name,
+        source: Some((person.system.clone(), person.id.clone())),
+        ..NewUser::default()
+    };
+    let user_id = match accounts.create(&new, now()).await {
+        Ok(user_id) => user_id,
+        Err(AccountsError::Taken(_)) => return None,
+        Err(error) => panic!("{}: {error}", person.id),
+    };
+    let Some(exported) = &person.exported else {
+        return Some(false);
+    };
+    let stored = Stored {
+        hash: Secret::new(exported.hash.clone()),
+        params: exported
+            .params
+            .iter()
+            .map(|(key, value)| (key.clone(), Secret::new(value.clone())))
+            .collect(),
+    };
+    let randomness = Randomness {
+        nonce: rand(at, 1),
+        salt: rand(at, 2),
+    };
+    let kept = keeping::keep(vault, &user_id, &exported.scheme, &stored, randomness);
+    let Ok(kept) = kept else {
+        assert!(
+            person.issues.iter().any(|issue| issue == "password_hash_invalid"),
+            "{} {}: {:?}",
+            person.system,
+            exported.scheme,
+            kept.err()
+        );
+        return Some(false);
+    };
+    let old = OldCredential {
+        scheme: kept.scheme,
+        sealed: kept.sealed,
+        state: State::Pending,
+        exported_at: None,
+    };
+    assert!(accounts.keep(&user_id, &old, now()).await.unwrap());
+    Some(true)
+}
+
+/// Different for every person; nobody guesses in a test.
+fn rand<const N: usize>(at: usize, what: u8) -> [u8; N] {
+    let mut bytes = [what; N];
+    bytes[0] = u8::try_from(at % 256).unwrap();
+    bytes
+}
+
+fn now() -> UnixMs {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    UnixMs(i64::try_from(since.as_millis()).unwrap())
+}
+
+fn sign_in(at: std::net::SocketAddr, email: &str, password: &str) -> Answer {
+    let body = json!({ "email": email, "password": password });
+    request(at, "POST", "/api/auth/sign-in/email", &[], Some(&body))
+}
+
+fn told_user(answer: &Answer) -> Option<String> {
+    let said: Value = serde_json::from_slice(&answer.body).ok()?;
+    said["user"]["email"].as_str().map(str::to_owned)
+}
+
+#[test]
+fn everybody_signs_in_with_the_old_password_once_slow_and_then_without_us() {
+    let systems: Vec<_> = seeds::all()
+        .into_iter()
+        .filter(|(_, people)| people.iter().any(|person| person.exported.is_some()))
+        .collect();
+    assert!(systems.len() >= 9, "only {} systems", systems.len());
+    let mut signed_in = 0;
+    for (system, people) in systems {
+        let world = World::of(&system, people);
+        let gateway = world.gateway();
+        let (mut fine, mut resets) = (0, 0);
+        for (person, kept) in &world.people {
+            let who = format!("{system} {} ({:?})", person.id, person.exported.as_ref().map(|e| &e.scheme));
+            let wrong = sign_in(gateway.address, &person.email, "not the password");
+            assert!(matches!(wrong.status, 400 | 401), "{who}: {}", wrong.text());
+            let (Some(password), true) = (&person.plaintext, kept) else {
+                resets += usize::from(person.exported.is_some());
+                continue;
+            };
+            assert_eq!(world.password_of(&person.email), None, "{who}");
+            let first = sign_in(gateway.address, &person.email, password);
+            if person.issues.iter().any(|issue| issue == "email_invalid") {
+                // The framework takes no such address, with or without us.
+                assert_eq!(first.status, 400, "{who}");
+                continue;
+            }
+            assert_eq!(first.status, 200, "{who}: {}", first.text());
+            assert_eq!(told_user(&first).as_deref(), Some(person.email.as_str()), "{who}");
+            let stored = world.password_of(&person.email).unwrap_or_default();
+            assert!(native::is_native(&stored), "{who}: {stored}");
+            let second = sign_in(gateway.address, &person.email, password);
+            assert_eq!(second.status, 200, "{who}");
+            assert_eq!(world.password_of(&person.email).as_deref(), Some(stored.as_str()), "{who}: written once");
+            fine += 1;
+        }
+        drop(gateway);
+        for (person, _) in world.people.iter().filter(|(_, kept)| *kept) {
+            let Some(password) = &person.plaintext else { continue };
+            if person.issues.iter().any(|issue| issue == "email_invalid") {
+                continue;
+            }
+            let alone = sign_in(world.server.address, &person.email, password);
+            assert_eq!(alone.status, 200, "{system} {}: {}", person.id, alone.text());
+        }
+        println!(
+            "truth {system}: {} people there, {fine} signed in with the old password, {resets} with a hash nobody can use",
+            world.people.len()
+        );
+        assert!(fine > 0, "{system}");
+        signed_in += fine;
+    }
+    assert!(signed_in > 200, "{signed_in}");
+}
