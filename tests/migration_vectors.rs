@@ -44,8 +44,8 @@ pub fn data() -> PathBuf {
 /// The vector files of a family, in the order of their names.
 pub fn files(family: Family) -> Vec<String> {
     let folder = data().join("vectors");
-    let entries = std::fs::read_dir(&folder)
-        .unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let entries =
+        std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     let mut names: Vec<String> = entries
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .filter(|name| Family::of(name) == family)

@@ -4,12 +4,21 @@
 //! is held against the ceilings of [`cost`] (before any work), and only then is a password held against it (a wrong one is a result).
 
 pub mod cost;
+pub mod native;
+
+mod algorithm;
+mod argon2;
+mod bcrypt;
+mod encoding;
+mod lucia;
+mod pbkdf2;
+mod scrypt;
 
 use std::collections::BTreeMap;
 
 use crate::kind::Kind;
 use crate::secret::Secret;
-use cost::Cost;
+use cost::{Ceilings, Cost};
 
 /// Longest password that is hashed, in bytes. The framework's own maximum holds for new passwords only: whoever had a longer one in the
 /// old system must get in once.
@@ -27,6 +36,33 @@ pub struct Stored {
     pub params: BTreeMap<String, Secret>,
 }
 
+impl Stored {
+    /// A hash that needs nothing beside it.
+    pub const fn plain(hash: Secret) -> Self {
+        Self {
+            hash,
+            params: BTreeMap::new(),
+        }
+    }
+
+    /// What stands beside it under this name.
+    pub fn param(&self, name: &str) -> Option<&str> {
+        self.params.get(name).map(Secret::expose)
+    }
+
+    /// What must stand beside it.
+    fn need(&self, name: &'static str) -> Result<&str, Unusable> {
+        self.param(name).ok_or(Unusable::Missing(name))
+    }
+
+    /// Nobody can sign in with it: it was switched off, or never set. `!` and `*` are what shadow files and Django put before a hash;
+    /// no scheme's text begins with either.
+    fn is_disabled(&self) -> bool {
+        let text = self.hash.expose().trim();
+        text.is_empty() || text.starts_with(['!', '*']) || text.eq_ignore_ascii_case("null")
+    }
+}
+
 /// Why a stored hash cannot be used. Nothing about a password: the answer is the same for all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unusable {
@@ -42,6 +78,9 @@ pub enum Unusable {
     /// Nobody can have a password that fits: `!`, `*`, an empty text.
     #[error("it was switched off in the old system")]
     Disabled,
+    /// No scheme has this name.
+    #[error("its scheme is none we know")]
+    Unknown,
 }
 
 /// How a scheme reads what is stored.
@@ -57,4 +96,82 @@ pub trait Hash: Send + Sync {
 }
 
 /// Every scheme.
-pub static KINDS: &[Kind<Parse>] = &[];
+pub static KINDS: &[Kind<Parse>] = &[
+    native::KIND,
+    native::OSLO,
+    lucia::V2,
+    lucia::V1,
+    bcrypt::KIND,
+    bcrypt::TWO_X,
+    bcrypt::PEPPERED,
+    bcrypt::PEPPER_FIRST,
+    bcrypt::PEPPER_HMAC,
+    argon2::ANY,
+    argon2::ID,
+    argon2::I,
+    argon2::D,
+    argon2::DJANGO,
+    scrypt::PASSLIB,
+    scrypt::PHC,
+    scrypt::KRATOS,
+    scrypt::WERKZEUG,
+    scrypt::DJANGO,
+    scrypt::NODE,
+    scrypt::NEST,
+    scrypt::CRYPT,
+    pbkdf2::DJANGO_SHA256,
+    pbkdf2::DJANGO_SHA1,
+    pbkdf2::PASSLIB_SHA1,
+    pbkdf2::PASSLIB_SHA256,
+    pbkdf2::PASSLIB_SHA512,
+    pbkdf2::CRYPTACULAR,
+    pbkdf2::ATLASSIAN,
+    pbkdf2::WERKZEUG,
+    pbkdf2::PHC,
+    pbkdf2::CLERK_SHA256,
+    pbkdf2::CLERK_SHA512,
+    pbkdf2::CLERK_SHA512_HEX,
+    pbkdf2::CLERK_SHA1,
+    pbkdf2::NODE,
+];
+
+/// The scheme of this name, or of this word of a provider's.
+pub fn find(scheme: &str) -> Option<&'static Kind<Parse>> {
+    KINDS.iter().find(|kind| kind.name == scheme)
+}
+
+/// Reads a stored hash and holds its cost against the ceilings, without any work.
+///
+/// # Errors
+/// When no password can ever be held against it.
+pub fn read(stored: &Stored, scheme: &str, ceilings: &Ceilings) -> Result<Box<dyn Hash>, Unusable> {
+    if stored.is_disabled() {
+        return Err(Unusable::Disabled);
+    }
+    if stored.hash.expose().len() > STORED_BYTES_MAX {
+        return Err(Unusable::Malformed("it is too long"));
+    }
+    let kind = find(scheme).ok_or(Unusable::Unknown)?;
+    let hash = (kind.build)(stored)?;
+    hash.cost().allow(ceilings)?;
+    Ok(hash)
+}
+
+/// Whether a password fits a stored hash of a scheme. This is what the proxy calls; it takes as long as the hash costs.
+///
+/// # Errors
+/// When no password can ever be held against it: never the same as a wrong one.
+pub fn check(
+    stored: &Stored,
+    scheme: &str,
+    password: &[u8],
+    ceilings: &Ceilings,
+) -> Result<bool, Unusable> {
+    let hash = read(stored, scheme, ceilings)?;
+    Ok(fits(hash.as_ref(), password))
+}
+
+/// Whether a password fits a hash that was [read](read). No password is longer than [`PASSWORD_BYTES_MAX`].
+pub fn fits(hash: &dyn Hash, password: &[u8]) -> bool {
+    password.len() <= PASSWORD_BYTES_MAX && hash.verify(password)
+}
