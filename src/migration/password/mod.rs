@@ -4,17 +4,21 @@
 //! is held against the ceilings of [`cost`] (before any work), and only then is a password held against it (a wrong one is a result).
 
 pub mod cost;
+pub mod keeping;
 pub mod native;
 
 mod algorithm;
 mod argon2;
 mod bcrypt;
+mod digest;
 mod encoding;
 mod lucia;
 mod pbkdf2;
 mod scrypt;
 
 use std::collections::BTreeMap;
+
+use zeroize::Zeroizing;
 
 use crate::kind::Kind;
 use crate::secret::Secret;
@@ -93,6 +97,24 @@ pub trait Hash: Send + Sync {
 
     /// Whether a password fits. Compared in constant time.
     fn verify(&self, password: &[u8]) -> bool;
+
+    /// The digest it is, where it is no more than one: such hashes are wrapped when they are imported.
+    fn digest(&self) -> Option<&dyn Digest> {
+        None
+    }
+}
+
+/// A digest of a password, fast to make and so fast to guess.
+pub trait Digest {
+    /// What is stored.
+    fn expected(&self) -> &[u8];
+
+    /// What a password makes: one of these is what is stored, if it is the right one. More than one where a vendor does not say in
+    /// which order it joins salt and password.
+    fn made(&self, password: &[u8]) -> Vec<Zeroizing<Vec<u8>>>;
+
+    /// The stored text, with zeros in the place of the digest: all that is needed to make it, and nothing that tells it.
+    fn husk(&self) -> String;
 }
 
 /// Every scheme.
@@ -133,6 +155,27 @@ pub static KINDS: &[Kind<Parse>] = &[
     pbkdf2::CLERK_SHA512_HEX,
     pbkdf2::CLERK_SHA1,
     pbkdf2::NODE,
+    digest::MD4,
+    digest::MD4_SALTED,
+    digest::MD4_HMAC,
+    digest::MD5,
+    digest::MD5_SALTED,
+    digest::MD5_HMAC,
+    digest::SHA1,
+    digest::SHA1_SALTED,
+    digest::SHA1_HMAC,
+    digest::SHA224,
+    digest::SHA224_SALTED,
+    digest::SHA224_HMAC,
+    digest::SHA256,
+    digest::SHA256_SALTED,
+    digest::SHA256_HMAC,
+    digest::SHA384,
+    digest::SHA384_SALTED,
+    digest::SHA384_HMAC,
+    digest::SHA512,
+    digest::SHA512_SALTED,
+    digest::SHA512_HMAC,
 ];
 
 /// The scheme of this name, or of this word of a provider's.
@@ -151,8 +194,11 @@ pub fn read(stored: &Stored, scheme: &str, ceilings: &Ceilings) -> Result<Box<dy
     if stored.hash.expose().len() > STORED_BYTES_MAX {
         return Err(Unusable::Malformed("it is too long"));
     }
-    let kind = find(scheme).ok_or(Unusable::Unknown)?;
-    let hash = (kind.build)(stored)?;
+    let wrapped = scheme.strip_prefix("native(");
+    let hash = match wrapped.and_then(|inner| inner.strip_suffix(')')) {
+        Some(inner) => keeping::unwrap(stored, inner)?,
+        None => (find(scheme).ok_or(Unusable::Unknown)?.build)(stored)?,
+    };
     hash.cost().allow(ceilings)?;
     Ok(hash)
 }

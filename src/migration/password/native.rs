@@ -35,7 +35,7 @@ pub const COST: Cost = Cost::Scrypt {
 };
 
 const LOG_N: u8 = 14;
-const R: u32 = 16;
+pub(super) const R: u32 = 16;
 const KEY_BYTES: usize = 64;
 const SALT_BYTES: usize = 16;
 
