@@ -1,5 +1,7 @@
 //! Plain digests and HMACs, in hex or base64, with the salt beside them.
 
+use zeroize::Zeroizing;
+
 use super::algorithm::Algorithm;
 use super::cost::Cost;
 use super::encoding::{Bytes, base64, hex, same, text};
@@ -12,7 +14,7 @@ macro_rules! kinds {
         #[doc = concat!("`", $plain_name, "`.")]
         pub const $plain: Kind<Parse> = Kind {
             name: $plain_name,
-            about: concat!("a bare digest; `encoding` (hex, base64) beside it: ", $plain_name),
+            about: concat!("a bare digest; `encoding` (hex, base64), `iterations` beside it: ", $plain_name),
             build: |stored| plain(stored, Algorithm::$algorithm),
         };
 
@@ -42,31 +44,78 @@ kinds! {
     Sha512 SHA512 SHA512_SALTED SHA512_HMAC: "sha512-hex" "sha512-hex-salted" "hmac-sha512-hex",
 }
 
+/// A piece of what is fed to the digest.
+pub(super) enum Piece {
+    /// These bytes.
+    Bytes(Bytes),
+    /// The password.
+    Password,
+}
+
 /// What is fed to the digest.
 pub(super) enum Recipe {
-    /// What stands around the password, as bytes.
-    Joined {
-        /// Before it.
-        before: Bytes,
-        /// After it.
-        after: Bytes,
-    },
+    /// Pieces, one after the other.
+    Joined(Vec<Piece>),
     /// The salt, on either side: the vendor does not say.
     Either(Bytes),
     /// An HMAC with this key.
     Keyed(Bytes),
 }
 
+/// How the letters of a password become bytes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Letters {
+    /// UTF-8, as they come.
+    Utf8,
+    /// UTF-16, little-endian.
+    Utf16,
+}
+
+impl Letters {
+    /// A password's bytes.
+    pub(super) fn bytes(self, password: &[u8]) -> Bytes {
+        if self == Self::Utf8 {
+            return Bytes::new(password.to_vec());
+        }
+        let text = Zeroizing::new(String::from_utf8_lossy(password).into_owned());
+        let mut bytes = Bytes::new(Vec::with_capacity(2 * text.len()));
+        for unit in text.encode_utf16() {
+            bytes.extend(unit.to_le_bytes());
+        }
+        bytes
+    }
+}
+
 /// A digest taken apart. Every scheme that is a digest over salt and password, of whatever spelling, becomes one.
 pub(super) struct Digested {
     pub(super) algorithm: Algorithm,
     pub(super) recipe: Recipe,
+    pub(super) letters: Letters,
+    /// How often it is made in all: each time after the first over what was made.
+    pub(super) times: u32,
     pub(super) expected: Bytes,
     /// The stored text without its digest.
     pub(super) husk: String,
 }
 
 impl Digested {
+    /// Made once, of letters in UTF-8.
+    pub(super) const fn once(
+        algorithm: Algorithm,
+        recipe: Recipe,
+        expected: Bytes,
+        husk: String,
+    ) -> Self {
+        Self {
+            algorithm,
+            recipe,
+            letters: Letters::Utf8,
+            times: 1,
+            expected,
+            husk,
+        }
+    }
+
     /// Refuses a digest of another length.
     pub(super) fn sound(self) -> Result<Box<dyn Hash>, Unusable> {
         if self.expected.len() != self.algorithm.bytes() {
@@ -78,6 +127,9 @@ impl Digested {
 
 impl Hash for Digested {
     fn cost(&self) -> Cost {
+        if self.times > 1 {
+            return Cost::Rounds(self.times.into());
+        }
         Cost::Digest
     }
 
@@ -96,12 +148,29 @@ impl Digest for Digested {
     }
 
     fn made(&self, password: &[u8]) -> Vec<Bytes> {
+        let password = self.letters.bytes(password);
+        let password = password.as_slice();
         let digest = |parts: &[&[u8]]| self.algorithm.digest(parts);
-        match &self.recipe {
-            Recipe::Joined { before, after } => vec![digest(&[before, password, after])],
+        let mut made = match &self.recipe {
+            Recipe::Joined(pieces) => {
+                let parts: Vec<&[u8]> = pieces
+                    .iter()
+                    .map(|piece| match piece {
+                        Piece::Bytes(bytes) => bytes.as_slice(),
+                        Piece::Password => password,
+                    })
+                    .collect();
+                vec![digest(&parts)]
+            }
             Recipe::Either(salt) => vec![digest(&[salt, password]), digest(&[password, salt])],
             Recipe::Keyed(key) => vec![self.algorithm.hmac(key, password)],
+        };
+        for each in &mut made {
+            for _ in 1..self.times {
+                *each = digest(&[each.as_slice()]);
+            }
         }
+        made
     }
 
     fn husk(&self) -> String {
@@ -153,15 +222,11 @@ pub(super) fn beside(
 
 fn plain(stored: &Stored, algorithm: Algorithm) -> Result<Box<dyn Hash>, Unusable> {
     let (expected, husk) = read(stored, algorithm)?;
-    let recipe = Recipe::Joined {
-        before: Bytes::default(),
-        after: Bytes::default(),
-    };
+    let recipe = Recipe::Joined(vec![Piece::Password]);
+    let times = times(stored)?;
     Digested {
-        algorithm,
-        recipe,
-        expected,
-        husk,
+        times,
+        ..Digested::once(algorithm, recipe, expected, husk)
     }
     .sound()
 }
@@ -169,32 +234,36 @@ fn plain(stored: &Stored, algorithm: Algorithm) -> Result<Box<dyn Hash>, Unusabl
 fn salted(stored: &Stored, algorithm: Algorithm) -> Result<Box<dyn Hash>, Unusable> {
     let (expected, husk) = read(stored, algorithm)?;
     let salt = beside(stored, "salt", "salt_encoding")?;
+    let recipe = joined(salt, stored.need("salt_position")?)?;
+    let times = times(stored)?;
     Digested {
-        algorithm,
-        recipe: joined(salt, stored.need("salt_position")?)?,
-        expected,
-        husk,
+        times,
+        ..Digested::once(algorithm, recipe, expected, husk)
     }
     .sound()
+}
+
+/// How often the digest is made; once, unless it is said.
+fn times(stored: &Stored) -> Result<u32, Unusable> {
+    let times = super::encoding::small(stored.param("iterations").unwrap_or("1"))?;
+    if times == 0 {
+        return Err(Unusable::Malformed("it has no rounds"));
+    }
+    Ok(times)
 }
 
 /// A salt on its side of the password.
 pub(super) fn joined(salt: Bytes, position: &str) -> Result<Recipe, Unusable> {
-    let (before, after) = match position {
-        "prefix" => (salt, Bytes::default()),
-        "suffix" => (Bytes::default(), salt),
+    let salt = Piece::Bytes(salt);
+    Ok(Recipe::Joined(match position {
+        "prefix" => vec![salt, Piece::Password],
+        "suffix" => vec![Piece::Password, salt],
         _ => return Err(Unusable::Malformed("nobody knows its `salt_position`")),
-    };
-    Ok(Recipe::Joined { before, after })
+    }))
 }
 
 fn hmac(stored: &Stored, algorithm: Algorithm) -> Result<Box<dyn Hash>, Unusable> {
     let (expected, husk) = read(stored, algorithm)?;
-    Digested {
-        algorithm,
-        recipe: Recipe::Keyed(beside(stored, "key", "key_encoding")?),
-        expected,
-        husk,
-    }
-    .sound()
+    let recipe = Recipe::Keyed(beside(stored, "key", "key_encoding")?);
+    Digested::once(algorithm, recipe, expected, husk).sound()
 }

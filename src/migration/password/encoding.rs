@@ -151,6 +151,16 @@ pub fn crypt_bytes(text: &str) -> Option<Bytes> {
     Some(bytes)
 }
 
+/// Bytes that a format which reads the whole password in every round may go through: some seconds. The ceilings bound the rounds; this
+/// bounds what a long password makes of them.
+const THROUGH_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
+
+/// Whether so many rounds over a password can be afforded. What is not is as wrong as a password that is too long.
+pub fn affordable(rounds: u64, password: &[u8]) -> bool {
+    let length = u64::try_from(password.len()).unwrap_or(u64::MAX);
+    rounds.saturating_mul(length) <= THROUGH_BYTES_MAX
+}
+
 /// Whether two byte strings are the same, in a time that does not tell where they differ.
 pub fn same(ours: &[u8], stored: &[u8]) -> bool {
     use subtle::ConstantTimeEq as _;

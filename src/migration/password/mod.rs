@@ -8,12 +8,28 @@ pub mod keeping;
 pub mod native;
 
 mod algorithm;
+mod aliases;
 mod argon2;
+mod aspnet;
+mod auth0;
 mod bcrypt;
+mod bcrypt_prehash;
+mod clerk;
+mod crypt;
 mod digest;
+mod django;
 mod encoding;
+mod firebase;
+mod iterated;
+mod joomla;
+mod keycloak;
+mod kratos;
+mod ldap;
 mod lucia;
+mod passport;
 mod pbkdf2;
+mod phpass;
+mod product;
 mod scrypt;
 
 use std::collections::BTreeMap;
@@ -128,6 +144,18 @@ pub static KINDS: &[Kind<Parse>] = &[
     bcrypt::PEPPERED,
     bcrypt::PEPPER_FIRST,
     bcrypt::PEPPER_HMAC,
+    bcrypt_prehash::PASSLIB_V2,
+    bcrypt_prehash::PASSLIB_V1,
+    bcrypt_prehash::DJANGO_SHA256,
+    bcrypt_prehash::DJANGO,
+    bcrypt_prehash::SHA256_HEX,
+    bcrypt_prehash::SHA256_B64,
+    bcrypt_prehash::SHA384_B64,
+    bcrypt_prehash::SHA512_B64,
+    bcrypt_prehash::SHA512_HEX,
+    bcrypt_prehash::SHA1_HEX,
+    bcrypt_prehash::MD5_HEX,
+    bcrypt_prehash::WORDPRESS,
     argon2::ANY,
     argon2::ID,
     argon2::I,
@@ -141,6 +169,11 @@ pub static KINDS: &[Kind<Parse>] = &[
     scrypt::NODE,
     scrypt::NEST,
     scrypt::CRYPT,
+    firebase::KIND,
+    firebase::CLERK,
+    firebase::SUPABASE,
+    firebase::SUPERTOKENS,
+    firebase::KRATOS,
     pbkdf2::DJANGO_SHA256,
     pbkdf2::DJANGO_SHA1,
     pbkdf2::PASSLIB_SHA1,
@@ -155,6 +188,56 @@ pub static KINDS: &[Kind<Parse>] = &[
     pbkdf2::CLERK_SHA512_HEX,
     pbkdf2::CLERK_SHA1,
     pbkdf2::NODE,
+    keycloak::PBKDF2,
+    keycloak::PBKDF2_SHA256,
+    keycloak::PBKDF2_SHA512,
+    keycloak::ARGON2,
+    aspnet::V2,
+    aspnet::V3,
+    passport::KIND,
+    crypt::MD5,
+    crypt::APR1,
+    crypt::SHA256,
+    crypt::SHA512,
+    crypt::SHA1,
+    crypt::YESCRYPT,
+    phpass::KIND,
+    phpass::OVER_MD5,
+    phpass::DRUPAL,
+    ldap::SSHA,
+    ldap::SSHA256,
+    ldap::SSHA384,
+    ldap::SSHA512,
+    ldap::SMD5,
+    ldap::SHA,
+    ldap::SHA256,
+    ldap::SHA512,
+    ldap::MD5,
+    django::MD5,
+    django::SHA1,
+    kratos::MD5,
+    kratos::SHA,
+    kratos::HMAC,
+    iterated::SYMFONY,
+    iterated::DEVISE_SHA1,
+    iterated::DEVISE_SHA512,
+    iterated::VBULLETIN,
+    joomla::KIND,
+    clerk::MD5_SALTED,
+    clerk::SHA256_SALTED,
+    clerk::HMAC_UTF16,
+    auth0::KIND,
+    product::DJANGO,
+    product::WORDPRESS,
+    product::LDAP,
+    product::CRYPT,
+    product::KRATOS,
+    product::SUPABASE,
+    product::SUPERTOKENS,
+    product::LARAVEL,
+    product::WERKZEUG,
+    product::KEYCLOAK,
+    product::ASPNET,
     digest::MD4,
     digest::MD4_SALTED,
     digest::MD4_HMAC,
@@ -180,7 +263,11 @@ pub static KINDS: &[Kind<Parse>] = &[
 
 /// The scheme of this name, or of this word of a provider's.
 pub fn find(scheme: &str) -> Option<&'static Kind<Parse>> {
-    KINDS.iter().find(|kind| kind.name == scheme)
+    let named = |name: &str| KINDS.iter().find(|kind| kind.name == name);
+    named(scheme).or_else(|| {
+        let alias = aliases::ALIASES.iter().find(|(word, _)| *word == scheme);
+        alias.and_then(|(_, name)| named(name))
+    })
 }
 
 /// Reads a stored hash and holds its cost against the ceilings, without any work.
@@ -220,4 +307,128 @@ pub fn check(
 /// Whether a password fits a hash that was [read](read). No password is longer than [`PASSWORD_BYTES_MAX`].
 pub fn fits(hash: &dyn Hash, password: &[u8]) -> bool {
     password.len() <= PASSWORD_BYTES_MAX && hash.verify(password)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn names_are_unique_and_words_of_others_lead_to_them() {
+        let mut names: Vec<&str> = KINDS.iter().map(|kind| kind.name).collect();
+        let words = aliases::ALIASES.iter();
+        for (word, name) in words.clone() {
+            assert!(names.contains(name), "{word} leads to {name}");
+            assert_eq!(find(word).map(|kind| kind.name), Some(*name));
+        }
+        names.extend(words.map(|(word, _)| *word));
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), count, "a name stands there twice");
+        assert!(find("plaintext").is_none() && find("").is_none() && find("unknown").is_none());
+    }
+
+    #[test]
+    fn what_was_switched_off_is_no_password_under_any_scheme() {
+        for text in ["", " ", "!", "!abc", "*", "*LK*", "NULL", "null"] {
+            let stored = Stored::plain(Secret::new(text));
+            for kind in KINDS {
+                let found = check(&stored, kind.name, b"", &Ceilings::DEFAULT);
+                assert_eq!(found, Err(Unusable::Disabled), "{} {text}", kind.name);
+            }
+        }
+    }
+
+    #[test]
+    fn a_plain_password_in_the_column_never_fits_itself() {
+        for text in [
+            "correct horse battery staple",
+            "x",
+            "hunter2",
+            "abc:def",
+            "a$b$c",
+        ] {
+            let stored = Stored::plain(Secret::new(text));
+            for kind in KINDS {
+                let found = check(&stored, kind.name, text.as_bytes(), &Ceilings::DEFAULT);
+                assert_ne!(found, Ok(true), "{} {text}", kind.name);
+            }
+        }
+    }
+
+    #[test]
+    fn no_password_is_longer_than_is_hashed() {
+        let stored = Stored::plain(Secret::new("9cc2ae8a1ba7a93da39b46fc1019c481"));
+        let of = |length: usize| {
+            let digest = algorithm::Algorithm::Md5.digest(&[&vec![b'x'; length]]);
+            Stored::plain(Secret::new(data_encoding::HEXLOWER.encode(&digest)))
+        };
+        let fits = |stored: &Stored, length: usize| {
+            let password = vec![b'x'; length];
+            check(stored, "md5-hex", &password, &Ceilings::DEFAULT)
+        };
+        assert_eq!(fits(&of(PASSWORD_BYTES_MAX), PASSWORD_BYTES_MAX), Ok(true));
+        let over = PASSWORD_BYTES_MAX + 1;
+        assert_eq!(fits(&of(over), over), Ok(false));
+        assert_eq!(fits(&stored, 0), Ok(false));
+        let long = Stored::plain(Secret::new("a".repeat(STORED_BYTES_MAX + 1)));
+        assert!(check(&long, "md5-hex", b"", &Ceilings::DEFAULT).is_err());
+    }
+
+    /// Costs so low that whatever noise makes of a hash is quick.
+    const LOW: Ceilings = Ceilings {
+        argon2_memory_kib: 64,
+        argon2_passes: 2,
+        argon2_lanes: 2,
+        scrypt_bytes: 64 * 1024,
+        rounds: 100,
+        bcrypt: 4,
+    };
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(96))]
+
+        #[test]
+        fn noise_never_panics_and_never_fits(
+            text in r"(\$|\{)?(2b|argon2id|scrypt|pbkdf2|y|7|1|5|P|sha1|bcrypt-sha256|md5|\PC{0,6})(\$|:|\}|,|=|\PC){0,3}[\PC]{0,90}",
+            password in r"\PC{0,20}",
+            beside in r"[0-9a-f=+/A-Z]{0,12}",
+        ) {
+            let names = ["salt", "key", "pepper", "signerKey", "rounds", "memCost", "saltSeparator", "iterations", "N", "husk"];
+            let stored = Stored {
+                hash: Secret::new(text),
+                params: names.iter().map(|name| ((*name).to_owned(), Secret::new(beside.clone()))).collect(),
+            };
+            for kind in KINDS {
+                let found = check(&stored, kind.name, password.as_bytes(), &LOW);
+                prop_assert_ne!(found, Ok(true), "{}", kind.name);
+                let wrapped = format!("native({})", kind.name);
+                let _ = read(&stored, &wrapped, &LOW).map(|_| ());
+            }
+        }
+
+        #[test]
+        fn settings_that_are_numbers_never_panic(a in any::<u64>(), b in any::<u32>(), c in 0u32..70) {
+            for text in [
+                format!("$scrypt$ln={c},r={b},p={a}$c2FsdHNhbHQ$c2FsdHNhbHQ"),
+                format!("$scrypt$ln={a},r={b},p={c}$c2FsdHNhbHQ$c2FsdHNhbHQ"),
+                format!("scrypt:{a}:{b}:{c}$salt$abcd"),
+                format!("$argon2id$v=19$m={b},t={c},p={a}$c2FsdHNhbHQ$c2FsdHNhbHQ"),
+                format!("$argon2id$v=19$m={a},t={b},p={c}$c2FsdHNhbHQ$c2FsdHNhbHQ"),
+                format!("$pbkdf2-sha256$i={a},l=8$c2FsdHNhbHQ$c2FsdHNhbHQ"),
+                format!("$2b${c:02}$abcdefghijklmnopqrstuu5o3VyFyLpHyZbOhtNrKBdCp2xVa0N6y"),
+                format!("$fbscrypt$v=1,n={c},r={b},p=1,ss=Bw==,sk=AAAA$AAAA$AAAA"),
+                format!("$6$rounds={a}$salt${}", "a".repeat(86)),
+                format!("$sha1${b}$salt${}", "a".repeat(28)),
+            ] {
+                let stored = Stored::plain(Secret::new(text));
+                for kind in KINDS {
+                    let found = check(&stored, kind.name, b"password", &LOW);
+                    prop_assert_ne!(found, Ok(true), "{}", kind.name);
+                }
+            }
+        }
+    }
 }
