@@ -49,8 +49,8 @@ pub struct Build {
 /// Builds a live check from the keys of its table.
 pub type BuildCheck = fn(&Fields) -> Result<Box<dyn Check>, String>;
 
-/// Builds a reader of sessions from the keys of its table.
-pub type BuildSessions = fn(&Fields) -> Result<Box<dyn Sessions>, String>;
+/// Builds a reader of sessions from the keys of its table; none where the table holds those of its live check alone.
+pub type BuildSessions = fn(&Fields) -> Result<Option<Box<dyn Sessions>>, String>;
 
 /// One key of a provider's table.
 pub struct Key {
