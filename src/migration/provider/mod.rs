@@ -487,6 +487,8 @@ pub enum Subject {
     Source(String),
     /// An id that is Better Auth's own too: the old system shared the tables.
     Local(String),
+    /// Only an address, lower-case, from a system whose addresses the operator said to trust (`trust_email`).
+    Email(String),
 }
 
 /// Every provider.
