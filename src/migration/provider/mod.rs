@@ -19,6 +19,7 @@ mod laravel;
 mod lucia;
 mod oidc;
 mod rails;
+mod reading;
 mod stytch;
 mod supabase;
 mod supertokens;
@@ -49,8 +50,8 @@ pub struct Build {
 /// Builds a live check from the keys of its table.
 pub type BuildCheck = fn(&Fields) -> Result<Box<dyn Check>, String>;
 
-/// Builds a reader of sessions from the keys of its table.
-pub type BuildSessions = fn(&Fields) -> Result<Box<dyn Sessions>, String>;
+/// Builds a reader of sessions from the keys of its table; none where the table holds those of its live check alone.
+pub type BuildSessions = fn(&Fields) -> Result<Option<Box<dyn Sessions>>, String>;
 
 /// One key of a provider's table.
 pub struct Key {
@@ -487,6 +488,8 @@ pub enum Subject {
     Source(String),
     /// An id that is Better Auth's own too: the old system shared the tables.
     Local(String),
+    /// Only an address, lower-case, from a system whose addresses the operator said to trust (`trust_email`).
+    Email(String),
 }
 
 /// Every provider.
