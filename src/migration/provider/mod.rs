@@ -310,6 +310,11 @@ pub trait Check: Send + Sync {
     /// through us.
     fn limit(&self) -> Limit;
 
+    /// Most requests to the old system in a time, by all of us and of every kind, below the vendor's own limit.
+    fn overall(&self) -> Limit {
+        OVERALL
+    }
+
     /// Asks once whether a password fits, and ends at once whatever session that made.
     fn check(&self, attempt: &Attempt) -> Box<dyn Dialogue<Checked>>;
 
@@ -333,6 +338,12 @@ pub trait Check: Send + Sync {
         None
     }
 }
+
+/// Most requests to an old system in a time, where nothing else is known: what a small installation of any of them answers.
+pub const OVERALL: Limit = Limit {
+    most: 300,
+    within: std::time::Duration::from_secs(10),
+};
 
 /// So many in so long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
