@@ -22,6 +22,7 @@ mod rails;
 mod stytch;
 mod supabase;
 mod supertokens;
+mod support;
 mod wordpress;
 mod workos;
 
