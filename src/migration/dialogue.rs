@@ -117,7 +117,10 @@ pub enum Unreachable {
     /// It says that it is overloaded or broken (429 for all of us, 5xx).
     #[error("it says that it cannot answer now")]
     Refused,
-    /// Nothing of this kind is configured.
+    /// It wants something only a browser has: a captcha solved, an app attested.
+    #[error("it wants a proof that only a browser can give")]
+    Challenge,
+    /// Nothing of this kind is configured, here or there.
     #[error("nothing to ask is configured")]
     Unconfigured,
 }
@@ -130,6 +133,7 @@ impl Unreachable {
             Self::Connect => "connect",
             Self::Garbage => "garbage",
             Self::Refused => "refused",
+            Self::Challenge => "challenge",
             Self::Unconfigured => "unconfigured",
         }
     }

@@ -22,6 +22,7 @@ mod rails;
 mod stytch;
 mod supabase;
 mod supertokens;
+mod support;
 mod wordpress;
 mod workos;
 
@@ -46,8 +47,8 @@ pub struct Build {
     pub sessions: Option<BuildSessions>,
 }
 
-/// Builds a live check from the keys of its table.
-pub type BuildCheck = fn(&Fields) -> Result<Box<dyn Check>, String>;
+/// Builds a live check from the keys of its table; none where the table holds those of its sessions alone.
+pub type BuildCheck = fn(&Fields) -> Result<Option<Box<dyn Check>>, String>;
 
 /// Builds a reader of sessions from the keys of its table.
 pub type BuildSessions = fn(&Fields) -> Result<Box<dyn Sessions>, String>;

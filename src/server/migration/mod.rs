@@ -99,7 +99,7 @@ pub fn build(parts: Parts, around: &Around<'_>) -> Result<Migration, String> {
         let sessions = build.sessions.map(|sessions| sessions(&configured.fields));
         providers.push(Provider {
             name,
-            check: check.transpose().map_err(said)?,
+            check: check.transpose().map_err(said)?.flatten(),
             sessions: sessions.transpose().map_err(said)?,
         });
     }
