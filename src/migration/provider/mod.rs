@@ -279,7 +279,7 @@ pub type LookedUp = Result<Option<Profile>, Unreachable>;
 pub enum Mirror {
     /// A user signed up here.
     SignUp {
-        /// Who.
+        /// Who. The id is the one they have here, for the old system to remember where it can.
         profile: Profile,
         /// The password, once and in memory.
         password: Option<Secret>,
@@ -299,6 +299,25 @@ pub enum Mirror {
         id: String,
         /// The new one, once and in memory.
         password: Secret,
+    },
+    /// Their password changed, and only Better Auth's hash of it is known.
+    Hash {
+        /// The id there.
+        id: String,
+        /// `account.password`, a native hash.
+        native: Secret,
+    },
+    /// Their name changed.
+    Name {
+        /// The id there.
+        id: String,
+        /// The new one.
+        name: String,
+    },
+    /// They are gone.
+    Delete {
+        /// The id there.
+        id: String,
     },
 }
 
