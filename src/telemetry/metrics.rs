@@ -105,6 +105,30 @@ pub const NAMES: &[(&str, &str)] = &[
         "vestibule_old_system_down",
         "Whether an old system is left alone because it does not answer: 1 or 0.",
     ),
+    (
+        "vestibule_migration_sign_ins_total",
+        "Sign-ins while users are moved in, by mechanism, scheme of the old hash and outcome.",
+    ),
+    (
+        "vestibule_migration_moves_total",
+        "Steps of users on the way from the old system, by mechanism, from where and to where.",
+    ),
+    (
+        "vestibule_migration_hash_seconds",
+        "Time to check an old hash, waiting for its turn included, by scheme.",
+    ),
+    (
+        "vestibule_migration_success_ratio",
+        "Share of sign-ins of the last hour that succeeded, by mechanism and scheme.",
+    ),
+    (
+        "vestibule_migration_resets_total",
+        "Reset mails asked for, or not, by outcome.",
+    ),
+    (
+        "vestibule_migration_late_total",
+        "Failed sign-ins that took longer than `migration.sign_in.hold`.",
+    ),
 ];
 
 /// Handles to the metrics, ready to be counted on.
@@ -133,6 +157,7 @@ pub struct Metrics {
     old_calls: IntCounterVec,
     old_seconds: HistogramVec,
     old_down: IntGaugeVec,
+    migration: super::migration::Counts,
 }
 
 impl Metrics {
@@ -199,6 +224,7 @@ impl Metrics {
             )?,
             old_seconds,
             old_down,
+            migration: super::migration::Counts::new(&registry)?,
             registry,
         };
         made.registry
@@ -231,6 +257,11 @@ impl Metrics {
         for cause in ["timeout", "unreachable", "garbage", "busy", "refused"] {
             self.source_failures.with_label_values(&[cause]);
         }
+    }
+
+    /// What is counted while users are moved in.
+    pub(super) const fn migration(&self) -> &super::migration::Counts {
+        &self.migration
     }
 
     /// One request was answered with `status`.
@@ -380,6 +411,11 @@ impl Metrics {
 
 fn name(at: usize) -> &'static str {
     NAMES.get(at).map_or("", |(name, _)| name)
+}
+
+/// A metric's name and meaning, out of the table.
+pub(super) fn described(name: &'static str) -> (&'static str, &'static str) {
+    (name, help(place(name)))
 }
 
 /// Where a metric stands in the table.

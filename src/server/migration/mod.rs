@@ -3,8 +3,11 @@
 //!
 //! The core (`crate::migration`) decides; what is here asks databases, old systems and the app, and waits.
 
+pub mod audit;
 pub mod outbound;
 pub mod passage;
+pub mod reset;
+pub mod sign_in;
 
 use std::net::IpAddr;
 use std::sync::Arc;
