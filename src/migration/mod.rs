@@ -14,7 +14,6 @@ pub mod control;
 pub mod dialogue;
 pub mod failure;
 pub mod guard;
-pub mod kept;
 pub mod password;
 pub mod provider;
 pub mod sign_in;

@@ -129,6 +129,18 @@ pub const NAMES: &[(&str, &str)] = &[
         "vestibule_migration_late_total",
         "Failed sign-ins that took longer than `migration.sign_in.hold`.",
     ),
+    (
+        "vestibule_hash_jobs_waiting",
+        "Checks of passwords that wait for a thread.",
+    ),
+    (
+        "vestibule_hash_jobs_running",
+        "Checks of passwords under way.",
+    ),
+    (
+        "vestibule_hash_jobs_refused_total",
+        "Sign-ins refused because too many passwords were being checked.",
+    ),
 ];
 
 /// Handles to the metrics, ready to be counted on.
@@ -158,6 +170,9 @@ pub struct Metrics {
     old_seconds: HistogramVec,
     old_down: IntGaugeVec,
     migration: super::migration::Counts,
+    hash_waiting: IntGauge,
+    hash_running: IntGauge,
+    hash_refused: IntCounter,
 }
 
 impl Metrics {
@@ -225,6 +240,9 @@ impl Metrics {
             old_seconds,
             old_down,
             migration: super::migration::Counts::new(&registry)?,
+            hash_waiting: gauge(&registry, place("vestibule_hash_jobs_waiting"))?,
+            hash_running: gauge(&registry, place("vestibule_hash_jobs_running"))?,
+            hash_refused: counter(&registry, place("vestibule_hash_jobs_refused_total"))?,
             registry,
         };
         made.registry
@@ -363,6 +381,19 @@ impl Metrics {
         self.old_down
             .with_label_values(&[provider])
             .set(i64::from(down));
+    }
+
+    /// So many checks of passwords wait and are under way.
+    pub fn hashing(&self, waiting: usize, running: usize) {
+        self.hash_waiting
+            .set(i64::try_from(waiting).unwrap_or(i64::MAX));
+        self.hash_running
+            .set(i64::try_from(running).unwrap_or(i64::MAX));
+    }
+
+    /// A sign-in was refused because too many passwords were being checked.
+    pub fn hashing_refused(&self) {
+        self.hash_refused.inc();
     }
 
     /// A lookup failed.

@@ -8,6 +8,7 @@ pub mod outbound;
 pub mod passage;
 pub mod reset;
 pub mod sign_in;
+pub mod pool;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -44,6 +45,8 @@ pub struct Settings {
     pub key: Secret,
     /// The old systems, in the order of the file.
     pub providers: Vec<Configured>,
+    /// Threads for hashing.
+    pub pool: pool::Settings,
 }
 
 /// One old system as it was configured.
@@ -129,6 +132,8 @@ pub fn build(parts: Parts, around: &Around<'_>) -> Result<Migration, String> {
         secrets: around.secrets.clone(),
         clock: Arc::clone(around.clock),
         metrics: Arc::clone(around.metrics),
+        pool: pool::Pool::new(parts.settings.pool, Arc::clone(around.metrics))
+            .map_err(|error| format!("the system gives no threads for hashing: {error}"))?,
     });
     Ok(Migration {
         mechanisms: Vec::new(),
@@ -171,6 +176,8 @@ pub struct Common {
     pub clock: Arc<dyn Clock>,
     /// Counts.
     pub metrics: Arc<Metrics>,
+    /// Threads for hashing.
+    pub pool: pool::Pool,
 }
 
 impl Common {
