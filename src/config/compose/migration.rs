@@ -26,6 +26,7 @@ pub(super) fn migration(
     });
     let providers = providers.collect();
     let pool = hashing(table, reader);
+    let sign_in = sign_ins(table, reader);
     let key = key(found, tree, reader)?;
     let database = accounts(found, tree, source, reader)?;
     Some(Settings {
@@ -34,6 +35,7 @@ pub(super) fn migration(
         key,
         providers,
         pool,
+        sign_in,
     })
 }
 

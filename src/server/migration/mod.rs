@@ -6,9 +6,10 @@
 pub mod audit;
 pub mod outbound;
 pub mod passage;
-pub mod reset;
-pub mod sign_in;
 pub mod pool;
+pub mod reset;
+mod seam;
+pub mod sign_in;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -47,6 +48,8 @@ pub struct Settings {
     pub providers: Vec<Configured>,
     /// Threads for hashing.
     pub pool: pool::Settings,
+    /// Sign-ins.
+    pub sign_in: sign_in::Settings,
 }
 
 /// One old system as it was configured.
@@ -135,8 +138,27 @@ pub fn build(parts: Parts, around: &Around<'_>) -> Result<Migration, String> {
         pool: pool::Pool::new(parts.settings.pool, Arc::clone(around.metrics))
             .map_err(|error| format!("the system gives no threads for hashing: {error}"))?,
     });
+    let resets = match &parts.settings.sign_in.reset {
+        None => None,
+        Some(settings) => {
+            let desk = reset::Desk {
+                app: parts.app,
+                public_url: around.public_url.to_owned(),
+                accounts: Arc::clone(&common.accounts),
+                clock: Arc::clone(around.clock),
+                metrics: Arc::clone(around.metrics),
+            };
+            Some(reset::Resets::new(settings, desk, &parts.home)?)
+        }
+    };
+    let sign_in = sign_in::SignIn::new(
+        Arc::clone(&common),
+        parts.settings.sign_in,
+        resets,
+        parts.home.clone(),
+    );
     Ok(Migration {
-        mechanisms: Vec::new(),
+        mechanisms: vec![Box::new(sign_in)],
         arrivals: None,
         common,
     })

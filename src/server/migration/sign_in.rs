@@ -17,14 +17,16 @@ use tokio::time::{Instant, sleep_until};
 use zeroize::Zeroizing;
 
 use super::audit::{self, Moved};
+use super::pool::Admission;
 use super::reset::{Mail, Resets};
-use super::{After, Common, Course, Mechanism, Posted, work};
+use super::{After, Common, Course, Mechanism, Posted, seam};
 use crate::migration::accounts::{Account, AccountsError, Identifier, NewUser, Replacement};
 use crate::migration::attempt::{self, Endpoint, Typed};
 use crate::migration::control::{Mechanism as Word, Reach, Window};
 use crate::migration::failure::{self, Sorry};
-use crate::migration::kept;
-use crate::migration::password::{self, Stored, native};
+use crate::migration::password::cost::Ceilings;
+use crate::migration::password::keeping::{self, Lost, Randomness};
+use crate::migration::password::{self, Stored, Unusable, native};
 use crate::migration::provider::{Attempt, Checked, Profile};
 use crate::migration::sign_in::{self, Old, Plan, Reaches, Rules, Whom};
 use crate::migration::state::State;
@@ -115,6 +117,15 @@ struct Found {
     end: End,
     /// Who it is, where it is anybody.
     who: Option<Who>,
+}
+
+/// Why an old hash is of no use. Not the same as a wrong password.
+#[derive(Debug, thiserror::Error)]
+enum Unfit {
+    #[error(transparent)]
+    Lost(#[from] Lost),
+    #[error(transparent)]
+    Unusable(#[from] Unusable),
 }
 
 /// What is remembered of an account.
@@ -269,7 +280,7 @@ impl Engine {
         }
         let content_type = text(posted.request.headers, &CONTENT_TYPE);
         let typed = attempt::read(endpoint, content_type, posted.body);
-        if work::refused_by_origin(&self.common, &posted, endpoint, content_type) {
+        if seam::refused_by_origin(&self.common, &posted, endpoint, content_type) {
             return Course::Pass;
         }
         let reaches = self.reaches(typed.as_ref().map_or("", Typed::account), now);
@@ -295,12 +306,12 @@ impl Engine {
             return Course::Pass;
         }
         let account = trial.typed.account().to_owned();
-        let held = match work::held_back(&self.common, &posted, &account).await {
+        let held = match seam::held_back(&self.common, &posted, &account).await {
             Ok(held) => held,
             Err(answer) => return Course::Answer(answer),
         };
         // Before anybody is looked up: whoever is turned away learns nothing.
-        let Ok(turn) = self.common.work.admit() else {
+        let Ok(turn) = self.common.pool.admit() else {
             self.common
                 .metrics
                 .migration_sign_in("none", "", "overloaded");
@@ -331,7 +342,7 @@ impl Engine {
         self: &Arc<Self>,
         began: Instant,
         endpoint: Endpoint,
-        held: Option<work::Held>,
+        held: Option<seam::Held>,
         found: Found,
         posted: &Posted<'_>,
     ) -> Course {
@@ -370,7 +381,7 @@ impl Engine {
         };
         let engine = Arc::clone(self);
         self.home.spawn(async move {
-            if let Ok(turn) = engine.common.work.admit() {
+            if let Ok(turn) = engine.common.pool.admit() {
                 let found = engine.find_out(&trial, &turn).await;
                 let outcome = match found.end {
                     End::Goes(word) => word,
@@ -396,7 +407,7 @@ impl Engine {
     }
 
     /// Finds out what can be found out, and does what is to be done before the app is asked.
-    async fn find_out(&self, trial: &Trial, turn: &work::Turn) -> Found {
+    async fn find_out(&self, trial: &Trial, turn: &Admission) -> Found {
         let account = match self.common.accounts.find(&trial.typed.identifier).await {
             Ok(account) => account,
             Err(error) => return self.cannot(&error, Cohort::NOBODY, None),
@@ -422,7 +433,7 @@ impl Engine {
         plan: Plan,
         account: Option<&Account>,
         trial: &Trial,
-        turn: &work::Turn,
+        turn: &Admission,
     ) -> Found {
         match plan {
             // Its own check costs the app what our decoy costs for all others.
@@ -451,11 +462,11 @@ impl Engine {
                         }
                         _ => Found::new(cohort, End::Fails(Why::Wrong)),
                     },
-                    Some(Err(unusable_for)) => {
+                    Some(Err(unfit)) => {
                         tracing::warn!(
                             user_id = account.user_id,
                             scheme = cohort.scheme,
-                            "an old hash cannot be used: {unusable_for}"
+                            "an old hash cannot be used: {unfit}"
                         );
                         self.without_hash(*unusable, account, trial, turn).await
                     }
@@ -492,7 +503,7 @@ impl Engine {
         plan: Plan,
         account: &Account,
         trial: &Trial,
-        turn: &work::Turn,
+        turn: &Admission,
     ) -> Found {
         // Not `carry_out` again: the plan of a hash that is of no use holds none.
         match plan {
@@ -517,47 +528,51 @@ impl Engine {
         old: &Old,
         account: &Account,
         trial: &Trial,
-        turn: &work::Turn,
-    ) -> Option<Result<bool, password::Unusable>> {
+        turn: &Admission,
+    ) -> Option<Result<bool, Unfit>> {
+        let hash = match self.read(old, account) {
+            Ok(hash) => hash,
+            Err(unfit) => return Some(Err(unfit)),
+        };
+        let password = trial.typed.password.clone();
+        let began = Instant::now();
+        let fits = turn
+            .run(hash.cost().bytes(), move || {
+                password::fits(hash.as_ref(), password.expose().as_bytes())
+            })
+            .await;
+        let label = Cohort::hash(old.scheme()).scheme;
+        self.common.metrics.migration_hash(label, began.elapsed());
+        fits.ok().map(Ok)
+    }
+
+    fn read(&self, old: &Old, account: &Account) -> Result<Box<dyn password::Hash>, Unfit> {
         let stored = match old {
             Old::InAccount { hash, .. } => Stored::plain(hash.clone()),
             Old::Kept(kept) => {
-                match kept::open(&self.common.vault, &account.user_id, &kept.sealed) {
-                    Some(stored) => stored,
-                    // Another key, or another user's: as good as none.
-                    None => return Some(Err(password::Unusable::Malformed("it does not open"))),
-                }
+                let vault = &self.common.vault;
+                keeping::open(vault, &account.user_id, &kept.scheme, &kept.sealed)?
             }
         };
-        let scheme = old.scheme().to_owned();
-        let label = Cohort::hash(&scheme).scheme;
-        let password = trial.typed.password.clone();
-        let began = Instant::now();
-        let checked = turn
-            .run(move |ceilings| {
-                password::check(&stored, &scheme, password.expose().as_bytes(), ceilings)
-            })
-            .await;
-        self.common.metrics.migration_hash(label, began.elapsed());
-        checked
+        Ok(password::read(&stored, old.scheme(), &Ceilings::DEFAULT)?)
     }
 
     /// Work for nobody, so that an account that has no old hash takes as long as one that has.
-    async fn decoy(&self, trial: &Trial, turn: &work::Turn) {
+    async fn decoy(&self, trial: &Trial, turn: &Admission) {
         let password = trial.typed.password.clone();
-        let _ = turn
-            .run(move |_| native::decoy(password.expose().as_bytes()))
-            .await;
+        let work = move || native::decoy(password.expose().as_bytes());
+        // A decoy that breaks was one all the same.
+        let _ = turn.run(native::COST.bytes(), work).await;
     }
 
-    async fn hashed(&self, trial: &Trial, turn: &work::Turn) -> Option<Secret> {
+    async fn hashed(&self, trial: &Trial, turn: &Admission) -> Option<Secret> {
         let (password, salt) = (trial.typed.password.clone(), self.common.random());
-        turn.run(move |_| native::hash(password.expose().as_bytes(), salt))
-            .await
+        let work = move || native::hash(password.expose().as_bytes(), salt);
+        turn.run(native::COST.bytes(), work).await.ok()
     }
 
     /// The old hash fits: the native one takes its place.
-    async fn rehash(&self, old: &Old, account: &Account, trial: &Trial, turn: &work::Turn) -> End {
+    async fn rehash(&self, old: &Old, account: &Account, trial: &Trial, turn: &Admission) -> End {
         if trial.dry {
             return End::Goes("rehashed");
         }
@@ -567,10 +582,15 @@ impl Engine {
         let keep = match old {
             Old::Kept(_) => None,
             Old::InAccount { scheme, hash } => {
+                let randomness = Randomness {
+                    nonce: self.common.random(),
+                    salt: self.common.random(),
+                };
                 let stored = Stored::plain(hash.clone());
-                let nonce = self.common.random();
-                let sealed = kept::seal(&self.common.vault, &account.user_id, &stored, nonce);
-                Some((scheme.clone(), sealed))
+                let vault = &self.common.vault;
+                let kept = keeping::keep(vault, &account.user_id, scheme, &stored, randomness);
+                // It was read a moment ago: it can be kept.
+                kept.ok().map(|kept| (kept.scheme, kept.sealed))
             }
         };
         let step = Step {
@@ -588,7 +608,7 @@ impl Engine {
         account: &Account,
         step: Step<'_>,
         trial: &Trial,
-        turn: &work::Turn,
+        turn: &Admission,
     ) -> End {
         let Some(native) = self.hashed(trial, turn).await else {
             return End::Unsure(Why::Accounts);
@@ -638,7 +658,7 @@ impl Engine {
         if !lost {
             return Ok(());
         }
-        match work::require_second_factor(&self.common, account).await {
+        match seam::require_second_factor(&self.common, account).await {
             Ok(true) => Ok(()),
             Ok(false) => {
                 self.block(account, "second_factor").await;
@@ -679,7 +699,7 @@ impl Engine {
         whom: &[Whom],
         account: Option<&Account>,
         trial: &Trial,
-        turn: &work::Turn,
+        turn: &Admission,
     ) -> Found {
         let fails = |why| Found::new(Cohort::JIT, End::Fails(why));
         let mut last = Why::Wrong;
@@ -731,7 +751,7 @@ impl Engine {
         second_factor: bool,
         account: Option<&Account>,
         trial: &Trial,
-        turn: &work::Turn,
+        turn: &Admission,
     ) -> Found {
         let done = |end| Found::new(Cohort::JIT, end);
         let had = second_factor || profile.second_factor;
@@ -805,7 +825,7 @@ impl Engine {
         profile: Profile,
         had: bool,
         trial: &Trial,
-        turn: &work::Turn,
+        turn: &Admission,
     ) -> Found {
         let done = |end| Found::new(Cohort::JIT, end);
         let Some(user) = new_user(whom, &profile, &trial.typed.identifier, had) else {
@@ -1049,7 +1069,7 @@ struct Heard {
     engine: Arc<Engine>,
     began: Instant,
     endpoint: Endpoint,
-    held: Option<work::Held>,
+    held: Option<seam::Held>,
     found: Found,
     client: IpAddr,
 }
