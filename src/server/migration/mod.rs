@@ -19,6 +19,7 @@ use crate::gate::Gate;
 use crate::kind::Kind;
 use crate::migration::accounts::Accounts;
 use crate::migration::control::{self, Mechanism as Word, Reach};
+use crate::migration::origin;
 use crate::migration::provider::{Build, Check, Fields, Sessions};
 use crate::migration::vault::Vault;
 use crate::request::RequestView;
@@ -39,6 +40,8 @@ pub struct Settings {
     pub key: Secret,
     /// The old systems, in the order of the file.
     pub providers: Vec<Configured>,
+    /// Where sign-ins may come from.
+    pub origins: origin::Settings,
 }
 
 /// One old system as it was configured.
@@ -101,6 +104,7 @@ pub fn build(parts: Parts, around: &Around<'_>) -> Result<Migration, String> {
     }
     let common = Arc::new(Common {
         control: parts.settings.control,
+        origins: parts.settings.origins,
         accounts: parts.accounts,
         vault: Vault::new(&parts.settings.key),
         providers,
@@ -132,6 +136,8 @@ pub struct Provider {
 pub struct Common {
     /// For whom and when.
     pub control: control::Settings,
+    /// Where sign-ins may come from.
+    pub origins: origin::Settings,
     /// Accounts, and what is kept beside them.
     pub accounts: Arc<dyn Accounts>,
     /// Seals what is kept.
@@ -156,6 +162,29 @@ impl Common {
     /// How far a mechanism goes for an account now.
     pub fn reach(&self, mechanism: Word, account: &str) -> Reach {
         self.control.reach(mechanism, account, self.clock.now())
+    }
+
+    /// Whether Better Auth itself would let a request through to its endpoint. `body`: its fields, where it is an object.
+    ///
+    /// # Errors
+    /// With what it would refuse it: the request then passes to the app untouched.
+    pub fn would_pass(
+        &self,
+        posted: &Posted<'_>,
+        body: Option<&serde_json::Map<String, serde_json::Value>>,
+    ) -> Result<(), origin::Code> {
+        let query = posted.request.target.query().unwrap_or_default();
+        let mut fields = url::form_urlencoded::parse(query.as_bytes());
+        let callback = fields.find(|(name, _)| name == "callbackURL");
+        let asked = origin::Asked {
+            method: posted.request.method,
+            endpoint: posted.endpoint,
+            headers: posted.request.headers,
+            callback: callback.as_ref().map(|(_, address)| &**address),
+            body,
+            own: &self.public_url,
+        };
+        origin::would_pass(&asked, &self.origins)
     }
 
     /// Bytes nobody can guess.
