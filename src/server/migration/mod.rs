@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::respond::Answer;
 use crate::credential::cookie_cache::CookieCache;
@@ -246,6 +246,11 @@ pub trait After: Send + Sync {
 
     /// `Set-Cookie` lines the answer is to carry besides its own. Asked once, after [`Self::answered`].
     fn owes(&mut self) -> Vec<HeaderValue> {
+        Vec::new()
+    }
+
+    /// Headers the answer is to carry besides its own, in place of any of the same name. Asked once, after [`Self::answered`].
+    fn adds(&mut self) -> Vec<(HeaderName, HeaderValue)> {
         Vec::new()
     }
 
