@@ -11,6 +11,7 @@
 pub mod accounts;
 pub mod control;
 pub mod dialogue;
+pub mod limits;
 pub mod origin;
 pub mod password;
 pub mod provider;
