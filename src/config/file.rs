@@ -271,7 +271,7 @@ tables! {
         cross_subdomain: bool,
         /// `advanced.useSecureCookies`. Default: as Better Auth decides, by `base_url` and `production`.
         secure_cookies: bool,
-        /// `advanced.cookies.<key>.name`, by key (`session_token`, `session_data`, `dont_remember`).
+        /// `advanced.cookies.<key>.name`, by key (`session_token`, `session_data`, `dont_remember`, `two_factor`).
         names: Named<String>,
         /// `advanced.defaultCookieAttributes`.
         default_attributes: Attributes,
@@ -289,6 +289,12 @@ tables! {
         disable_session_refresh: bool,
         /// `session.deferSessionRefresh`: the app's pages extend sessions themselves. Default: `false`.
         defer_session_refresh: bool,
+        /// `trustedOrigins`: origins and patterns besides that of `base_url` from which people sign in. Default: the variable `BETTER_AUTH_TRUSTED_ORIGINS`, which counts besides.
+        trusted_origins: Vec<Found<String>>,
+        /// `advanced.disableCSRFCheck`. Default: `false`.
+        disable_csrf_check: bool,
+        /// `advanced.disableOriginCheck`, which takes the other along unless that is written. Default: `false`.
+        disable_origin_check: bool,
         /// `session.cookieCache`: how the app seals sessions into cookies. Read with `enable = ["cookie_cache"]`, and where `sessions.source` is `cookie:`.
         cookie_cache: CookieCache,
     }

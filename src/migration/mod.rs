@@ -14,6 +14,8 @@ pub mod control;
 pub mod dialogue;
 pub mod failure;
 pub mod guard;
+pub mod limits;
+pub mod origin;
 pub mod password;
 pub mod provider;
 pub mod sign_in;

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::migration::control::{self, Mechanism};
+use crate::migration::origin;
 use crate::migration::provider::Fields;
 use crate::server::migration::{Configured, Settings, pool};
 
@@ -58,6 +59,37 @@ fn hashing(table: &Migration, reader: &mut Reader<'_>) -> pool::Settings {
             usual.queue,
             0..=10_000,
         ),
+        origins: origins(file, origin, reader),
+    })
+}
+
+/// Where sign-ins may come from, as the app's Better Auth is told. What is wrong with its base URL is said elsewhere.
+fn origins(file: &File, own: &str, reader: &mut Reader<'_>) -> origin::Settings {
+    let fallback = BetterAuth::default();
+    let auth = file.better_auth.as_ref().map_or(&fallback, |f| &f.value);
+    let said = auth.base_url.as_ref().map(|found| found.value.clone());
+    let said = said.or_else(|| {
+        let found = from_app(reader, &["BETTER_AUTH_URL"], "better_auth.base_url")?;
+        Some(found.value)
+    });
+    let base = said
+        .and_then(|text| web_url(&text))
+        .map(|url| origin_of(&url));
+    let mut trusted = values(auth.trusted_origins.as_ref());
+    // Split as the framework does: at commas, and nothing is trimmed.
+    let variable = reader.environment.get("BETTER_AUTH_TRUSTED_ORIGINS");
+    trusted.extend(
+        variable
+            .into_iter()
+            .flat_map(|list| list.split(',').map(str::to_owned)),
+    );
+    origin::Settings {
+        base: Some(base.unwrap_or_else(|| own.to_owned())),
+        trusted,
+        disable_csrf_check: auth.disable_csrf_check.as_ref().map(|found| found.value),
+        disable_origin_check: value(auth.disable_origin_check.as_ref(), false),
+        // Behind the gateway the app sees what the gateway sends: the origin browsers see.
+        trusted_proxy_headers: false,
     }
 }
 

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::respond::Answer;
 use crate::credential::cookie_cache::CookieCache;
@@ -26,6 +26,7 @@ use crate::kind::Kind;
 use crate::migration::accounts::Accounts;
 use crate::migration::control::{self, Mechanism as Word, Reach};
 use crate::migration::dialogue::OldStore;
+use crate::migration::origin;
 use crate::migration::provider::{Build, Check, Fields, Sessions};
 use crate::migration::vault::Vault;
 use crate::request::RequestView;
@@ -50,6 +51,8 @@ pub struct Settings {
     pub pool: pool::Settings,
     /// Sign-ins.
     pub sign_in: sign_in::Settings,
+    /// Where sign-ins may come from.
+    pub origins: origin::Settings,
 }
 
 /// One old system as it was configured.
@@ -126,6 +129,7 @@ pub fn build(parts: Parts, around: &Around<'_>) -> Result<Migration, String> {
     let common = Arc::new(Common {
         outbound: Arc::new(outbound),
         control: parts.settings.control,
+        origins: parts.settings.origins,
         accounts: parts.accounts,
         vault: Vault::new(&parts.settings.key),
         providers,
@@ -178,6 +182,8 @@ pub struct Provider {
 pub struct Common {
     /// For whom and when.
     pub control: control::Settings,
+    /// Where sign-ins may come from.
+    pub origins: origin::Settings,
     /// Accounts, and what is kept beside them.
     pub accounts: Arc<dyn Accounts>,
     /// Seals what is kept.
@@ -206,6 +212,29 @@ impl Common {
     /// How far a mechanism goes for an account now.
     pub fn reach(&self, mechanism: Word, account: &str) -> Reach {
         self.control.reach(mechanism, account, self.clock.now())
+    }
+
+    /// Whether Better Auth itself would let a request through to its endpoint. `body`: its fields, where it is an object.
+    ///
+    /// # Errors
+    /// With what it would refuse it: the request then passes to the app untouched.
+    pub fn would_pass(
+        &self,
+        posted: &Posted<'_>,
+        body: Option<&serde_json::Map<String, serde_json::Value>>,
+    ) -> Result<(), origin::Code> {
+        let query = posted.request.target.query().unwrap_or_default();
+        let mut fields = url::form_urlencoded::parse(query.as_bytes());
+        let callback = fields.find(|(name, _)| name == "callbackURL");
+        let asked = origin::Asked {
+            method: posted.request.method,
+            endpoint: posted.endpoint,
+            headers: posted.request.headers,
+            callback: callback.as_ref().map(|(_, address)| &**address),
+            body,
+            own: &self.public_url,
+        };
+        origin::would_pass(&asked, &self.origins)
     }
 
     /// Bytes nobody can guess.
@@ -265,6 +294,16 @@ pub trait After: Send + Sync {
         headers: &'a HeaderMap,
     ) -> BoxFuture<'a, Option<Answer>>;
 
+    /// `Set-Cookie` lines the answer is to carry besides its own. Asked once, after [`Self::answered`].
+    fn owes(&mut self) -> Vec<HeaderValue> {
+        Vec::new()
+    }
+
+    /// Headers the answer is to carry besides its own, in place of any of the same name. Asked once, after [`Self::answered`].
+    fn adds(&mut self) -> Vec<(HeaderName, HeaderValue)> {
+        Vec::new()
+    }
+
     /// Whether the body of the answer is to be read along: at most 60 KiB of it.
     fn reads(&self) -> bool {
         false
@@ -297,11 +336,14 @@ pub trait Arrivals: Send + Sync {
 }
 
 /// A session that was taken over, or cookies that must go.
+#[derive(Debug, Default)]
 pub struct Arrival {
     /// The `Cookie` header the request goes on with.
     pub cookie: Option<HeaderValue>,
     /// `Set-Cookie` lines for the answer.
     pub set: Vec<HeaderValue>,
+    /// It could not be found out whether the old session lives: whoever would be sent to sign in is told to try again instead.
+    pub unavailable: bool,
 }
 
 /// The migration.
