@@ -11,6 +11,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use super::accounts::Identifier;
@@ -19,6 +20,14 @@ use crate::secret::Secret;
 
 /// Longest identifier looked up, in bytes. An address has 254 at most, and nobody's username is longer.
 const IDENTIFIER_BYTES_MAX: usize = 512;
+
+/// Fields that name addresses the framework sends people to.
+const CALLBACKS: [&str; 4] = [
+    "callbackURL",
+    "redirectTo",
+    "errorCallbackURL",
+    "newUserCallbackURL",
+];
 
 /// Where people sign in with a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -185,6 +194,47 @@ pub fn read(endpoint: Endpoint, content_type: &str, body: &[u8]) -> Option<Typed
         },
         password: Secret::new(password.as_str()),
     })
+}
+
+/// The fields that name addresses, as they stand in a body: what the framework looks at before anything else. `None`: it is no object.
+pub fn callbacks(
+    endpoint: Endpoint,
+    content_type: &str,
+    body: &[u8],
+) -> Option<Map<String, Value>> {
+    let concerns = |name: &str| CALLBACKS.contains(&name);
+    match Form::of(endpoint, content_type)? {
+        Form::Json => {
+            let text = decode(body);
+            let fields = fields(&text)?;
+            let concerned = fields.into_iter().filter(|field| concerns(&field.name));
+            let value = |field: &Field| {
+                let written = text.get(field.value.clone()).unwrap_or_default();
+                match text_of(written) {
+                    Some(text) => Value::String(text.to_string()),
+                    // What others cannot read is still something, and no text.
+                    None => serde_json::from_str(written).unwrap_or(Value::Bool(true)),
+                }
+            };
+            // The last of two counts.
+            Some(
+                concerned
+                    .map(|field| (field.name.clone(), value(&field)))
+                    .collect(),
+            )
+        }
+        Form::UrlEncoded => {
+            let text = String::from_utf8_lossy(body);
+            let text = text.strip_prefix('?').unwrap_or(&text);
+            let pairs = url::form_urlencoded::parse(text.as_bytes());
+            let concerned = pairs.filter(|(name, _)| concerns(name));
+            Some(
+                concerned
+                    .map(|(name, value)| (name.into_owned(), Value::String(value.into_owned())))
+                    .collect(),
+            )
+        }
+    }
 }
 
 /// The same body with another password of the same length in its place: what goes on to the app for an account that must not get in,
@@ -650,6 +700,27 @@ mod tests {
         ] {
             assert_eq!(Endpoint::of(path), None, "{path}");
         }
+    }
+
+    #[test]
+    fn addresses_are_found_as_they_stand() {
+        let found = |kind, body: &str| {
+            let found = callbacks(Endpoint::Email, kind, body.as_bytes())?;
+            Some(Value::Object(found).to_string())
+        };
+        let body =
+            r#"{"callbackURL":"/a","password":"p","call\u0062ackURL":"\/b","redirectTo":[1e999]}"#;
+        assert_eq!(
+            found("application/json", body).as_deref(),
+            Some(r#"{"callbackURL":"/b","redirectTo":true}"#)
+        );
+        let form = "application/x-www-form-urlencoded";
+        assert_eq!(
+            found(form, "callbackURL=%2Fa&password=p").as_deref(),
+            Some(r#"{"callbackURL":"/a"}"#)
+        );
+        assert_eq!(found("application/json", "[]"), None);
+        assert_eq!(found("text/plain", body), None);
     }
 
     #[test]

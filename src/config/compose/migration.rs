@@ -37,6 +37,7 @@ pub(super) fn migration(
         providers,
         pool,
         sign_in,
+        origins: origins(file, origin, reader),
     })
 }
 
@@ -59,8 +60,7 @@ fn hashing(table: &Migration, reader: &mut Reader<'_>) -> pool::Settings {
             usual.queue,
             0..=10_000,
         ),
-        origins: origins(file, origin, reader),
-    })
+    }
 }
 
 /// Where sign-ins may come from, as the app's Better Auth is told. What is wrong with its base URL is said elsewhere.

@@ -2,7 +2,7 @@
 
 use super::{Common, Posted};
 use crate::migration::accounts::{Account, AccountsError};
-use crate::migration::attempt::Endpoint;
+use crate::migration::attempt::{self, Endpoint};
 use crate::server::respond::Answer;
 
 /// A try that is counted.
@@ -13,8 +13,15 @@ impl Held {
     pub async fn failed(self) {}
 }
 
-pub fn refused_by_origin(_: &Common, _: &Posted<'_>, _: Endpoint, _: &str) -> bool {
-    false
+/// Whether the framework would refuse a request for where it comes from. `callbacks`: the fields of the body that name addresses.
+pub fn refused_by_origin(
+    common: &Common,
+    posted: &Posted<'_>,
+    endpoint: Endpoint,
+    content_type: &str,
+) -> bool {
+    let callbacks = attempt::callbacks(endpoint, content_type, posted.body);
+    common.would_pass(posted, callbacks.as_ref()).is_err()
 }
 
 pub async fn held_back(_: &Common, _: &Posted<'_>, _: &str) -> Result<Held, Answer> {
