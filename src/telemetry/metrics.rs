@@ -93,6 +93,14 @@ pub const NAMES: &[(&str, &str)] = &[
         "vestibule_streams_ended_total",
         "WebSockets and other long answers ended because their session was.",
     ),
+    (
+        "vestibule_sign_ins_limited_total",
+        "Sign-ins refused because too many failed before, by whose budget was spent.",
+    ),
+    (
+        "vestibule_sign_in_limits_alone_total",
+        "Times the shared counts of sign-ins could not be reached, so that this gateway counted alone.",
+    ),
 ];
 
 /// Handles to the metrics, ready to be counted on.
@@ -118,6 +126,8 @@ pub struct Metrics {
     line_lost: IntCounter,
     open_streams: IntGauge,
     ended_streams: IntCounter,
+    sign_ins_limited: IntCounterVec,
+    limits_alone: IntCounter,
 }
 
 impl Metrics {
@@ -168,6 +178,12 @@ impl Metrics {
             line_lost: counter(&registry, place("vestibule_revocation_line_lost_total"))?,
             open_streams: gauge(&registry, place("vestibule_streams_in_flight"))?,
             ended_streams: counter(&registry, place("vestibule_streams_ended_total"))?,
+            sign_ins_limited: counters(
+                &registry,
+                place("vestibule_sign_ins_limited_total"),
+                &["scope"],
+            )?,
+            limits_alone: counter(&registry, place("vestibule_sign_in_limits_alone_total"))?,
             registry,
         };
         made.registry
@@ -280,6 +296,16 @@ impl Metrics {
     /// A lookup failed.
     pub fn source_failed(&self, cause: &'static str) {
         self.source_failures.with_label_values(&[cause]).inc();
+    }
+
+    /// A sign-in was refused because too many failed before.
+    pub fn sign_in_limited(&self, scope: &'static str) {
+        self.sign_ins_limited.with_label_values(&[scope]).inc();
+    }
+
+    /// The shared counts of sign-ins could not be reached.
+    pub fn limits_alone(&self) {
+        self.limits_alone.inc();
     }
 
     /// Keys were fetched, or were not.

@@ -3,6 +3,8 @@
 //!
 //! The core (`crate::migration`) decides; what is here asks databases, old systems and the app, and waits.
 
+pub mod bans;
+pub mod limits;
 pub mod passage;
 
 use std::net::IpAddr;
@@ -19,6 +21,7 @@ use crate::gate::Gate;
 use crate::kind::Kind;
 use crate::migration::accounts::Accounts;
 use crate::migration::control::{self, Mechanism as Word, Reach};
+use crate::migration::limits as budgets;
 use crate::migration::origin;
 use crate::migration::provider::{Build, Check, Fields, Sessions};
 use crate::migration::vault::Vault;
@@ -42,6 +45,8 @@ pub struct Settings {
     pub providers: Vec<Configured>,
     /// Where sign-ins may come from.
     pub origins: origin::Settings,
+    /// How often they may fail.
+    pub limits: budgets::Settings,
 }
 
 /// One old system as it was configured.
@@ -59,6 +64,8 @@ pub struct Parts {
     pub settings: Settings,
     /// Accounts, opened for writing.
     pub accounts: Arc<dyn Accounts>,
+    /// Counts of sign-ins that gateways share, where they do.
+    pub shared_limits: Option<Arc<dyn budgets::Shared>>,
     /// The runtime on which connections to databases, old systems and the app live.
     pub home: tokio::runtime::Handle,
     /// Where the app's Better Auth is, its base path included: for what the gateway asks it itself.
@@ -102,9 +109,20 @@ pub fn build(parts: Parts, around: &Around<'_>) -> Result<Migration, String> {
             sessions: sessions.transpose().map_err(said)?,
         });
     }
+    let limits = limits::Limits::new(limits::Parts {
+        settings: parts.settings.limits,
+        key: &parts.settings.key,
+        shared: parts.shared_limits,
+        cookies: around.cookies,
+        auth_base_path: around.auth_base_path,
+        home: parts.home.clone(),
+        clock: Arc::clone(around.clock),
+        metrics: Arc::clone(around.metrics),
+    });
     let common = Arc::new(Common {
         control: parts.settings.control,
         origins: parts.settings.origins,
+        limits,
         accounts: parts.accounts,
         vault: Vault::new(&parts.settings.key),
         providers,
@@ -138,6 +156,8 @@ pub struct Common {
     pub control: control::Settings,
     /// Where sign-ins may come from.
     pub origins: origin::Settings,
+    /// How often they may fail.
+    pub limits: Arc<limits::Limits>,
     /// Accounts, and what is kept beside them.
     pub accounts: Arc<dyn Accounts>,
     /// Seals what is kept.
