@@ -192,7 +192,7 @@ impl Key {
     /// The address, where it is about one.
     pub fn address(&self) -> Option<&str> {
         match self.scope()? {
-            Scope::Address => self.0.splitn(2, ':').nth(1),
+            Scope::Address => self.0.split_once(':').map(|(_, address)| address),
             Scope::Pair => self.0.splitn(3, ':').nth(2),
             Scope::Account | Scope::Device => None,
         }

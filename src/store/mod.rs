@@ -15,6 +15,7 @@ use crate::credential::key_ring::KeysError;
 use crate::credential::key_set::StoredKey;
 use crate::kind::Kind;
 use crate::migration::accounts::Accounts;
+use crate::migration::limits::Shared;
 use crate::secret::Secret;
 use crate::session::extend::Extend;
 use crate::session::feed::Feed;
@@ -388,6 +389,22 @@ pub fn table_statements(url: &Secret) -> Result<Vec<String>, OpenError> {
 /// When the store is no database, cannot be reached, or does not let this role do it.
 pub async fn install_tables(settings: &Settings) -> Result<(), OpenError> {
     (accounts_of(kind_of(&settings.url)?)?.install)(settings.clone()).await
+}
+
+/// Counts of sign-ins that gateways share, in a Redis. `name`: tells those of one app from those of another. Connects at the first
+/// question. To be called where [`open`] is.
+///
+/// # Errors
+/// When the URL leads to no Redis.
+pub fn open_limits(url: &Secret, name: &str) -> Result<Arc<dyn Shared>, OpenError> {
+    let kind = kind_of(url)?;
+    if kind.name != redis::KIND.name {
+        return Err(OpenError::Url {
+            store: kind.name,
+            cause: "sign-ins are counted in a Redis, and this is none".to_owned(),
+        });
+    }
+    redis::open_limits(url, name)
 }
 
 /// Whether accounts can be written where this URL leads.

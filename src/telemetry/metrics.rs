@@ -141,6 +141,14 @@ pub const NAMES: &[(&str, &str)] = &[
         "vestibule_hash_jobs_refused_total",
         "Sign-ins refused because too many passwords were being checked.",
     ),
+    (
+        "vestibule_sign_ins_limited_total",
+        "Sign-ins refused because too many failed before, by whose budget was spent.",
+    ),
+    (
+        "vestibule_sign_in_limits_alone_total",
+        "Times the shared counts of sign-ins could not be reached, so that this gateway counted alone.",
+    ),
 ];
 
 /// Handles to the metrics, ready to be counted on.
@@ -173,6 +181,8 @@ pub struct Metrics {
     hash_waiting: IntGauge,
     hash_running: IntGauge,
     hash_refused: IntCounter,
+    sign_ins_limited: IntCounterVec,
+    limits_alone: IntCounter,
 }
 
 impl Metrics {
@@ -243,6 +253,12 @@ impl Metrics {
             hash_waiting: gauge(&registry, place("vestibule_hash_jobs_waiting"))?,
             hash_running: gauge(&registry, place("vestibule_hash_jobs_running"))?,
             hash_refused: counter(&registry, place("vestibule_hash_jobs_refused_total"))?,
+            sign_ins_limited: counters(
+                &registry,
+                place("vestibule_sign_ins_limited_total"),
+                &["scope"],
+            )?,
+            limits_alone: counter(&registry, place("vestibule_sign_in_limits_alone_total"))?,
             registry,
         };
         made.registry
@@ -399,6 +415,16 @@ impl Metrics {
     /// A lookup failed.
     pub fn source_failed(&self, cause: &'static str) {
         self.source_failures.with_label_values(&[cause]).inc();
+    }
+
+    /// A sign-in was refused because too many failed before.
+    pub fn sign_in_limited(&self, scope: &'static str) {
+        self.sign_ins_limited.with_label_values(&[scope]).inc();
+    }
+
+    /// The shared counts of sign-ins could not be reached.
+    pub fn limits_alone(&self) {
+        self.limits_alone.inc();
     }
 
     /// Keys were fetched, or were not.

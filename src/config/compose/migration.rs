@@ -1,7 +1,9 @@
 //! How users are moved in.
 
 use super::*;
+use crate::config::file::MigrationLimits;
 use crate::migration::control::{self, Mechanism};
+use crate::migration::limits::{self as budgets, Budget};
 use crate::migration::origin;
 use crate::migration::provider::Fields;
 use crate::server::migration::{Configured, Settings, pool};
@@ -38,6 +40,7 @@ pub(super) fn migration(
         pool,
         sign_in,
         origins: origins(file, origin, reader),
+        limits: sign_in_limits(table, reader),
     })
 }
 
@@ -60,6 +63,55 @@ fn hashing(table: &Migration, reader: &mut Reader<'_>) -> pool::Settings {
             usual.queue,
             0..=10_000,
         ),
+    }
+}
+
+/// How often sign-ins may fail.
+fn sign_in_limits(table: &Migration, reader: &mut Reader<'_>) -> budgets::Settings {
+    let default = budgets::Settings::default();
+    let fallback = MigrationLimits::default();
+    let table = table.limits.as_ref().map_or(&fallback, |f| &f.value);
+    let mut budget =
+        |most: Option<&Found<u64>>, within: Option<&Found<Duration>>, budget: Budget| {
+            let most = count(reader, most, u64::from(budget.most), 1..=100_000);
+            let bounds = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
+            Budget {
+                most: u32::try_from(most).unwrap_or(budget.most),
+                within: bounded(reader, within, budget.within, bounds),
+            }
+        };
+    let address = (table.address.as_ref(), table.address_within.as_ref());
+    let account = (table.account.as_ref(), table.account_within.as_ref());
+    let pair = (table.pair.as_ref(), table.pair_within.as_ref());
+    let device = (table.device.as_ref(), table.device_within.as_ref());
+    let address = budget(address.0, address.1, default.address);
+    let account = budget(account.0, account.1, default.account);
+    let pair = budget(pair.0, pair.1, default.pair);
+    let device = budget(device.0, device.1, default.device);
+    // Browsers keep no cookie longer than 400 days.
+    let day = Duration::from_secs(24 * 3600);
+    let lifetime = table.device_lifetime.as_ref();
+    let device_lifetime = bounded(reader, lifetime, default.device_lifetime, day..=day * 400);
+    let redis = table.redis.as_ref().map(|found| {
+        let scheme = found.value.0.expose().split(':').next().unwrap_or_default();
+        if store::kind_of_scheme(&scheme.to_ascii_lowercase())
+            .is_none_or(|kind| kind.name != "redis")
+        {
+            let fault = form(
+                "this is no address of a Redis",
+                "as in `redis://127.0.0.1:6379/0`",
+            );
+            reader.blame(found, fault);
+        }
+        found.value.0.clone()
+    });
+    budgets::Settings {
+        address,
+        account,
+        pair,
+        device,
+        device_lifetime,
+        redis,
     }
 }
 

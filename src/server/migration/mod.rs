@@ -4,6 +4,8 @@
 //! The core (`crate::migration`) decides; what is here asks databases, old systems and the app, and waits.
 
 pub mod audit;
+pub mod bans;
+pub mod limits;
 pub mod outbound;
 pub mod passage;
 pub mod pool;
@@ -26,6 +28,7 @@ use crate::kind::Kind;
 use crate::migration::accounts::Accounts;
 use crate::migration::control::{self, Mechanism as Word, Reach};
 use crate::migration::dialogue::OldStore;
+use crate::migration::limits as budgets;
 use crate::migration::origin;
 use crate::migration::provider::{Build, Check, Fields, Sessions};
 use crate::migration::vault::Vault;
@@ -53,6 +56,8 @@ pub struct Settings {
     pub sign_in: sign_in::Settings,
     /// Where sign-ins may come from.
     pub origins: origin::Settings,
+    /// How often they may fail.
+    pub limits: budgets::Settings,
 }
 
 /// One old system as it was configured.
@@ -70,6 +75,8 @@ pub struct Parts {
     pub settings: Settings,
     /// Accounts, opened for writing.
     pub accounts: Arc<dyn Accounts>,
+    /// Counts of sign-ins that gateways share, where they do.
+    pub shared_limits: Option<Arc<dyn budgets::Shared>>,
     /// The runtime on which connections to databases, old systems and the app live.
     pub home: tokio::runtime::Handle,
     /// The old systems' own tables, where the operator names them.
@@ -126,10 +133,21 @@ pub fn build(parts: Parts, around: &Around<'_>) -> Result<Migration, String> {
         Arc::clone(around.clock),
         Arc::clone(around.metrics),
     )?;
+    let limits = limits::Limits::new(limits::Parts {
+        settings: parts.settings.limits,
+        key: &parts.settings.key,
+        shared: parts.shared_limits,
+        cookies: around.cookies,
+        auth_base_path: around.auth_base_path,
+        home: parts.home.clone(),
+        clock: Arc::clone(around.clock),
+        metrics: Arc::clone(around.metrics),
+    });
     let common = Arc::new(Common {
         outbound: Arc::new(outbound),
         control: parts.settings.control,
         origins: parts.settings.origins,
+        limits,
         accounts: parts.accounts,
         vault: Vault::new(&parts.settings.key),
         providers,
@@ -184,6 +202,8 @@ pub struct Common {
     pub control: control::Settings,
     /// Where sign-ins may come from.
     pub origins: origin::Settings,
+    /// How often they may fail.
+    pub limits: Arc<limits::Limits>,
     /// Accounts, and what is kept beside them.
     pub accounts: Arc<dyn Accounts>,
     /// Seals what is kept.
