@@ -7,6 +7,7 @@ mod cookies;
 mod databases;
 mod get_session;
 mod passwords;
+mod origin_check;
 mod redis;
 mod tokens;
 
