@@ -470,6 +470,7 @@ fn open_migration(
         accounts,
         shared_limits: open_limits(runtime, settings)?,
         home: runtime.handle().clone(),
+        old: None,
         app: app_urls(config, "")?,
     }))
 }

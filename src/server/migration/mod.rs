@@ -3,9 +3,15 @@
 //!
 //! The core (`crate::migration`) decides; what is here asks databases, old systems and the app, and waits.
 
+pub mod audit;
 pub mod bans;
 pub mod limits;
+pub mod outbound;
 pub mod passage;
+pub mod pool;
+pub mod reset;
+mod seam;
+pub mod sign_in;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -21,6 +27,7 @@ use crate::gate::Gate;
 use crate::kind::Kind;
 use crate::migration::accounts::Accounts;
 use crate::migration::control::{self, Mechanism as Word, Reach};
+use crate::migration::dialogue::OldStore;
 use crate::migration::limits as budgets;
 use crate::migration::origin;
 use crate::migration::provider::{Build, Check, Fields, Sessions};
@@ -43,6 +50,10 @@ pub struct Settings {
     pub key: Secret,
     /// The old systems, in the order of the file.
     pub providers: Vec<Configured>,
+    /// Threads for hashing.
+    pub pool: pool::Settings,
+    /// Sign-ins.
+    pub sign_in: sign_in::Settings,
     /// Where sign-ins may come from.
     pub origins: origin::Settings,
     /// How often they may fail.
@@ -68,6 +79,8 @@ pub struct Parts {
     pub shared_limits: Option<Arc<dyn budgets::Shared>>,
     /// The runtime on which connections to databases, old systems and the app live.
     pub home: tokio::runtime::Handle,
+    /// The old systems' own tables, where the operator names them.
+    pub old: Option<Arc<dyn OldStore>>,
     /// Where the app's Better Auth is, its base path included: for what the gateway asks it itself.
     pub app: Vec<url::Url>,
 }
@@ -105,7 +118,7 @@ pub fn build(parts: Parts, around: &Around<'_>) -> Result<Migration, String> {
         let sessions = build.sessions.map(|sessions| sessions(&configured.fields));
         providers.push(Provider {
             name,
-            check: check.transpose().map_err(said)?,
+            check: check.transpose().map_err(said)?.flatten(),
             sessions: sessions.transpose().map_err(said)?,
         });
     }
@@ -119,7 +132,19 @@ pub fn build(parts: Parts, around: &Around<'_>) -> Result<Migration, String> {
         clock: Arc::clone(around.clock),
         metrics: Arc::clone(around.metrics),
     });
+    let systems = providers.iter().map(|provider| {
+        let check = provider.check.as_deref();
+        (provider.name, check.map(Check::overall))
+    });
+    let outbound = outbound::Outbound::new(
+        systems,
+        parts.old,
+        parts.home.clone(),
+        Arc::clone(around.clock),
+        Arc::clone(around.metrics),
+    )?;
     let common = Arc::new(Common {
+        outbound: Arc::new(outbound),
         control: parts.settings.control,
         origins: parts.settings.origins,
         limits,
@@ -132,9 +157,30 @@ pub fn build(parts: Parts, around: &Around<'_>) -> Result<Migration, String> {
         secrets: around.secrets.clone(),
         clock: Arc::clone(around.clock),
         metrics: Arc::clone(around.metrics),
+        pool: pool::Pool::new(parts.settings.pool, Arc::clone(around.metrics))
+            .map_err(|error| format!("the system gives no threads for hashing: {error}"))?,
     });
+    let resets = match &parts.settings.sign_in.reset {
+        None => None,
+        Some(settings) => {
+            let desk = reset::Desk {
+                app: parts.app,
+                public_url: around.public_url.to_owned(),
+                accounts: Arc::clone(&common.accounts),
+                clock: Arc::clone(around.clock),
+                metrics: Arc::clone(around.metrics),
+            };
+            Some(reset::Resets::new(settings, desk, &parts.home)?)
+        }
+    };
+    let sign_in = sign_in::SignIn::new(
+        Arc::clone(&common),
+        parts.settings.sign_in,
+        resets,
+        parts.home.clone(),
+    );
     Ok(Migration {
-        mechanisms: Vec::new(),
+        mechanisms: vec![Box::new(sign_in)],
         arrivals: None,
         common,
     })
@@ -164,6 +210,8 @@ pub struct Common {
     pub vault: Vault,
     /// The old systems.
     pub providers: Vec<Provider>,
+    /// Asks them.
+    pub outbound: Arc<outbound::Outbound>,
     /// Better Auth's base path.
     pub auth_base_path: String,
     /// The origin browsers see.
@@ -176,6 +224,8 @@ pub struct Common {
     pub clock: Arc<dyn Clock>,
     /// Counts.
     pub metrics: Arc<Metrics>,
+    /// Threads for hashing.
+    pub pool: pool::Pool,
 }
 
 impl Common {
