@@ -215,6 +215,11 @@ pub trait After: Send + Sync {
         headers: &'a HeaderMap,
     ) -> BoxFuture<'a, Option<Answer>>;
 
+    /// `Set-Cookie` lines the answer is to carry besides its own. Asked once, after [`Self::answered`].
+    fn owes(&mut self) -> Vec<HeaderValue> {
+        Vec::new()
+    }
+
     /// Whether the body of the answer is to be read along: at most 60 KiB of it.
     fn reads(&self) -> bool {
         false
@@ -247,11 +252,14 @@ pub trait Arrivals: Send + Sync {
 }
 
 /// A session that was taken over, or cookies that must go.
+#[derive(Debug, Default)]
 pub struct Arrival {
     /// The `Cookie` header the request goes on with.
     pub cookie: Option<HeaderValue>,
     /// `Set-Cookie` lines for the answer.
     pub set: Vec<HeaderValue>,
+    /// It could not be found out whether the old session lives: whoever would be sent to sign in is told to try again instead.
+    pub unavailable: bool,
 }
 
 /// The migration.

@@ -66,6 +66,7 @@ impl Passage {
         for after in &mut self.heard {
             let other = after.answered(response.status, &response.headers).await;
             replaced = other.or(replaced);
+            self.set.extend(after.owes());
         }
         if let Some(answer) = replaced {
             self.put(answer, response)?;
