@@ -9,6 +9,7 @@
 //! `server/migration/` carries it out on the way of a request; `store/` implements [`accounts::Accounts`].
 
 pub mod accounts;
+pub mod bridge;
 pub mod control;
 pub mod dialogue;
 pub mod password;
