@@ -12,6 +12,7 @@ pub mod accounts;
 pub mod bridge;
 pub mod control;
 pub mod dialogue;
+pub mod guard;
 pub mod password;
 pub mod provider;
 pub mod state;

@@ -3,6 +3,7 @@
 //!
 //! The core (`crate::migration`) decides; what is here asks databases, old systems and the app, and waits.
 
+pub mod outbound;
 pub mod passage;
 
 use std::net::IpAddr;
@@ -19,6 +20,7 @@ use crate::gate::Gate;
 use crate::kind::Kind;
 use crate::migration::accounts::Accounts;
 use crate::migration::control::{self, Mechanism as Word, Reach};
+use crate::migration::dialogue::OldStore;
 use crate::migration::provider::{Build, Check, Fields, Sessions};
 use crate::migration::vault::Vault;
 use crate::request::RequestView;
@@ -58,6 +60,8 @@ pub struct Parts {
     pub accounts: Arc<dyn Accounts>,
     /// The runtime on which connections to databases, old systems and the app live.
     pub home: tokio::runtime::Handle,
+    /// The old systems' own tables, where the operator names them.
+    pub old: Option<Arc<dyn OldStore>>,
     /// Where the app's Better Auth is, its base path included: for what the gateway asks it itself.
     pub app: Vec<url::Url>,
 }
@@ -95,11 +99,23 @@ pub fn build(parts: Parts, around: &Around<'_>) -> Result<Migration, String> {
         let sessions = build.sessions.map(|sessions| sessions(&configured.fields));
         providers.push(Provider {
             name,
-            check: check.transpose().map_err(said)?,
+            check: check.transpose().map_err(said)?.flatten(),
             sessions: sessions.transpose().map_err(said)?,
         });
     }
+    let systems = providers.iter().map(|provider| {
+        let check = provider.check.as_deref();
+        (provider.name, check.map(Check::overall))
+    });
+    let outbound = outbound::Outbound::new(
+        systems,
+        parts.old,
+        parts.home.clone(),
+        Arc::clone(around.clock),
+        Arc::clone(around.metrics),
+    )?;
     let common = Arc::new(Common {
+        outbound: Arc::new(outbound),
         control: parts.settings.control,
         accounts: parts.accounts,
         vault: Vault::new(&parts.settings.key),
@@ -138,6 +154,8 @@ pub struct Common {
     pub vault: Vault,
     /// The old systems.
     pub providers: Vec<Provider>,
+    /// Asks them.
+    pub outbound: Arc<outbound::Outbound>,
     /// Better Auth's base path.
     pub auth_base_path: String,
     /// The origin browsers see.
