@@ -7,6 +7,7 @@ pub mod authorization;
 pub mod cipher;
 pub mod cookie_cache;
 pub mod cookies;
+pub mod jwe;
 pub mod jws;
 pub mod key_ring;
 pub mod key_set;

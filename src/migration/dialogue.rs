@@ -81,6 +81,8 @@ pub struct RowQuery {
     pub key: String,
     /// What it is equal to, byte for byte.
     pub value: Secret,
+    /// A second column and what it is equal to, where one does not identify the row (WordPress: `meta_key`).
+    pub also: Option<(String, String)>,
     /// The columns to read. Dates and numbers come as text, as the database writes them.
     pub columns: Vec<String>,
 }

@@ -50,8 +50,8 @@ pub struct Build {
 /// Builds a live check from the keys of its table; none where the table holds those of its sessions alone.
 pub type BuildCheck = fn(&Fields) -> Result<Option<Box<dyn Check>>, String>;
 
-/// Builds a reader of sessions from the keys of its table.
-pub type BuildSessions = fn(&Fields) -> Result<Box<dyn Sessions>, String>;
+/// Builds a reader of sessions from the keys of its table; none where the table holds those of its live check alone.
+pub type BuildSessions = fn(&Fields) -> Result<Option<Box<dyn Sessions>>, String>;
 
 /// One key of a provider's table.
 pub struct Key {
@@ -518,6 +518,8 @@ pub enum Subject {
     Source(String),
     /// An id that is Better Auth's own too: the old system shared the tables.
     Local(String),
+    /// Only an address, lower-case, from a system whose addresses the operator said to trust (`trust_email`).
+    Email(String),
 }
 
 /// Every provider.

@@ -100,7 +100,7 @@ pub fn build(parts: Parts, around: &Around<'_>) -> Result<Migration, String> {
         providers.push(Provider {
             name,
             check: check.transpose().map_err(said)?.flatten(),
-            sessions: sessions.transpose().map_err(said)?,
+            sessions: sessions.transpose().map_err(said)?.flatten(),
         });
     }
     let systems = providers.iter().map(|provider| {
