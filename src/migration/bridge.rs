@@ -9,7 +9,6 @@ use http::{HeaderMap, Method};
 use sha2::{Digest as _, Sha256};
 
 use super::accounts::{Account, NewSession, OldSessionKey};
-use super::dialogue::{Row, RowQuery, Unreachable};
 use super::provider::{OldSession, Subject};
 use super::state::State;
 use crate::secret::Secret;
@@ -128,20 +127,18 @@ pub enum By<'s> {
     Source(&'s str),
     /// An id that is Better Auth's own.
     Local(&'s str),
-    /// The address it names. The reader tells it only where the operator has said that it may be used.
-    Email(String),
+    /// The address it names, where the operator trusts the old system's addresses.
+    Email(&'s str),
 }
 
-/// How the account of an old session is found. An address alone counts only where the session names nobody by id, and the operator
-/// has consented.
+/// How the account of an old session is found. By an address only where its reader says that the operator has consented; what the
+/// session names besides its subject finds nobody.
 pub fn whose(old: &OldSession) -> Option<By<'_>> {
     match &old.subject {
         Subject::Source(id) if !id.is_empty() => Some(By::Source(id)),
         Subject::Local(id) if !id.is_empty() => Some(By::Local(id)),
-        Subject::Source(_) | Subject::Local(_) | Subject::Nobody => {
-            let email = old.email.as_deref()?.trim().to_lowercase();
-            (!email.is_empty()).then_some(By::Email(email))
-        }
+        Subject::Email(email) if !email.is_empty() => Some(By::Email(email)),
+        Subject::Source(_) | Subject::Local(_) | Subject::Email(_) | Subject::Nobody => None,
     }
 }
 
@@ -194,6 +191,7 @@ impl Plan {
         token: Secret,
         ip_address: String,
         user_agent: String,
+        in_database: bool,
         now: UnixMs,
     ) -> NewSession {
         NewSession {
@@ -207,6 +205,7 @@ impl Plan {
             user_agent,
             impersonated_by: self.impersonated_by,
             organization_id: None,
+            in_database,
         }
     }
 }
@@ -284,9 +283,7 @@ fn is_mapped(known: Known<'_>, account: &Account) -> bool {
             .any(|source| source.provider == known.provider && source.id == id),
         Some(By::Local(id)) => account.user_id == id,
         // An address that nobody has verified here may have been taken by anybody before its owner came.
-        Some(By::Email(email)) => {
-            account.email_verified && account.email.trim().to_lowercase() == email
-        }
+        Some(By::Email(email)) => account.email_verified && account.email.to_lowercase() == email,
         None => false,
     }
 }
@@ -367,15 +364,6 @@ fn one_of<'h>(headers: &'h HeaderMap, name: &str) -> Result<Option<&'h str>, ()>
         (Ok(text), None) => Ok(Some(text)),
         _ => Err(()),
     }
-}
-
-/// The old system's own tables and Redis. Implemented by `store/`.
-pub trait OldStore: Send + Sync {
-    /// Reads one row.
-    fn row<'a>(&'a self, query: &'a RowQuery) -> BoxFuture<'a, Result<Option<Row>, Unreachable>>;
-
-    /// Reads one value.
-    fn value<'a>(&'a self, key: &'a Secret) -> BoxFuture<'a, Result<Option<Secret>, Unreachable>>;
 }
 
 /// What became of writing a session beside the database.
@@ -529,8 +517,7 @@ mod tests {
     #[test]
     fn rule_2_an_address_with_the_operators_consent_must_be_verified_here() {
         let by_address = |case: &mut Case| {
-            case.old.subject = Subject::Nobody;
-            case.old.email = Some("Ada@Example.com".into());
+            case.old.subject = Subject::Email("ada@example.com".into());
             case.account = account_with(|a| a.sources.clear());
         };
         assert_eq!(decided(by_address).unwrap().user_id, "ada");
@@ -539,7 +526,11 @@ mod tests {
             case.account = account_with(|a| a.email_verified = false);
         };
         assert_eq!(decided(unverified), Err(Word::UnknownUser));
-        let nobody = |case: &mut Case| case.old.subject = Subject::Nobody;
+        // What it names besides is no consent.
+        let nobody = |case: &mut Case| {
+            case.old.subject = Subject::Nobody;
+            case.old.email = Some("ada@example.com".into());
+        };
         assert_eq!(decided(nobody), Err(Word::UnknownUser));
     }
 
@@ -614,6 +605,7 @@ mod tests {
             Secret::new("token"),
             "192.0.2.1".into(),
             "browser".into(),
+            true,
             NOW,
         );
         assert_eq!((&*session.user_id, &*session.id), ("ada", "id"));

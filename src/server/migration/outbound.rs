@@ -433,7 +433,7 @@ impl Inner {
         match outage {
             None => breaker.answered(),
             Some(Unreachable::Unconfigured) => breaker.released(),
-            Some(Unreachable::Garbage) => breaker.garbled(now),
+            Some(Unreachable::Garbage | Unreachable::Challenge) => breaker.garbled(now),
             Some(Unreachable::Timeout | Unreachable::Connect | Unreachable::Refused) => {
                 breaker.failed(now);
             }
