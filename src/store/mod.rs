@@ -15,6 +15,7 @@ use crate::credential::key_ring::KeysError;
 use crate::credential::key_set::StoredKey;
 use crate::kind::Kind;
 use crate::migration::accounts::Accounts;
+use crate::migration::bridge::Beside;
 use crate::secret::Secret;
 use crate::session::extend::Extend;
 use crate::session::feed::Feed;
@@ -30,6 +31,7 @@ pub mod keys_http;
 pub mod keys_table;
 mod mysql;
 mod notifications;
+pub mod old;
 mod postgres;
 mod record;
 mod redis;
@@ -173,6 +175,12 @@ pub struct Build {
     keyspace_events: Option<SetKeyspaceEvents>,
     /// For a database: its accounts, for who moves users in.
     accounts: Option<OpenAccounts>,
+    /// For a database: tables by their own names.
+    tables: Option<OpenTables>,
+    /// For a Redis: values by their own keys.
+    values: Option<OpenValues>,
+    /// For a Redis: sessions written as the framework writes its own.
+    beside_sessions: Option<OpenBesideSessions>,
 }
 
 impl Build {
@@ -194,6 +202,9 @@ impl Build {
             triggers: None,
             keyspace_events: None,
             accounts: None,
+            tables: None,
+            values: None,
+            beside_sessions: None,
         }
     }
 
@@ -230,6 +241,12 @@ struct ByTriggers {
 }
 
 type OpenAccounts = fn(Settings) -> BoxFuture<'static, Result<Arc<dyn Accounts>, OpenError>>;
+
+type OpenTables = fn(Settings) -> Result<Arc<dyn old::Tables>, OpenError>;
+
+type OpenValues = fn(Settings) -> Result<Arc<dyn old::Values>, OpenError>;
+
+type OpenBesideSessions = fn(Settings, Arc<dyn old::Tables>) -> Result<Arc<dyn Beside>, OpenError>;
 
 type OpenLine = fn(Settings) -> Result<Arc<dyn Feed>, OpenError>;
 
@@ -363,6 +380,21 @@ pub async fn open_accounts(settings: &Settings) -> Result<Arc<dyn Accounts>, Ope
             store: kind.name,
             cause: "accounts are in a database, and this is none".to_owned(),
         }),
+    }
+}
+
+/// Opens the place beside the database where the app keeps sessions, for writing; `users`: the database. `None`: sessions are in the
+/// database alone, or in no store. To be called where [`open`] is.
+///
+/// # Errors
+/// See [`OpenError`].
+pub fn open_beside(
+    source: &Settings,
+    users: &Settings,
+) -> Result<Option<Arc<dyn Beside>>, OpenError> {
+    match kind_of(&source.url)?.build.beside_sessions {
+        Some(open) => open(source.clone(), old::open_tables(users)?).map(Some),
+        None => Ok(None),
     }
 }
 

@@ -9,6 +9,7 @@ use url::Url;
 use super::api_keys;
 use super::database::{self, Backend, Fault, Parameter};
 use super::fallthrough::Beside;
+use super::old::{self, Tables};
 use super::record::Row;
 use super::schema::{Dialect, Layout};
 use super::{Address, Build, KeyAccess, OpenError, Opened, Owners, Settings};
@@ -24,6 +25,7 @@ pub(super) const KIND: Kind<Build> = Kind {
         api_keys: Some(|settings, access| Box::pin(open_keys(settings, access))),
         owners: Some(|settings| Box::pin(open_owners(settings))),
         beside: Some(|settings| Box::pin(beside(settings))),
+        tables: Some(open_tables),
         ..Build::plain(
             &[("mysql", "mysql"), ("mariadb", "mysql")],
             Address::Server,
@@ -47,6 +49,12 @@ async fn open(settings: Settings) -> Result<Opened, OpenError> {
         false => None,
     };
     database::open(backend, writer, settings).await
+}
+
+/// Tables by their own names, for reading.
+fn open_tables(settings: Settings) -> Result<Arc<dyn Tables>, OpenError> {
+    let backend = MySql::new(&settings)?;
+    Ok(old::tables(backend, settings))
 }
 
 /// What the app keeps here when its sessions are elsewhere.

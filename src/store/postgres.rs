@@ -12,6 +12,7 @@ use super::api_keys;
 use super::database::{self, Backend, Fault, Parameter};
 use super::fallthrough::Beside;
 use super::notifications::Notifications;
+use super::old::{self, Tables};
 use super::record::Row;
 use super::schema::Dialect;
 use super::triggers::{self, Triggers};
@@ -29,6 +30,7 @@ pub(super) const KIND: Kind<Build> = Kind {
         api_keys: Some(|settings, access| Box::pin(open_keys(settings, access))),
         owners: Some(|settings| Box::pin(open_owners(settings))),
         beside: Some(|settings| Box::pin(beside(settings))),
+        tables: Some(open_tables),
         line: Some(line),
         triggers: Some(ByTriggers {
             read: |settings| Box::pin(read_triggers(settings)),
@@ -103,6 +105,12 @@ async fn read_triggers(mut settings: Settings) -> Result<Triggers, OpenError> {
 async fn run_triggers(mut settings: Settings, sql: String) -> Result<(), OpenError> {
     let backend = Postgres::new(&mut settings)?;
     triggers::run(&backend.pooled, &backend.place, &sql).await
+}
+
+/// Tables by their own names, for reading.
+fn open_tables(mut settings: Settings) -> Result<Arc<dyn Tables>, OpenError> {
+    let backend = Postgres::new(&mut settings)?;
+    Ok(old::tables(backend, settings))
 }
 
 /// What the app keeps here when its sessions are elsewhere.

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::api_keys;
 use super::database::{self, Backend, Fault, Parameter};
 use super::fallthrough::Beside;
+use super::old::{self, Tables};
 use super::record::Row;
 use super::schema::Dialect;
 use super::{Address, Build, KeyAccess, OpenError, Opened, Owners, Settings};
@@ -28,6 +29,7 @@ pub(super) const KIND: Kind<Build> = Kind {
         api_keys: Some(|settings, access| Box::pin(open_keys(settings, access))),
         owners: Some(|settings| Box::pin(open_owners(settings))),
         beside: Some(|settings| Box::pin(beside(settings))),
+        tables: Some(open_tables),
         ..Build::plain(
             &[("sqlite", "sqlite"), ("file", "sqlite")],
             Address::File,
@@ -68,6 +70,12 @@ async fn open(settings: Settings) -> Result<Opened, OpenError> {
         false => None,
     };
     database::open(backend, writer, settings).await
+}
+
+/// Tables by their own names, for reading.
+fn open_tables(settings: Settings) -> Result<Arc<dyn Tables>, OpenError> {
+    let backend = Sqlite::new(&settings, false)?;
+    Ok(old::tables(backend, settings))
 }
 
 /// What the app keeps here when its sessions are elsewhere.
