@@ -199,6 +199,14 @@ tables! {
         closes: Day,
         /// How long a session that was taken over lives at most. Default: `better_auth.expires_in`.
         lifetime: Duration,
+        /// Whether anonymous sessions are taken over: the app has the anonymous plugin. Default: `false`.
+        anonymous: bool,
+        /// Whether sessions in which somebody acts for somebody else are taken over, for an hour and with `impersonatedBy`. Default: `false`.
+        impersonated: bool,
+        /// The database of the old systems, for sessions that are rows there. Default: `migration.database`.
+        database: SecretText,
+        /// The Redis of the old systems, for sessions that are values there. Default: none.
+        redis: SecretText,
     }
 
     /// Certificate and key.

@@ -398,6 +398,15 @@ pub fn open_beside(
     }
 }
 
+/// Whether the app keeps its sessions in its database: `false` where they are in secondary storage or in the browser alone.
+pub fn keeps_rows(source: &Settings) -> bool {
+    kind_of(&source.url).is_ok_and(|kind| match kind.build.address {
+        Address::Browser => false,
+        _ if kind.build.is_secondary_storage() => source.secondary.store_in_database,
+        Address::File | Address::Server | Address::App => true,
+    })
+}
+
 /// Whether accounts can be written where this URL leads.
 pub fn has_accounts(url: &Secret) -> bool {
     kind_of(url).is_ok_and(|kind| kind.build.owners.is_some())

@@ -94,6 +94,10 @@ pub const NAMES: &[(&str, &str)] = &[
         "WebSockets and other long answers ended because their session was.",
     ),
     (
+        "vestibule_bridge_total",
+        "Sessions of an old system that were presented, by system and what became of them.",
+    ),
+    (
         "vestibule_old_system_calls_total",
         "Conversations with old systems, by provider, by what was asked and by what they came to.",
     ),
@@ -130,6 +134,7 @@ pub struct Metrics {
     line_lost: IntCounter,
     open_streams: IntGauge,
     ended_streams: IntCounter,
+    bridged: IntCounterVec,
     old_calls: IntCounterVec,
     old_seconds: HistogramVec,
     old_down: IntGaugeVec,
@@ -192,6 +197,11 @@ impl Metrics {
             line_lost: counter(&registry, place("vestibule_revocation_line_lost_total"))?,
             open_streams: gauge(&registry, place("vestibule_streams_in_flight"))?,
             ended_streams: counter(&registry, place("vestibule_streams_ended_total"))?,
+            bridged: counters(
+                &registry,
+                place("vestibule_bridge_total"),
+                &["provider", "outcome"],
+            )?,
             old_calls: counters(
                 &registry,
                 place("vestibule_old_system_calls_total"),
@@ -332,6 +342,11 @@ impl Metrics {
         self.old_down
             .with_label_values(&[provider])
             .set(i64::from(down));
+    }
+
+    /// A session of an old system was presented, and this became of it.
+    pub fn bridged(&self, provider: &'static str, outcome: &'static str) {
+        self.bridged.with_label_values(&[provider, outcome]).inc();
     }
 
     /// A lookup failed.

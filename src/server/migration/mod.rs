@@ -3,6 +3,8 @@
 //!
 //! The core (`crate::migration`) decides; what is here asks databases, old systems and the app, and waits.
 
+pub mod bridge;
+pub mod farewell;
 pub mod outbound;
 pub mod passage;
 
@@ -41,6 +43,8 @@ pub struct Settings {
     pub key: Secret,
     /// The old systems, in the order of the file.
     pub providers: Vec<Configured>,
+    /// Sessions of theirs that are still alive.
+    pub bridge: bridge::Settings,
 }
 
 /// One old system as it was configured.
@@ -62,6 +66,8 @@ pub struct Parts {
     pub home: tokio::runtime::Handle,
     /// The old systems' own tables, where the operator names them.
     pub old: Option<Arc<dyn OldStore>>,
+    /// What the bridge stands on.
+    pub stores: bridge::Stores,
     /// Where the app's Better Auth is, its base path included: for what the gateway asks it itself.
     pub app: Vec<url::Url>,
 }
@@ -127,9 +133,14 @@ pub fn build(parts: Parts, around: &Around<'_>) -> Result<Migration, String> {
         clock: Arc::clone(around.clock),
         metrics: Arc::clone(around.metrics),
     });
+    let mut mechanisms: Vec<Box<dyn Mechanism>> = Vec::new();
+    let bridge = bridge::Bridge::new(&common, parts.settings.bridge, parts.stores, around);
+    if let Some(bridge) = &bridge {
+        mechanisms.push(Box::new(bridge.farewell()));
+    }
     Ok(Migration {
-        mechanisms: Vec::new(),
-        arrivals: None,
+        mechanisms,
+        arrivals: bridge.map(|bridge| Box::new(bridge) as Box<dyn Arrivals>),
         common,
     })
 }
@@ -174,6 +185,13 @@ impl Common {
     /// How far a mechanism goes for an account now.
     pub fn reach(&self, mechanism: Word, account: &str) -> Reach {
         self.control.reach(mechanism, account, self.clock.now())
+    }
+
+    /// The name of an old system as the metrics know it.
+    pub fn named(&self, provider: &str) -> &'static str {
+        let mut providers = self.providers.iter();
+        let found = providers.find(|known| known.name == provider);
+        found.map_or("any", |known| known.name)
     }
 
     /// Bytes nobody can guess.
@@ -267,6 +285,15 @@ pub trait Arrivals: Send + Sync {
         request: &'a RequestView<'a>,
         gate: &'a Gate,
     ) -> BoxFuture<'a, Option<Arrival>>;
+
+    /// Answers a script of the app that hands in a token from browser storage.
+    fn hand_in<'a>(
+        &'a self,
+        request: &'a RequestView<'a>,
+        body: &'a [u8],
+        gate: &'a Gate,
+        request_id: &'a str,
+    ) -> BoxFuture<'a, Answer>;
 }
 
 /// A session that was taken over, or cookies that must go.
