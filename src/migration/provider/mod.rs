@@ -19,6 +19,7 @@ mod laravel;
 mod lucia;
 mod oidc;
 mod rails;
+mod reading;
 mod stytch;
 mod supabase;
 mod supertokens;
