@@ -23,6 +23,7 @@ mod golden;
 mod http_source;
 mod jwt;
 mod lifecycle;
+mod migration_bridge;
 mod planted_secret;
 mod redis;
 mod regressions;
