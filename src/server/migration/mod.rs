@@ -5,6 +5,7 @@
 
 pub mod outbound;
 pub mod passage;
+pub mod sign_up;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -41,6 +42,8 @@ pub struct Settings {
     pub key: Secret,
     /// The old systems, in the order of the file.
     pub providers: Vec<Configured>,
+    /// New accounts meanwhile.
+    pub sign_up: crate::migration::sign_up::Settings,
 }
 
 /// One old system as it was configured.
@@ -127,8 +130,13 @@ pub fn build(parts: Parts, around: &Around<'_>) -> Result<Migration, String> {
         clock: Arc::clone(around.clock),
         metrics: Arc::clone(around.metrics),
     });
+    let sign_up = sign_up::SignUp::new(
+        parts.settings.sign_up,
+        Arc::clone(&common),
+        parts.home.clone(),
+    );
     Ok(Migration {
-        mechanisms: Vec::new(),
+        mechanisms: vec![Box::new(sign_up)],
         arrivals: None,
         common,
     })
