@@ -15,5 +15,6 @@ pub mod dialogue;
 pub mod guard;
 pub mod password;
 pub mod provider;
+pub mod sign_up;
 pub mod state;
 pub mod vault;

@@ -109,6 +109,14 @@ pub const NAMES: &[(&str, &str)] = &[
         "vestibule_old_system_down",
         "Whether an old system is left alone because it does not answer: 1 or 0.",
     ),
+    (
+        "vestibule_sign_ups_total",
+        "Requests that would make an account while users are moved in, by what became of them.",
+    ),
+    (
+        "vestibule_mirrored_total",
+        "Changes told to an old system, by what changed and what became of it.",
+    ),
 ];
 
 /// Handles to the metrics, ready to be counted on.
@@ -138,6 +146,8 @@ pub struct Metrics {
     old_calls: IntCounterVec,
     old_seconds: HistogramVec,
     old_down: IntGaugeVec,
+    sign_ups: IntCounterVec,
+    mirrored: IntCounterVec,
 }
 
 impl Metrics {
@@ -209,6 +219,12 @@ impl Metrics {
             )?,
             old_seconds,
             old_down,
+            sign_ups: counters(&registry, place("vestibule_sign_ups_total"), &["course"])?,
+            mirrored: counters(
+                &registry,
+                place("vestibule_mirrored_total"),
+                &["operation", "outcome"],
+            )?,
             registry,
         };
         made.registry
@@ -347,6 +363,16 @@ impl Metrics {
     /// A session of an old system was presented, and this became of it.
     pub fn bridged(&self, provider: &'static str, outcome: &'static str) {
         self.bridged.with_label_values(&[provider, outcome]).inc();
+    }
+
+    /// A request would make an account, and this became of it.
+    pub fn sign_up(&self, course: &'static str) {
+        self.sign_ups.with_label_values(&[course]).inc();
+    }
+
+    /// A change was told to an old system, or was not.
+    pub fn mirrored(&self, operation: &'static str, outcome: &'static str) {
+        self.mirrored.with_label_values(&[operation, outcome]).inc();
     }
 
     /// A lookup failed.

@@ -17,6 +17,7 @@ mod keycloak;
 mod kratos;
 mod laravel;
 mod lucia;
+mod native;
 mod oidc;
 mod rails;
 mod reading;

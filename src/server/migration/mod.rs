@@ -7,6 +7,7 @@ pub mod bridge;
 pub mod farewell;
 pub mod outbound;
 pub mod passage;
+pub mod sign_up;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -45,6 +46,8 @@ pub struct Settings {
     pub providers: Vec<Configured>,
     /// Sessions of theirs that are still alive.
     pub bridge: bridge::Settings,
+    /// New accounts meanwhile.
+    pub sign_up: crate::migration::sign_up::Settings,
 }
 
 /// One old system as it was configured.
@@ -138,6 +141,12 @@ pub fn build(parts: Parts, around: &Around<'_>) -> Result<Migration, String> {
     if let Some(bridge) = &bridge {
         mechanisms.push(Box::new(bridge.farewell()));
     }
+    let sign_up = sign_up::SignUp::new(
+        parts.settings.sign_up,
+        Arc::clone(&common),
+        parts.home.clone(),
+    );
+    mechanisms.push(Box::new(sign_up));
     Ok(Migration {
         mechanisms,
         arrivals: bridge.map(|bridge| Box::new(bridge) as Box<dyn Arrivals>),
