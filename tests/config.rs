@@ -1185,6 +1185,8 @@ fn shipped_environment() -> Environment {
         ("NEW", "2-new-secret-of-more-than-thirty-two-letters"),
         ("VESTIBULE_SIGNING_SEED", SECRET),
         ("MIGRATION_KEY", SECRET),
+        ("CLERK_SECRET_KEY", "sk_live_of_the_tests"),
+        ("WORKOS_API_KEY", "sk_of_the_tests"),
     ])
 }
 

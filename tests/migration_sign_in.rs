@@ -187,6 +187,7 @@ impl Place {
             shared_limits: None,
             home: home.clone(),
             old: None,
+            stores: Default::default(),
             app: app.clone(),
         }));
         let gateway = setup.start();

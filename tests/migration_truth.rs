@@ -1,7 +1,7 @@
 //! People of every old system, as their exports have them, in front of a real Better Auth: each signs in with the old password through
 //! the gateway, and from then on without it.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 use vestibule::migration::accounts::{Accounts, AccountsError, NewUser, OldCredential};
@@ -39,7 +39,9 @@ impl World {
         }));
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let url = format!("sqlite:{}", folder.join("app.sqlite").display());
-        let accounts = runtime.block_on(store::open_accounts(&settings(&url))).unwrap();
+        let accounts = runtime
+            .block_on(store::open_accounts(&settings(&url)))
+            .unwrap();
         let vault = Vault::new(&Secret::new(KEY));
         let mut there = Vec::new();
         for (at, person) in people.into_iter().enumerate() {
@@ -119,7 +121,10 @@ async fn seed(accounts: &dyn Accounts, vault: &Vault, person: &Person, at: usize
     let kept = keeping::keep(vault, &user_id, &exported.scheme, &stored, randomness);
     let Ok(kept) = kept else {
         assert!(
-            person.issues.iter().any(|issue| issue == "password_hash_invalid"),
+            person
+                .issues
+                .iter()
+                .any(|issue| issue == "password_hash_invalid"),
             "{} {}: {:?}",
             person.system,
             exported.scheme,
@@ -172,7 +177,11 @@ fn everybody_signs_in_with_the_old_password_once_slow_and_then_without_us() {
         let gateway = world.gateway();
         let (mut fine, mut resets) = (0, 0);
         for (person, kept) in &world.people {
-            let who = format!("{system} {} ({:?})", person.id, person.exported.as_ref().map(|e| &e.scheme));
+            let who = format!(
+                "{system} {} ({:?})",
+                person.id,
+                person.exported.as_ref().map(|e| &e.scheme)
+            );
             let wrong = sign_in(gateway.address, &person.email, "not the password");
             assert!(matches!(wrong.status, 400 | 401), "{who}: {}", wrong.text());
             let (Some(password), true) = (&person.plaintext, kept) else {
@@ -187,22 +196,38 @@ fn everybody_signs_in_with_the_old_password_once_slow_and_then_without_us() {
                 continue;
             }
             assert_eq!(first.status, 200, "{who}: {}", first.text());
-            assert_eq!(told_user(&first).as_deref(), Some(person.email.as_str()), "{who}");
+            assert_eq!(
+                told_user(&first).as_deref(),
+                Some(person.email.as_str()),
+                "{who}"
+            );
             let stored = world.password_of(&person.email).unwrap_or_default();
             assert!(native::is_native(&stored), "{who}: {stored}");
             let second = sign_in(gateway.address, &person.email, password);
             assert_eq!(second.status, 200, "{who}");
-            assert_eq!(world.password_of(&person.email).as_deref(), Some(stored.as_str()), "{who}: written once");
+            assert_eq!(
+                world.password_of(&person.email).as_deref(),
+                Some(stored.as_str()),
+                "{who}: written once"
+            );
             fine += 1;
         }
         drop(gateway);
         for (person, _) in world.people.iter().filter(|(_, kept)| *kept) {
-            let Some(password) = &person.plaintext else { continue };
+            let Some(password) = &person.plaintext else {
+                continue;
+            };
             if person.issues.iter().any(|issue| issue == "email_invalid") {
                 continue;
             }
             let alone = sign_in(world.server.address, &person.email, password);
-            assert_eq!(alone.status, 200, "{system} {}: {}", person.id, alone.text());
+            assert_eq!(
+                alone.status,
+                200,
+                "{system} {}: {}",
+                person.id,
+                alone.text()
+            );
         }
         println!(
             "truth {system}: {} people there, {fine} signed in with the old password, {resets} with a hash nobody can use",

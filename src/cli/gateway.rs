@@ -16,6 +16,7 @@ use crate::credential::Presented;
 use crate::credential::key_ring::{KeySource, KeysError};
 use crate::credential::key_set::{Algorithm, StoredKey};
 use crate::gate::Decision;
+use crate::migration::dialogue::OldStore;
 use crate::migration::limits as budgets;
 use crate::policy::Verdict;
 use crate::request::RequestView;
@@ -465,12 +466,18 @@ fn open_migration(
     let accounts = runtime
         .block_on(store::open_accounts(&settings.database))
         .map_err(|error| cannot_open(&error))?;
+    let (old, stores) = {
+        // Connections belong to the runtime of the stores.
+        let _inside = runtime.enter();
+        open_bridge(config, settings).map_err(|error| cannot_open(&error))?
+    };
     Ok(Some(migration::Parts {
         settings: settings.clone(),
         accounts,
         shared_limits: open_limits(runtime, settings)?,
         home: runtime.handle().clone(),
-        old: None,
+        old: Some(old),
+        stores,
         app: app_urls(config, "")?,
     }))
 }
@@ -488,6 +495,21 @@ fn open_limits(
     store::open_limits(url, &name)
         .map(Some)
         .map_err(|error| cannot_open(&error))
+}
+/// What the bridge stands on: the old systems' own tables, and where the app keeps its sessions.
+fn open_bridge(
+    config: &Config,
+    settings: &migration::Settings,
+) -> Result<(Arc<dyn OldStore>, migration::bridge::Stores), store::OpenError> {
+    let bridge = &settings.bridge;
+    let database = bridge.old_database.as_ref().unwrap_or(&settings.database);
+    let old = store::old::open_old(Some(database), bridge.old_redis.as_ref())?;
+    let beside = match &config.store {
+        Some(source) => store::open_beside(source, &settings.database)?,
+        None => None,
+    };
+    let users = Some(store::old::open_users(&settings.database)?);
+    Ok((old, migration::bridge::Stores { beside, users }))
 }
 
 type AppKeys = (api_key::Settings, Arc<dyn ApiKeys>);

@@ -215,6 +215,8 @@ tables! {
     MigrationSignUp {
         /// `open`, `freeze`, `trickle` or `dual_write`. Default: `open`.
         mode: SignUpWord,
+        /// With `freeze`: when accounts can be made again, as `2026-12-01`. Stands in the answer. Default: not said.
+        until: Day,
     }
 
     /// Sessions of the old system that are still alive.
@@ -225,6 +227,14 @@ tables! {
         closes: Day,
         /// How long a session that was taken over lives at most. Default: `better_auth.expires_in`.
         lifetime: Duration,
+        /// Whether anonymous sessions are taken over: the app has the anonymous plugin. Default: `false`.
+        anonymous: bool,
+        /// Whether sessions in which somebody acts for somebody else are taken over, for an hour and with `impersonatedBy`. Default: `false`.
+        impersonated: bool,
+        /// The database of the old systems, for sessions that are rows there. Default: `migration.database`.
+        database: SecretText,
+        /// The Redis of the old systems, for sessions that are values there. Default: none.
+        redis: SecretText,
     }
 
     /// Certificate and key.

@@ -10,6 +10,7 @@
 
 pub mod accounts;
 pub mod attempt;
+pub mod bridge;
 pub mod control;
 pub mod dialogue;
 pub mod failure;
@@ -19,6 +20,7 @@ pub mod origin;
 pub mod password;
 pub mod provider;
 pub mod sign_in;
+pub mod sign_up;
 pub mod state;
 pub mod success;
 pub mod vault;

@@ -24,6 +24,7 @@ use super::doubt::Doubt;
 use super::forward::{self, Client, Trace};
 use super::intercept::{self, Watch};
 use super::line::Line;
+use super::migration::bridge;
 use super::migration::passage::Passage;
 use super::migration::{Migration, Posted};
 use super::renew::{Answered, Renewer};
@@ -243,8 +244,14 @@ impl ProxyHttp for Shared {
         if let Some(migration) = &self.migration {
             self.arrive(migration, exchange, client, ctx).await?;
         }
+        let handed_in = match &self.migration {
+            Some(migration) => self.hand_in(migration, exchange, client, ctx).await?,
+            None => None,
+        };
         let head = exchange.req_header();
-        let considered = if declares_two_framings(exchange) {
+        let considered = if let Some(answered) = handed_in {
+            answered
+        } else if declares_two_framings(exchange) {
             Err(Malformed::bad("framing"))
         } else {
             self.consider(head, client, ctx).await
@@ -569,6 +576,54 @@ impl Gateway {
         ctx.passage.owe(arrival.set);
         ctx.undecided = arrival.unavailable;
         Ok(())
+    }
+
+    /// A token of the old system from browser storage, handed in by a script. `None`: the request is another one.
+    async fn hand_in(
+        &self,
+        migration: &Migration,
+        exchange: &mut Exchange,
+        client: Client,
+        ctx: &Ctx,
+    ) -> Result<Option<std::result::Result<Option<Answer>, Malformed>>> {
+        let Some(arrivals) = &migration.arrivals else {
+            return Ok(None);
+        };
+        let head = exchange.req_header();
+        if head.method != Method::POST
+            || !target_bytes(head).starts_with(bridge::PATH.as_bytes())
+            || !Target::parse(target_bytes(head)).is_ok_and(|target| target.path() == bridge::PATH)
+            || declares_two_framings(exchange)
+            || self.check_framing(head).is_err()
+            || !forward::host_of(head)
+                .is_some_and(|host| forward::answers_for(&self.settings.hosts, &host))
+        {
+            // Whatever is malformed is refused later, with its reason.
+            return Ok(None);
+        }
+        let too_long = || Malformed {
+            status: StatusCode::PAYLOAD_TOO_LARGE,
+            reason: "body_too_large",
+        };
+        let body = match body::hold(exchange, self.settings.timeouts.body_read).await? {
+            Held::Whole(body) => body,
+            Held::Longer | Held::TooLong => return Ok(Some(Err(too_long()))),
+        };
+        let head = exchange.req_header();
+        let (Some(host), Ok(target)) = (forward::host_of(head), Target::parse(target_bytes(head)))
+        else {
+            return Ok(None);
+        };
+        let request = RequestView {
+            method: &head.method,
+            target,
+            host: &host,
+            headers: &head.headers,
+            client: client.address,
+        };
+        let id = &ctx.trace.request_id;
+        let answered = arrivals.hand_in(&request, &body, &self.gate, id);
+        Ok(Some(Ok(Some(answered.await))))
     }
 
     /// A request to an auth endpoint that the migration may look into.

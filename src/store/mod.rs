@@ -15,6 +15,7 @@ use crate::credential::key_ring::KeysError;
 use crate::credential::key_set::StoredKey;
 use crate::kind::Kind;
 use crate::migration::accounts::Accounts;
+use crate::migration::bridge::Beside;
 use crate::migration::limits::Shared;
 use crate::secret::Secret;
 use crate::session::extend::Extend;
@@ -32,6 +33,7 @@ pub mod keys_http;
 pub mod keys_table;
 mod mysql;
 mod notifications;
+pub mod old;
 mod postgres;
 mod record;
 mod redis;
@@ -176,6 +178,12 @@ pub struct Build {
     keyspace_events: Option<SetKeyspaceEvents>,
     /// For a database: its accounts, for who moves users in.
     accounts: Option<OpenAccounts>,
+    /// For a database: tables by their own names.
+    tables: Option<OpenTables>,
+    /// For a Redis: values by their own keys.
+    values: Option<OpenValues>,
+    /// For a Redis: sessions written as the framework writes its own.
+    beside_sessions: Option<OpenBesideSessions>,
 }
 
 impl Build {
@@ -197,6 +205,9 @@ impl Build {
             triggers: None,
             keyspace_events: None,
             accounts: None,
+            tables: None,
+            values: None,
+            beside_sessions: None,
         }
     }
 
@@ -238,6 +249,12 @@ struct OpenAccounts {
     install: fn(Settings) -> BoxFuture<'static, Result<(), OpenError>>,
     statements: fn() -> Vec<String>,
 }
+
+type OpenTables = fn(Settings) -> Result<Arc<dyn old::Tables>, OpenError>;
+
+type OpenValues = fn(Settings) -> Result<Arc<dyn old::Values>, OpenError>;
+
+type OpenBesideSessions = fn(Settings, Arc<dyn old::Tables>) -> Result<Arc<dyn Beside>, OpenError>;
 
 type OpenLine = fn(Settings) -> Result<Arc<dyn Feed>, OpenError>;
 
@@ -405,6 +422,29 @@ pub fn open_limits(url: &Secret, name: &str) -> Result<Arc<dyn Shared>, OpenErro
         });
     }
     redis::open_limits(url, name)
+}
+/// Opens the place beside the database where the app keeps sessions, for writing; `users`: the database. `None`: sessions are in the
+/// database alone, or in no store. To be called where [`open`] is.
+///
+/// # Errors
+/// See [`OpenError`].
+pub fn open_beside(
+    source: &Settings,
+    users: &Settings,
+) -> Result<Option<Arc<dyn Beside>>, OpenError> {
+    match kind_of(&source.url)?.build.beside_sessions {
+        Some(open) => open(source.clone(), old::open_tables(users)?).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Whether the app keeps its sessions in its database: `false` where they are in secondary storage or in the browser alone.
+pub fn keeps_rows(source: &Settings) -> bool {
+    kind_of(&source.url).is_ok_and(|kind| match kind.build.address {
+        Address::Browser => false,
+        _ if kind.build.is_secondary_storage() => source.secondary.store_in_database,
+        Address::File | Address::Server | Address::App => true,
+    })
 }
 
 /// Whether accounts can be written where this URL leads.

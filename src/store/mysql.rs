@@ -13,6 +13,7 @@ use super::accounts;
 use super::api_keys;
 use super::database::{self, Backend, Fault, Own, Parameter};
 use super::fallthrough::Beside;
+use super::old::{self, Tables};
 use super::record::Row;
 use super::schema::{Dialect, Layout};
 use super::{Address, Build, KeyAccess, OpenAccounts, OpenError, Opened, Owners, Settings};
@@ -34,6 +35,7 @@ pub(super) const KIND: Kind<Build> = Kind {
             statements: accounts::own_tables::statements::<MySql>,
         }),
         beside: Some(|settings| Box::pin(beside(settings))),
+        tables: Some(open_tables),
         ..Build::plain(
             &[("mysql", "mysql"), ("mariadb", "mysql")],
             Address::Server,
@@ -57,6 +59,12 @@ async fn open(settings: Settings) -> Result<Opened, OpenError> {
         false => None,
     };
     database::open(backend, writer, settings).await
+}
+
+/// Tables by their own names, for reading.
+fn open_tables(settings: Settings) -> Result<Arc<dyn Tables>, OpenError> {
+    let backend = MySql::new(&settings)?;
+    Ok(old::tables(backend, settings))
 }
 
 /// What the app keeps here when its sessions are elsewhere.

@@ -14,6 +14,7 @@ use super::api_keys;
 use super::database::{self, Backend, Fault, Own, Parameter};
 use super::fallthrough::Beside;
 use super::notifications::Notifications;
+use super::old::{self, Tables};
 use super::record::Row;
 use super::schema::Dialect;
 use super::triggers::{self, Triggers};
@@ -39,6 +40,7 @@ pub(super) const KIND: Kind<Build> = Kind {
             statements: accounts::own_tables::statements::<Postgres>,
         }),
         beside: Some(|settings| Box::pin(beside(settings))),
+        tables: Some(open_tables),
         line: Some(line),
         triggers: Some(ByTriggers {
             read: |settings| Box::pin(read_triggers(settings)),
@@ -113,6 +115,12 @@ async fn read_triggers(mut settings: Settings) -> Result<Triggers, OpenError> {
 async fn run_triggers(mut settings: Settings, sql: String) -> Result<(), OpenError> {
     let backend = Postgres::new(&mut settings)?;
     triggers::run(&backend.pooled, &backend.place, &sql).await
+}
+
+/// Tables by their own names, for reading.
+fn open_tables(mut settings: Settings) -> Result<Arc<dyn Tables>, OpenError> {
+    let backend = Postgres::new(&mut settings)?;
+    Ok(old::tables(backend, settings))
 }
 
 /// What the app keeps here when its sessions are elsewhere.

@@ -126,7 +126,7 @@ fn answer(
     Some(document.to_string().into_boxed_str())
 }
 
-fn json(text: &str, kind: FieldKind, zone_offset_seconds: i32) -> Option<Value> {
+pub(super) fn json(text: &str, kind: FieldKind, zone_offset_seconds: i32) -> Option<Value> {
     match kind {
         FieldKind::Text => Some(text.into()),
         FieldKind::Boolean => truth(text).map(Value::Bool),

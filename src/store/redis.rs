@@ -20,6 +20,7 @@ use crate::secret::Secret;
 use crate::session::feed::Feed;
 use crate::session::{BoxFuture, Record, Source, SourceError};
 
+mod bridge;
 mod entry;
 mod extend;
 mod feed;
@@ -40,6 +41,8 @@ pub(super) const KIND: Kind<Build> = Kind {
             Box::pin(keys::open(settings, access, owners))
         }),
         line: Some(line),
+        beside_sessions: Some(|settings, users| bridge::open(&settings, users)),
+        values: Some(bridge::open_values),
         keyspace_events: Some(|settings, enable| Box::pin(feed::keyspace_events(settings, enable))),
         ..Build::plain(
             &[

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use super::{Documents, FieldKind, SchemaOverrides};
+use super::{Documents, FieldKind, SchemaOverrides, Settings};
 use crate::credential::cookie_cache::date;
 use crate::session::document::Fields;
 
@@ -408,7 +408,7 @@ impl Layout {
 }
 
 /// How two spellings of one name are told to be the same: `userId`, `user_id` and `UserID` all fold to `userid`.
-fn fold(name: &str) -> String {
+pub(super) fn fold(name: &str) -> String {
     name.chars()
         .filter(|c| *c != '_')
         .map(|c| c.to_ascii_lowercase())
@@ -416,7 +416,7 @@ fn fold(name: &str) -> String {
 }
 
 /// Whether a name may be put, quoted, into SQL.
-fn sane(name: &str) -> Result<&str, SchemaError> {
+pub(super) fn sane(name: &str) -> Result<&str, SchemaError> {
     let fits = (1..=NAME_BYTES_MAX).contains(&name.len())
         && name
             .bytes()
@@ -686,6 +686,45 @@ pub(super) fn answer(session: &Fields, user: &Fields, documents: &Documents) -> 
         return None;
     }
     Some(serde_json::json!({ "session": session, "user": user }).to_string())
+}
+
+/// What a column of the user table is called in the framework's answers, and what it is there.
+pub(super) fn user_field(column: &Column, settings: &Settings) -> (String, FieldKind) {
+    let shown = settings.documents.iter().flat_map(|known| &known.shown);
+    let shown = shown.map(|(name, kind)| (name.as_str(), *kind));
+    let known = shown.chain(ANSWERED.iter().copied());
+    let named = |logical: &str| match settings.schema.columns.get(logical) {
+        Some(stored) => stored.eq_ignore_ascii_case(&column.name),
+        None => logical
+            .strip_prefix("user.")
+            .is_some_and(|name| fold(name) == fold(&column.name)),
+    };
+    for (logical, kind) in known {
+        if let Some(name) = logical.strip_prefix("user.").filter(|_| named(logical)) {
+            return (name.to_owned(), kind);
+        }
+    }
+    // What the app has of its own is called as its schema says, which most generators turn into snake case.
+    let mut name = String::with_capacity(column.name.len());
+    for part in column.name.split('_').filter(|part| !part.is_empty()) {
+        let mut letters = part.chars();
+        if let (false, Some(first)) = (name.is_empty(), letters.clone().next()) {
+            letters.next();
+            name.push(first.to_ascii_uppercase());
+        }
+        name.push_str(letters.as_str());
+    }
+    (name, super::old::kind_of_column(&column.kind))
+}
+
+/// Whether the framework shows a field of the user in its answers.
+pub(super) fn is_shown(name: &str, documents: Option<&Documents>) -> bool {
+    let logical = format!("user.{name}");
+    if documents.is_some_and(|known| known.hidden.contains(&logical)) {
+        return false;
+    }
+    let mut shown = documents.iter().flat_map(|known| &known.shown);
+    ANSWERED.iter().any(|(known, _)| *known == logical) || shown.any(|(known, _)| *known == logical)
 }
 
 fn is_of(kind: FieldKind, value: &Value) -> bool {

@@ -15,6 +15,7 @@ use super::accounts;
 use super::api_keys;
 use super::database::{self, Backend, Fault, Own, Parameter};
 use super::fallthrough::Beside;
+use super::old::{self, Tables};
 use super::record::Row;
 use super::schema::Dialect;
 use super::{Address, Build, KeyAccess, OpenAccounts, OpenError, Opened, Owners, Settings};
@@ -36,6 +37,7 @@ pub(super) const KIND: Kind<Build> = Kind {
             statements: accounts::own_tables::statements::<Sqlite>,
         }),
         beside: Some(|settings| Box::pin(beside(settings))),
+        tables: Some(open_tables),
         ..Build::plain(
             &[("sqlite", "sqlite"), ("file", "sqlite")],
             Address::File,
@@ -76,6 +78,12 @@ async fn open(settings: Settings) -> Result<Opened, OpenError> {
         false => None,
     };
     database::open(backend, writer, settings).await
+}
+
+/// Tables by their own names, for reading.
+fn open_tables(settings: Settings) -> Result<Arc<dyn Tables>, OpenError> {
+    let backend = Sqlite::new(&settings, false)?;
+    Ok(old::tables(backend, settings))
 }
 
 /// What the app keeps here when its sessions are elsewhere.

@@ -94,6 +94,10 @@ pub const NAMES: &[(&str, &str)] = &[
         "WebSockets and other long answers ended because their session was.",
     ),
     (
+        "vestibule_bridge_total",
+        "Sessions of an old system that were presented, by system and what became of them.",
+    ),
+    (
         "vestibule_old_system_calls_total",
         "Conversations with old systems, by provider, by what was asked and by what they came to.",
     ),
@@ -149,6 +153,14 @@ pub const NAMES: &[(&str, &str)] = &[
         "vestibule_sign_in_limits_alone_total",
         "Times the shared counts of sign-ins could not be reached, so that this gateway counted alone.",
     ),
+    (
+        "vestibule_sign_ups_total",
+        "Requests that would make an account while users are moved in, by what became of them.",
+    ),
+    (
+        "vestibule_mirrored_total",
+        "Changes told to an old system, by what changed and what became of it.",
+    ),
 ];
 
 /// Handles to the metrics, ready to be counted on.
@@ -174,6 +186,7 @@ pub struct Metrics {
     line_lost: IntCounter,
     open_streams: IntGauge,
     ended_streams: IntCounter,
+    bridged: IntCounterVec,
     old_calls: IntCounterVec,
     old_seconds: HistogramVec,
     old_down: IntGaugeVec,
@@ -183,6 +196,8 @@ pub struct Metrics {
     hash_refused: IntCounter,
     sign_ins_limited: IntCounterVec,
     limits_alone: IntCounter,
+    sign_ups: IntCounterVec,
+    mirrored: IntCounterVec,
 }
 
 impl Metrics {
@@ -242,6 +257,11 @@ impl Metrics {
             line_lost: counter(&registry, place("vestibule_revocation_line_lost_total"))?,
             open_streams: gauge(&registry, place("vestibule_streams_in_flight"))?,
             ended_streams: counter(&registry, place("vestibule_streams_ended_total"))?,
+            bridged: counters(
+                &registry,
+                place("vestibule_bridge_total"),
+                &["provider", "outcome"],
+            )?,
             old_calls: counters(
                 &registry,
                 place("vestibule_old_system_calls_total"),
@@ -259,6 +279,12 @@ impl Metrics {
                 &["scope"],
             )?,
             limits_alone: counter(&registry, place("vestibule_sign_in_limits_alone_total"))?,
+            sign_ups: counters(&registry, place("vestibule_sign_ups_total"), &["course"])?,
+            mirrored: counters(
+                &registry,
+                place("vestibule_mirrored_total"),
+                &["operation", "outcome"],
+            )?,
             registry,
         };
         made.registry
@@ -410,6 +436,20 @@ impl Metrics {
     /// A sign-in was refused because too many passwords were being checked.
     pub fn hashing_refused(&self) {
         self.hash_refused.inc();
+    }
+    /// A session of an old system was presented, and this became of it.
+    pub fn bridged(&self, provider: &'static str, outcome: &'static str) {
+        self.bridged.with_label_values(&[provider, outcome]).inc();
+    }
+
+    /// A request would make an account, and this became of it.
+    pub fn sign_up(&self, course: &'static str) {
+        self.sign_ups.with_label_values(&[course]).inc();
+    }
+
+    /// A change was told to an old system, or was not.
+    pub fn mirrored(&self, operation: &'static str, outcome: &'static str) {
+        self.mirrored.with_label_values(&[operation, outcome]).inc();
     }
 
     /// A lookup failed.

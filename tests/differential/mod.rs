@@ -11,7 +11,7 @@
 mod case;
 mod compare;
 mod dice;
-mod gateway;
+pub mod gateway;
 mod plugins;
 mod seed;
 pub mod server;

@@ -6,8 +6,8 @@ mod cookie_cache;
 mod cookies;
 mod databases;
 mod get_session;
-mod passwords;
 mod origin_check;
+mod passwords;
 mod redis;
 mod tokens;
 

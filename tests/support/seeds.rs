@@ -85,7 +85,9 @@ pub fn of(system: &str) -> Vec<Person> {
             plaintext: password["plaintext"].as_str().map(str::to_owned),
             exported,
             just_in_time: password["check"] == "jit",
-            issues: issues.filter_map(|issue| Some(issue.as_str()?.to_owned())).collect(),
+            issues: issues
+                .filter_map(|issue| Some(issue.as_str()?.to_owned()))
+                .collect(),
             id,
         }
     });
@@ -128,7 +130,10 @@ fn hashes(system: &str, folder: &Path) -> Hashes {
         }
         "supabase" => {
             for row in array(&folder.join("auth_users.json")) {
-                if let Some(hash) = row["encrypted_password"].as_str().filter(|hash| !hash.is_empty()) {
+                if let Some(hash) = row["encrypted_password"]
+                    .as_str()
+                    .filter(|hash| !hash.is_empty())
+                {
                     out.insert(row["id"].as_str().unwrap().into(), (hash.into(), none()));
                 }
             }
@@ -150,7 +155,10 @@ fn hashes(system: &str, folder: &Path) -> Hashes {
                     ("memCost", number("mem_cost")),
                 ];
                 let params = params.map(|(key, value)| (key.to_owned(), value)).into();
-                out.insert(row["localId"].as_str().unwrap().into(), (hash.into(), params));
+                out.insert(
+                    row["localId"].as_str().unwrap().into(),
+                    (hash.into(), params),
+                );
             }
         }
         "generic" => {
@@ -165,7 +173,10 @@ fn hashes(system: &str, folder: &Path) -> Hashes {
             for row in file["users"].as_array().unwrap() {
                 let credentials = row["credentials"].as_array().into_iter().flatten();
                 for credential in credentials.filter(|one| one["type"] == "password") {
-                    out.insert(row["id"].as_str().unwrap().into(), (credential.to_string(), none()));
+                    out.insert(
+                        row["id"].as_str().unwrap().into(),
+                        (credential.to_string(), none()),
+                    );
                 }
             }
         }
@@ -231,12 +242,21 @@ fn array(path: &Path) -> Vec<Value> {
 
 fn csv(path: &Path) -> Vec<BTreeMap<String, String>> {
     let mut reader = csv::Reader::from_path(path).unwrap();
-    let names: Vec<String> = reader.headers().unwrap().iter().map(str::to_owned).collect();
+    let names: Vec<String> = reader
+        .headers()
+        .unwrap()
+        .iter()
+        .map(str::to_owned)
+        .collect();
     reader
         .records()
         .map(|record| {
             let record = record.unwrap();
-            names.iter().cloned().zip(record.iter().map(str::to_owned)).collect()
+            names
+                .iter()
+                .cloned()
+                .zip(record.iter().map(str::to_owned))
+                .collect()
         })
         .collect()
 }

@@ -2,11 +2,13 @@
 
 use super::*;
 use crate::config::file::MigrationLimits;
+use crate::migration::bridge;
 use crate::migration::control::{self, Mechanism};
 use crate::migration::limits::{self as budgets, Budget};
 use crate::migration::origin;
 use crate::migration::provider::Fields;
-use crate::server::migration::{Configured, Settings, pool};
+use crate::migration::sign_up;
+use crate::server::migration::{Configured, Settings, bridge as bridging, pool};
 
 /// The migration; none without its table.
 pub(super) fn migration(
@@ -32,7 +34,9 @@ pub(super) fn migration(
     let sign_in = sign_ins(table, reader);
     let key = key(found, tree, reader)?;
     let database = accounts(found, tree, source, reader)?;
+    let bridge = bridge(table, file, source, &database, reader);
     Some(Settings {
+        bridge,
         control,
         database,
         key,
@@ -41,6 +45,7 @@ pub(super) fn migration(
         sign_in,
         origins: origins(file, origin, reader),
         limits: sign_in_limits(table, reader),
+        sign_up: sign_up(table),
     })
 }
 
@@ -145,6 +150,24 @@ fn origins(file: &File, own: &str, reader: &mut Reader<'_>) -> origin::Settings 
     }
 }
 
+/// New accounts meanwhile.
+fn sign_up(table: &Migration) -> sign_up::Settings {
+    let Some(table) = table.sign_up.as_ref().map(|found| &found.value) else {
+        return sign_up::Settings::default();
+    };
+    let mode = match value(table.mode.as_ref(), SignUpWord::Open) {
+        SignUpWord::Open => sign_up::Mode::Open,
+        SignUpWord::Freeze => sign_up::Mode::Freeze,
+        SignUpWord::Trickle => sign_up::Mode::Trickle,
+        SignUpWord::DualWrite => sign_up::Mode::DualWrite,
+    };
+    let until = table.until.as_ref();
+    sign_up::Settings {
+        mode,
+        until: until.map(|found| (found.value.at, found.value.text.clone())),
+    }
+}
+
 fn control(table: &Migration, reader: &mut Reader<'_>) -> control::Settings {
     let day = |found: Option<&Found<Day>>| found.map(|found| found.value.at);
     let (opens, closes) = (day(table.opens.as_ref()), day(table.closes.as_ref()));
@@ -210,6 +233,77 @@ fn key(found: &Found<Migration>, tree: &Node, reader: &mut Reader<'_>) -> Option
         reader.blame(key, Fault::ShortSecret { letters });
     }
     Some(key.value.0.clone())
+}
+
+/// Sessions of the old systems that are still alive.
+fn bridge(
+    migration: &Migration,
+    file: &File,
+    source: Option<&store::Settings>,
+    accounts: &store::Settings,
+    reader: &mut Reader<'_>,
+) -> bridging::Settings {
+    let table = migration.bridge.as_ref().map(|found| &found.value);
+    let day = |found: Option<&Found<Day>>| found.map(|found| found.value.at);
+    let opens = day(table.and_then(|table| table.opens.as_ref()));
+    let closes = day(table.and_then(|table| table.closes.as_ref()));
+    if let (Some(opens), Some(closes), Some(found)) =
+        (opens, closes, table.and_then(|table| table.closes.as_ref()))
+        && closes <= opens
+    {
+        reader.blame(
+            found,
+            Fault::Conflict {
+                what: "the bridge would end before it begins".into(),
+                advice: "let `closes` be later than `opens`",
+            },
+        );
+    }
+    let lifetime = table.and_then(|table| table.lifetime.as_ref());
+    if let Some(found) = lifetime.filter(|found| found.value.is_zero()) {
+        reader.blame(
+            found,
+            form(
+                "it would be over at once".to_owned(),
+                "write a longer time, as \"7d\"",
+            ),
+        );
+    }
+    let mut at = |found: Option<&Found<SecretText>>| {
+        let found = found?;
+        match super::database(found.value.0.expose()) {
+            Ok(url) => Some(store::Settings {
+                url,
+                schema: store::SchemaOverrides::default(),
+                secondary: store::SecondaryStorage::default(),
+                documents: None,
+                extend: false,
+                ..accounts.clone()
+            }),
+            Err(fault) => {
+                reader.blame(found, fault);
+                None
+            }
+        }
+    };
+    let old_database = at(table.and_then(|table| table.database.as_ref()));
+    let old_redis = at(table.and_then(|table| table.redis.as_ref()));
+    let length = file.better_auth.as_ref();
+    let length = length.and_then(|table| table.value.expires_in.as_ref());
+    let rules = bridge::Settings::default();
+    bridging::Settings {
+        rules: bridge::Settings {
+            opens,
+            closes,
+            lifetime: lifetime.map(|found| found.value),
+            expires_in: length.map_or(rules.expires_in, |found| found.value),
+            anonymous: value(table.and_then(|table| table.anonymous.as_ref()), false),
+            impersonated: value(table.and_then(|table| table.impersonated.as_ref()), false),
+        },
+        in_database: source.is_some_and(store::keeps_rows),
+        old_database,
+        old_redis,
+    }
 }
 
 /// Where accounts are written.

@@ -5,6 +5,8 @@
 
 pub mod audit;
 pub mod bans;
+pub mod bridge;
+pub mod farewell;
 pub mod limits;
 pub mod outbound;
 pub mod passage;
@@ -12,6 +14,7 @@ pub mod pool;
 pub mod reset;
 mod seam;
 pub mod sign_in;
+pub mod sign_up;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -58,6 +61,10 @@ pub struct Settings {
     pub origins: origin::Settings,
     /// How often they may fail.
     pub limits: budgets::Settings,
+    /// Sessions of theirs that are still alive.
+    pub bridge: bridge::Settings,
+    /// New accounts meanwhile.
+    pub sign_up: crate::migration::sign_up::Settings,
 }
 
 /// One old system as it was configured.
@@ -81,6 +88,8 @@ pub struct Parts {
     pub home: tokio::runtime::Handle,
     /// The old systems' own tables, where the operator names them.
     pub old: Option<Arc<dyn OldStore>>,
+    /// What the bridge stands on.
+    pub stores: bridge::Stores,
     /// Where the app's Better Auth is, its base path included: for what the gateway asks it itself.
     pub app: Vec<url::Url>,
 }
@@ -179,9 +188,20 @@ pub fn build(parts: Parts, around: &Around<'_>) -> Result<Migration, String> {
         resets,
         parts.home.clone(),
     );
+    let mut mechanisms: Vec<Box<dyn Mechanism>> = vec![Box::new(sign_in)];
+    let bridge = bridge::Bridge::new(&common, parts.settings.bridge, parts.stores, around);
+    if let Some(bridge) = &bridge {
+        mechanisms.push(Box::new(bridge.farewell()));
+    }
+    let sign_up = sign_up::SignUp::new(
+        parts.settings.sign_up,
+        Arc::clone(&common),
+        parts.home.clone(),
+    );
+    mechanisms.push(Box::new(sign_up));
     Ok(Migration {
-        mechanisms: vec![Box::new(sign_in)],
-        arrivals: None,
+        mechanisms,
+        arrivals: bridge.map(|bridge| Box::new(bridge) as Box<dyn Arrivals>),
         common,
     })
 }
@@ -255,6 +275,13 @@ impl Common {
             own: &self.public_url,
         };
         origin::would_pass(&asked, &self.origins)
+    }
+
+    /// The name of an old system as the metrics know it.
+    pub fn named(&self, provider: &str) -> &'static str {
+        let mut providers = self.providers.iter();
+        let found = providers.find(|known| known.name == provider);
+        found.map_or("any", |known| known.name)
     }
 
     /// Bytes nobody can guess.
@@ -353,6 +380,15 @@ pub trait Arrivals: Send + Sync {
         request: &'a RequestView<'a>,
         gate: &'a Gate,
     ) -> BoxFuture<'a, Option<Arrival>>;
+
+    /// Answers a script of the app that hands in a token from browser storage.
+    fn hand_in<'a>(
+        &'a self,
+        request: &'a RequestView<'a>,
+        body: &'a [u8],
+        gate: &'a Gate,
+        request_id: &'a str,
+    ) -> BoxFuture<'a, Answer>;
 }
 
 /// A session that was taken over, or cookies that must go.

@@ -97,7 +97,7 @@ fn id(fields: &Fields, key: &str) -> Option<Box<str>> {
 }
 
 /// What `Number(text)` makes of a text in decimal. `None`: nothing that compares.
-fn number(text: &[u8]) -> Option<f64> {
+pub(super) fn number(text: &[u8]) -> Option<f64> {
     let text = std::str::from_utf8(text).ok()?.trim();
     match text {
         "" => Some(0.0),

@@ -31,10 +31,10 @@ const WRITES_MAX: usize = 3;
 
 /// An expiry to move.
 #[derive(Clone, Copy)]
-struct Move {
-    seen: UnixMs,
-    until: UnixMs,
-    now: UnixMs,
+pub(super) struct Move {
+    pub(super) seen: UnixMs,
+    pub(super) until: UnixMs,
+    pub(super) now: UnixMs,
 }
 
 impl Extend for Secondary {
@@ -103,7 +103,7 @@ impl Redis {
 }
 
 /// Whole seconds of life left, rounded down. `None`: none.
-fn seconds(now: UnixMs, until: UnixMs) -> Option<i64> {
+pub(super) fn seconds(now: UnixMs, until: UnixMs) -> Option<i64> {
     Some(until.0.saturating_sub(now.0) / 1000).filter(|seconds| *seconds > 0)
 }
 
@@ -118,7 +118,7 @@ fn longer_entry(bytes: &[u8], to: Move) -> Option<String> {
 
 /// The list of the user's sessions with the new expiry among them, and the furthest of all. The dead are left out, and a list that
 /// cannot be read begins anew, as in the framework.
-fn longer_list(bytes: &[u8], token: &str, to: Move) -> (String, UnixMs) {
+pub(super) fn longer_list(bytes: &[u8], token: &str, to: Move) -> (String, UnixMs) {
     let text = std::str::from_utf8(bytes).unwrap_or_default();
     let entries: Vec<&RawValue> = serde_json::from_str(text).unwrap_or_default();
     let mut kept: Vec<(UnixMs, String)> = entries
@@ -141,8 +141,29 @@ fn longer_list(bytes: &[u8], token: &str, to: Move) -> (String, UnixMs) {
     (format!("[{}]", texts.join(",")), furthest)
 }
 
+/// The list without one token; nothing where that was the last. Letter for letter otherwise: whether others are dead is not asked.
+pub(super) fn without(bytes: &[u8], token: &str) -> String {
+    let text = std::str::from_utf8(bytes).unwrap_or_default();
+    let entries: Vec<&RawValue> = serde_json::from_str(text).unwrap_or_default();
+    let other = |entry: &&RawValue| {
+        let value = serde_json::from_str::<serde_json::Value>(entry.get());
+        value.is_ok_and(|value| {
+            value.get("token").and_then(serde_json::Value::as_str) != Some(token)
+        })
+    };
+    let kept: Vec<&str> = entries
+        .into_iter()
+        .filter(other)
+        .map(RawValue::get)
+        .collect();
+    match kept.is_empty() {
+        true => String::new(),
+        false => format!("[{}]", kept.join(",")),
+    }
+}
+
 /// A date as JavaScript's `JSON.stringify` writes it, quotes included. `None`: beyond the year 9999.
-fn iso(at: UnixMs) -> Option<String> {
+pub(super) fn iso(at: UnixMs) -> Option<String> {
     use chrono::Datelike as _;
 
     let at = chrono::DateTime::from_timestamp_millis(at.0)?;

@@ -11,6 +11,8 @@ import { symmetricDecrypt, symmetricEncodeJWT } from "better-auth/crypto";
 import { getMigrations } from "better-auth/db/migration";
 import { toNodeHandler } from "better-auth/node";
 import { admin, bearer, jwt, multiSession, organization, phoneNumber, twoFactor, username } from "better-auth/plugins";
+import { fromNodeHeaders, toNodeHandler } from "better-auth/node";
+import { admin, bearer, jwt, multiSession, organization, twoFactor } from "better-auth/plugins";
 import Database from "better-sqlite3";
 import { Redis } from "ioredis";
 import { SignJWT, importJWK } from "jose";
@@ -136,7 +138,13 @@ async function start({ options, plugins, sqlite, postgres, redis, redisPrefix, o
     }
     // The app behind the gateway: says whom it was told about.
     const told = Object.entries(request.headers).filter(([name]) => name.startsWith("x-auth-"));
-    answer(response, 200, { told: Object.fromEntries(told) });
+    const said = { told: Object.fromEntries(told) };
+    // And, where the test wants to know, whom it finds itself.
+    if (path.endsWith("/whoami")) {
+      said.found = await auth.api.getSession({ headers: fromNodeHeaders(request.headers) });
+      said.cookies = request.headers.cookie ?? "";
+    }
+    answer(response, 200, said);
   });
   // The test keeps connections open as long as it likes.
   server.keepAliveTimeout = 0;
