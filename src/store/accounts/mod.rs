@@ -171,21 +171,13 @@ fn probes<B: Backend>(plan: &Plan) -> Vec<Arc<str>> {
             .text(" WHERE 1 = 0")
             .sql()
     });
-    let filled = [
-        ("user", ["user.email", "user.name"]),
-        ("account", ["account.accountId", "account.password"]),
-        ("session", ["session.token", "session.userId"]),
-        ("twoFactor", ["twoFactor.secret", "twoFactor.userId"]),
-    ];
-    let inserted = filled
+    let inserted = layout::FILLED
         .iter()
-        .filter(|(table, _)| plan.table(table).is_some());
-    let inserted = inserted.map(|(table, [one, other])| {
-        let both = |statement: Statement<'_, B>| {
-            let sql = statement.column(one).text(", ").column(other).sql();
-            sql.to_string()
-        };
-        let columns = both(Statement::new(plan, 0));
+        .filter(|table| plan.table(table).is_some());
+    let inserted = inserted.map(|table| {
+        let columns = plan.filled(table);
+        let columns: Vec<String> = columns.map(|name| B::DIALECT.name(name)).collect();
+        let columns = columns.join(", ");
         Statement::<B>::new(plan, 0)
             .text("INSERT INTO ")
             .table(table)
