@@ -14,6 +14,7 @@ use vestibule::secret::Secret;
 use vestibule::store::{self, OpenError, SchemaError, Settings};
 use vestibule::time::UnixMs;
 
+use crate::differential::server::{Browser, Server, request};
 use crate::support::databases::{Dialect, Folder, settings, shared};
 
 /// 2026-11-21T02:52:15.028Z.
@@ -110,13 +111,13 @@ impl Place {
         let _ = self.rows(sql).await;
     }
 
-    /// Every row of a question as text. `T(x)` in it is `x` as text.
+    /// Every row of a question as text. `@(x)` in it is `x` as text.
     async fn rows(&self, sql: &str) -> Vec<Vec<Option<String>>> {
         let is = |scheme: &str| self.url.starts_with(scheme);
         let cast = if is("mysql") { "CHAR" } else { "TEXT" };
         let mut text = String::new();
         let mut rest = sql;
-        while let Some((before, after)) = rest.split_once("T(") {
+        while let Some((before, after)) = rest.split_once("@(") {
             let (inner, behind) = after.split_once(')').unwrap();
             text.push_str(&format!("{before}CAST({inner} AS {cast})"));
             rest = behind;
@@ -467,7 +468,7 @@ async fn of_twenty_sign_ins_at_once_one_writes_and_the_old_hash_is_there_afterwa
                 }
                 _ => assert_eq!(first, None, "{name}: what was seen is no more"),
             }
-            let rows = place.rows("SELECT T(password) FROM account").await;
+            let rows = place.rows("SELECT @(password) FROM account").await;
             assert_eq!(rows.len(), 1, "{name}: {rows:?}");
         }
     }
@@ -817,7 +818,9 @@ async fn twenty_sign_ups_of_one_address_make_one_user() {
         }
         assert_eq!(made, 1, "{name}");
         assert_eq!(
-            place.one("SELECT T(n) FROM (SELECT COUNT(*) AS n FROM \"user\") counted").await,
+            place
+                .one("SELECT @(n) FROM (SELECT COUNT(*) AS n FROM \"user\") counted")
+                .await,
             "1",
             "{name}"
         );
@@ -982,7 +985,7 @@ async fn what_did_not_arrive_is_told_when_it_is_due_until_it_is_settled() {
         assert_eq!(left.len(), 1, "{name}");
         assert_eq!(left[0].user_id, "u3");
         let dead = format!(
-            "SELECT T(tries) FROM {} WHERE due_at IS NULL",
+            "SELECT @(tries) FROM {} WHERE due_at IS NULL",
             place.own("deferred")
         );
         assert_eq!(place.one(&dead).await, "2", "{name}");
@@ -1013,4 +1016,675 @@ async fn a_verification_is_read_until_it_expires() {
         assert_eq!(read("Reset-2", AT).await, None);
         assert_eq!(read("Reset-1", later(6)).await, None, "{name}: over");
     }
+}
+
+/// A native hash, as the framework writes it.
+fn native(password: &str) -> Secret {
+    let salt = "00112233445566778899aabbccddeeff";
+    let parameters = scrypt::Params::new(14, 16, 1).unwrap();
+    let mut key = [0u8; 64];
+    scrypt::scrypt(password.as_bytes(), salt.as_bytes(), &parameters, &mut key).unwrap();
+    let hex: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+    Secret::new(format!("{salt}:{hex}"))
+}
+
+/// The framework itself, over a database of its own making.
+fn framework(dialect: Option<Dialect>, folder: &Folder, generate_id: &str) -> (Server, Place) {
+    let mut configuration = serde_json::json!({
+        "options": {
+            "secret": crate::support::SECRET,
+            "baseURL": "http://app.test",
+            "trustedOrigins": ["http://app.test"],
+            "advanced": if generate_id.is_empty() {
+                serde_json::json!({})
+            } else {
+                serde_json::json!({ "database": { "generateId": generate_id } })
+            },
+        },
+        "plugins": { "twoFactor": {}, "admin": {} },
+        "nativePasswords": true,
+    });
+    let url = match dialect {
+        Some(dialect) => {
+            let server = shared(dialect);
+            let url = server.url(&server.database());
+            configuration["postgres"] = url.as_str().into();
+            url
+        }
+        None => {
+            let path = folder.join("app.sqlite").display().to_string();
+            configuration["sqlite"] = path.as_str().into();
+            format!("sqlite:{path}")
+        }
+    };
+    let place = Place {
+        url,
+        _folder: Folder::new("accounts"),
+    };
+    (Server::start(&configuration), place)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_framework_takes_what_we_wrote_for_its_own() {
+    for (dialect, generate_id) in [
+        (None, ""),
+        (None, "serial"),
+        (Some(Dialect::Postgres), ""),
+        (Some(Dialect::Postgres), "serial"),
+        (Some(Dialect::Postgres), "uuid"),
+    ] {
+        let name = format!("{dialect:?} {generate_id}");
+        let folder = Folder::new("framework");
+        let (app, place) = framework(dialect, &folder, generate_id);
+        let accounts = place.open().await;
+        let id = accounts
+            .create(
+                &NewUser {
+                    password: Some(native("correct horse")),
+                    source: Some(("clerk".into(), "u1".into())),
+                    ..user("ada@move.example")
+                },
+                AT,
+            )
+            .await
+            .unwrap();
+        let sign_in = |address: &str, password: &str| {
+            let body = serde_json::json!({ "email": address, "password": password });
+            let mut browser = Browser::default();
+            let answer = browser.post(app.address, "/sign-in/email", &body);
+            let said: serde_json::Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+            (answer.status, said, browser)
+        };
+        let (status, said, _) = sign_in("ada@move.example", "correct horse");
+        assert_eq!(
+            (status, said["user"]["id"].as_str()),
+            (200, Some(&*id)),
+            "{name}: {said}"
+        );
+        assert_eq!(
+            said["user"]["createdAt"], "2026-11-20T02:52:15.028Z",
+            "{name}"
+        );
+        assert_eq!(sign_in("ada@move.example", "wrong horse").0, 401, "{name}");
+
+        // One who came without a password, and whose old one was just checked.
+        let eve = made_other(&*accounts).await;
+        assert_eq!(
+            sign_in("eve@move.example", "battery staple").0,
+            401,
+            "{name}"
+        );
+        let replacement = rehash(&eve, None, native("battery staple").expose());
+        assert!(accounts.replace_password(&replacement).await.unwrap());
+        assert_eq!(
+            sign_in("eve@move.example", "battery staple").0,
+            200,
+            "{name}"
+        );
+
+        // A session taken over. The framework's clock is the real one.
+        let now = std::time::SystemTime::now();
+        let now = now
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap()
+            .as_millis();
+        let now = UnixMs(i64::try_from(now).unwrap());
+        let token = "abcdefghijklmnopqrstuvwxyz012345";
+        let bridged = NewSession {
+            expires_at: now.plus(Duration::from_secs(3600)),
+            updated_at: now,
+            ..session(&eve, token, UnixMs(now.0 - 60_000))
+        };
+        let (key, sealed) = (old_session("d"), Secret::new("sealed"));
+        let claimed = accounts.claim(&key, &bridged, &sealed).await;
+        assert!(matches!(claimed.unwrap(), Claimed::Made), "{name}");
+        let get = |token: &str| {
+            let cookie = crate::support::cookie(token);
+            let headers = [("cookie", cookie.as_str())];
+            let answer = request(app.address, "GET", "/api/auth/get-session", &headers, None);
+            let said: serde_json::Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+            said
+        };
+        let said = get(token);
+        assert_eq!(said["user"]["id"].as_str(), Some(&*eve), "{name}: {said}");
+        assert_eq!(said["session"]["ipAddress"], "192.0.2.7", "{name}");
+        assert!(get("another token").is_null(), "{name}");
+
+        // A second factor of the old system.
+        let (factor, codes) = (factor(Some("secret")), Secret::new("[]"));
+        assert!(
+            accounts
+                .keep_factor(&eve, &factor, &codes, AT)
+                .await
+                .unwrap()
+        );
+        let (status, said, _) = sign_in("eve@move.example", "battery staple");
+        assert_eq!(
+            (status, &said["twoFactorRedirect"]),
+            (200, &true.into()),
+            "{name}: {said}"
+        );
+        let (_, said, _) = sign_in("ada@move.example", "correct horse");
+        assert!(said["twoFactorRedirect"].is_null(), "{name}: {said}");
+
+        // What the user changes here ends the old sessions, and what we wrote did not.
+        assert_eq!(
+            accounts.sessions_count_from(&id).await.unwrap(),
+            None,
+            "{name}"
+        );
+        let (_, _, mut browser) = sign_in("ada@move.example", "correct horse");
+        let body = serde_json::json!({ "currentPassword": "correct horse", "newPassword": "another horse" });
+        browser.done(app.address, "/change-password", &body);
+        let since = accounts.sessions_count_from(&id).await.unwrap().unwrap();
+        assert!(since >= now, "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn gateways_that_start_at_once_make_the_tables_together() {
+    for name in FULL {
+        let place = Arc::new(Place::of(name).await);
+        let tasks = (0..6).map(|_| {
+            let place = Arc::clone(&place);
+            tokio::spawn(async move { place.try_open(|_| {}).await.map(drop) })
+        });
+        let tasks: Vec<_> = tasks.collect();
+        for task in tasks {
+            task.await
+                .unwrap()
+                .unwrap_or_else(|error| panic!("{name}: {error}"));
+        }
+        let version = format!("SELECT @(number) FROM {}", place.own("version"));
+        assert_eq!(place.one(&version).await, "1", "{name}");
+        // Tables of a later gateway are not touched.
+        place
+            .run(&format!("UPDATE {} SET number = 2", place.own("version")))
+            .await;
+        let refused = place.try_open(|_| {}).await.err().unwrap();
+        assert!(
+            refused.to_string().contains("version 2"),
+            "{name}: {refused}"
+        );
+        assert!(refused.is_configuration());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_role_that_may_not_make_the_tables_is_told_what_to_run_and_one_with_the_grants_suffices()
+{
+    for (dialect, ddl) in [
+        (Dialect::Postgres, "full.postgres.ddl.sql"),
+        (Dialect::MySql, "full.mysql.ddl.sql"),
+    ] {
+        let server = shared(dialect);
+        let database = server.load(&golden(ddl));
+        let open = async |url: String| store::open_accounts(&settings(&url)).await.map(drop);
+        let error = open(server.reader_url(&database)).await.unwrap_err();
+        assert!(
+            error.advice().contains("vestibule db tables"),
+            "{error}: {}",
+            error.advice()
+        );
+        assert!(error.is_configuration());
+        // Somebody who may has run the statements.
+        let url = Secret::new(server.url(&database));
+        let statements = store::table_statements(&url).unwrap();
+        for _ in 0..2 {
+            server.sql(&database, &statements.join(";"));
+        }
+        let error = open(server.reader_url(&database)).await.unwrap_err();
+        assert!(matches!(error, OpenError::Denied { .. }), "{error}");
+        // What docs/migration/tables.md lists.
+        let role = format!("mover_{database}");
+        let grants = match dialect {
+            Dialect::Postgres => format!(
+                "CREATE ROLE {role} LOGIN PASSWORD 'correct-horse'; \
+                 GRANT SELECT, INSERT, UPDATE ON \"user\", account, session, verification, \"twoFactor\" TO {role}; \
+                 GRANT USAGE ON SCHEMA vestibule TO {role}; \
+                 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA vestibule TO {role}; \
+                 GRANT USAGE ON ALL SEQUENCES IN SCHEMA vestibule TO {role}"
+            ),
+            Dialect::MySql => {
+                let whom = format!("{role}@'127.0.0.1'");
+                let app = ["user", "account", "session", "verification", "twoFactor"];
+                let own = [
+                    "legacy_identity",
+                    "legacy_credential",
+                    "legacy_factor",
+                    "legacy_session",
+                    "sessions_floor",
+                    "deferred",
+                    "version",
+                ];
+                let mut grants = format!("CREATE USER {whom} IDENTIFIED BY 'correct-horse'");
+                for table in app {
+                    grants.push_str(&format!(
+                        "; GRANT SELECT, INSERT, UPDATE ON {database}.{table} TO {whom}"
+                    ));
+                }
+                for table in own {
+                    grants.push_str(&format!(
+                        "; GRANT SELECT, INSERT, UPDATE, DELETE ON {database}.vestibule_{table} TO {whom}"
+                    ));
+                }
+                grants
+            }
+        };
+        server.sql(&database, &grants);
+        let url = server
+            .reader_url(&database)
+            .replace("vestibule_reader", &role);
+        let accounts = store::open_accounts(&settings(&url)).await;
+        let accounts = accounts.unwrap_or_else(|error| panic!("{error}"));
+        let id = made(&*accounts, "ada@move.example").await;
+        assert!(accounts.map(&id, "clerk", "u1", AT).await.unwrap());
+        assert!(accounts.keep(&id, &pending("sealed"), AT).await.unwrap());
+        assert!(
+            accounts
+                .replace_password(&rehash(&id, None, "native"))
+                .await
+                .unwrap()
+        );
+        assert!(keep_factor(&*accounts, &id, Some("native")).await);
+        assert!(accounts.forget_factor(&id).await.unwrap());
+        accounts.bury_all(&id, AT).await.unwrap();
+        accounts.defer(&id, "email", AT).await.unwrap();
+        let due = accounts.due(AT, 1).await.unwrap();
+        accounts.settle(due[0].id, None).await.unwrap();
+        let (key, sealed) = (old_session("d"), Secret::new("s"));
+        let claimed = accounts
+            .claim(&key, &session(&id, "tok", AT), &sealed)
+            .await
+            .unwrap();
+        assert!(matches!(claimed, Claimed::Made));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_column_nobody_can_fill_is_told_at_start_and_not_at_the_first_sign_in() {
+    for name in FULL {
+        let ddl = std::fs::read_to_string(golden(name)).unwrap();
+        let quote = if name.contains("mysql") { '`' } else { '"' };
+        let with = |column: &str| {
+            let image = format!("{quote}image{quote} text,");
+            assert!(ddl.contains(&image), "{name}");
+            ddl.replace(&image, &format!("{image} {quote}tenant{quote} {column},"))
+        };
+        let place = Place::made(dialect(name), &with("varchar(20) not null")).await;
+        match place.try_open(|_| {}).await.err() {
+            Some(OpenError::Schema {
+                cause: SchemaError::Unfillable { table, columns },
+                ..
+            }) => assert_eq!((&*table, &*columns), ("user", "`tenant`"), "{name}"),
+            other => panic!("{name}: {other:?}"),
+        }
+        for fillable in ["varchar(20)", "varchar(20) default 'x' not null"] {
+            let place = Place::made(dialect(name), &with(fillable)).await;
+            let accounts = place.open().await;
+            made(&*accounts, "ada@move.example").await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn renamed_tables_and_columns_and_an_issuer_are_met() {
+    for name in FULL {
+        let ddl = std::fs::read_to_string(golden(name)).unwrap();
+        let quote = if name.contains("mysql") { '`' } else { '"' };
+        let quoted = |word: &str| format!("{quote}{word}{quote}");
+        let ddl = ddl
+            .replace(&quoted("account"), &quoted("logins"))
+            .replace(
+                &format!("{} text,", quoted("password")),
+                &format!(
+                    "{} text, {} varchar(99) not null,",
+                    quoted("pass_word_hash"),
+                    quoted("issuer")
+                ),
+            )
+            .replace(&quoted("providerId"), &quoted("via"));
+        let place = Place::made(dialect(name), &ddl).await;
+        assert!(
+            place.try_open(|_| {}).await.is_err(),
+            "{name}: nobody said so"
+        );
+        let accounts = place
+            .try_open(|settings| {
+                let tables = &mut settings.schema.tables;
+                tables.insert("account".into(), "logins".into());
+                let columns = &mut settings.schema.columns;
+                columns.insert("account.password".into(), "pass_word_hash".into());
+                columns.insert("account.providerId".into(), "via".into());
+            })
+            .await
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
+        let id = made(&*accounts, "ada@move.example").await;
+        assert!(
+            accounts
+                .replace_password(&rehash(&id, None, "native"))
+                .await
+                .unwrap()
+        );
+        let ada = found(&*accounts, &email("ada@move.example")).await;
+        assert_eq!(ada.password, Some(Secret::new("native")), "{name}");
+        assert_eq!(
+            place.one("SELECT issuer FROM logins").await,
+            "local:credential",
+            "{name}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn prismas_dates_are_written_as_prisma_writes_them() {
+    for (dialect, date, value, written) in [
+        (None, "DATETIME", "1795000000000", "1795229535028"),
+        (
+            None,
+            "DATETIME",
+            "'2026-01-01T00:00:00.000+00:00'",
+            "2026-11-21T02:52:15.028+00:00",
+        ),
+        (None, "DATETIME", "", "2026-11-21T02:52:15.028Z"),
+        (None, "INTEGER", "", "1795229535028"),
+        (
+            Some(Dialect::Postgres),
+            "timestamp(3)",
+            "",
+            "2026-11-21 02:52:15.028",
+        ),
+        (
+            Some(Dialect::MySql),
+            "datetime(3)",
+            "",
+            "2026-11-21 02:52:15.028",
+        ),
+    ] {
+        let q = if dialect == Some(Dialect::MySql) {
+            "`"
+        } else {
+            "\""
+        };
+        let mut sql = format!(
+            "CREATE TABLE \"user\" (id varchar(36) PRIMARY KEY, name varchar(99) NOT NULL, email varchar(99) NOT NULL UNIQUE,
+               \"emailVerified\" boolean NOT NULL, \"createdAt\" {date} NOT NULL, \"updatedAt\" {date} NOT NULL);
+             CREATE TABLE account (id varchar(36) PRIMARY KEY, \"accountId\" varchar(99) NOT NULL, \"providerId\" varchar(99) NOT NULL,
+               \"userId\" varchar(36) NOT NULL, password varchar(200), \"createdAt\" {date} NOT NULL, \"updatedAt\" {date} NOT NULL)"
+        );
+        if !value.is_empty() {
+            sql.push_str(&format!(
+                "; INSERT INTO \"user\" VALUES ('u', 'U', 'u@move.example', true, {value}, {value})"
+            ));
+        }
+        let place = Place::made(dialect, &sql.replace('"', q)).await;
+        let accounts = place.open().await;
+        let id = made(&*accounts, "ada@move.example").await;
+        assert!(
+            accounts
+                .replace_password(&rehash(&id, None, "native"))
+                .await
+                .unwrap()
+        );
+        let got = place
+            .one("SELECT @(\"updatedAt\") FROM \"user\" WHERE email = 'ada@move.example'")
+            .await;
+        assert_eq!(got, written, "{dialect:?} {date} {value}");
+        let ada = found(&*accounts, &email("ada@move.example")).await;
+        assert_eq!(
+            ada.password_changed_at,
+            Some(AT),
+            "{dialect:?} {date} {value}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_row_that_somebody_holds_is_waited_for_until_the_deadline_and_then_nothing_is_written() {
+    for name in FULL {
+        let place = Place::of(name).await;
+        let accounts = place.open().await;
+        let hasty = place.try_open(|settings| settings.timeout = Duration::from_secs(1));
+        let hasty = hasty.await.unwrap();
+        let id = made(&*accounts, "ada@move.example").await;
+        let replacement = rehash(&id, None, "native");
+        macro_rules! hold {
+            ($connection:ty, $begin:expr) => {{
+                let mut app = <$connection>::connect(&place.url).await.unwrap();
+                for statement in $begin {
+                    let run = sqlx::raw_sql(sqlx::AssertSqlSafe(statement.to_owned()));
+                    run.execute(&mut app).await.unwrap();
+                }
+                let began = std::time::Instant::now();
+                let refused = hasty.replace_password(&replacement).await;
+                assert_eq!(refused, Err(AccountsError::Timeout), "{name}");
+                assert!(began.elapsed() < Duration::from_secs(4), "{name}");
+                sqlx::raw_sql("ROLLBACK").execute(&mut app).await.unwrap();
+                app.close().await.unwrap();
+            }};
+        }
+        if name.contains("sqlite") {
+            hold!(sqlx::SqliteConnection, ["BEGIN IMMEDIATE"]);
+        } else if name.contains("postgres") {
+            hold!(
+                sqlx::PgConnection,
+                ["BEGIN", "SELECT 1 FROM \"user\" FOR UPDATE"]
+            );
+        } else {
+            hold!(
+                sqlx::MySqlConnection,
+                ["BEGIN", "SELECT 1 FROM user FOR UPDATE"]
+            );
+        }
+        let ada = found(&*accounts, &email("ada@move.example")).await;
+        assert_eq!(ada.password, None, "{name}");
+        assert!(
+            hasty.replace_password(&replacement).await.unwrap(),
+            "{name}"
+        );
+    }
+}
+
+/// Users with a foreign hash in the app's own column.
+async fn many(accounts: &dyn Accounts, count: usize) -> Vec<String> {
+    let mut ids = Vec::new();
+    for number in 0..count {
+        let new = NewUser {
+            password: Some(Secret::new(format!("old-{number}"))),
+            ..user(&format!("user{number}@move.example"))
+        };
+        ids.push(accounts.create(&new, AT).await.unwrap());
+    }
+    ids
+}
+
+fn moved(id: &str, number: usize) -> Replacement {
+    Replacement {
+        keep: Some(("bcrypt".into(), Secret::new(format!("sealed-{number}")))),
+        ..rehash(
+            id,
+            Some(&format!("old-{number}")),
+            &format!("native-{number}"),
+        )
+    }
+}
+
+/// Whether a user was moved; half a move is none.
+async fn is_moved(accounts: &dyn Accounts, id: &str, number: usize) -> bool {
+    let user = found(accounts, &Identifier::UserId(id.to_owned())).await;
+    let password = user.password.unwrap().expose().to_owned();
+    match user.old {
+        Some(old) => {
+            assert_eq!(password, format!("native-{number}"));
+            assert_eq!(old.sealed, Secret::new(format!("sealed-{number}")));
+            assert_eq!(old.state, State::Rehashed);
+            true
+        }
+        None => {
+            assert_eq!(password, format!("old-{number}"));
+            false
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn connections_cut_at_any_moment_leave_every_user_with_the_old_hash_or_both() {
+    let place = Place::of("full.postgres.ddl.sql").await;
+    let accounts = place.open().await;
+    let ids = many(&*accounts, 60).await;
+    let url = place.url.clone();
+    let over = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let cutter = tokio::spawn({
+        let over = Arc::clone(&over);
+        async move {
+            let mut admin = sqlx::PgConnection::connect(&url).await.unwrap();
+            let mut cut = 0;
+            while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                           WHERE datname = current_database() AND application_name = 'vestibule'";
+                cut += sqlx::query(sql).fetch_all(&mut admin).await.unwrap().len();
+                tokio::task::yield_now().await;
+            }
+            cut
+        }
+    });
+    let tasks = ids.iter().enumerate().map(|(number, id)| {
+        let (accounts, replacement) = (Arc::clone(&accounts), moved(id, number));
+        tokio::spawn(async move { accounts.replace_password(&replacement).await })
+    });
+    let tasks: Vec<_> = tasks.collect();
+    let mut told = Vec::new();
+    for task in tasks {
+        told.push(task.await.unwrap());
+    }
+    over.store(true, std::sync::atomic::Ordering::Relaxed);
+    assert!(cutter.await.unwrap() > 0, "nothing was cut");
+    assert!(told.iter().any(Result::is_err), "nobody noticed");
+    for (number, (id, told)) in ids.iter().zip(told).enumerate() {
+        let moved_already = is_moved(&*accounts, id, number).await;
+        // Who was told so, is; who was told an error, may be.
+        assert!(told != Ok(true) || moved_already, "{number}");
+        let again = accounts.replace_password(&moved(id, number)).await.unwrap();
+        assert_eq!(again, !moved_already, "{number}");
+        assert!(is_moved(&*accounts, id, number).await);
+    }
+    let rows = place
+        .one("SELECT @(n) FROM (SELECT COUNT(*) AS n FROM account) counted")
+        .await;
+    assert_eq!(rows, "60");
+}
+
+/// What [`a_gateway_killed_at_any_moment_loses_and_doubles_nothing`] runs as a process of its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a part of another test"]
+async fn a_process_that_moves_users_until_it_is_killed() {
+    let Ok(url) = std::env::var("VESTIBULE_TEST_MOVES") else {
+        return;
+    };
+    let accounts = store::open_accounts(&settings(&url)).await.unwrap();
+    for number in 0.. {
+        let by = email(&format!("user{number}@move.example"));
+        let Some(user) = accounts.find(&by).await.unwrap() else {
+            return;
+        };
+        let _ = accounts
+            .replace_password(&moved(&user.user_id, number))
+            .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_killed_at_any_moment_loses_and_doubles_nothing() {
+    for name in FULL {
+        let place = Place::of(name).await;
+        let accounts = place.open().await;
+        let ids = many(&*accounts, 60).await;
+        let table = place.own("legacy_credential");
+        let counted = format!("SELECT @(n) FROM (SELECT COUNT(*) AS n FROM {table}) counted");
+        for enough in [1, 9, 25] {
+            let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+                .args(["accounts::a_process_that_moves_users_until_it_is_killed"])
+                .args(["--exact", "--ignored"])
+                .env("VESTIBULE_TEST_MOVES", &place.url)
+                .stdout(std::process::Stdio::null())
+                .stderr(std::process::Stdio::null())
+                .spawn()
+                .unwrap();
+            while place.one(&counted).await.parse::<usize>().unwrap() < enough {
+                assert!(
+                    child.try_wait().unwrap().is_none(),
+                    "{name}: it ended by itself"
+                );
+            }
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        let mut left = 0;
+        for (number, id) in ids.iter().enumerate() {
+            let moved_already = is_moved(&*accounts, id, number).await;
+            left += usize::from(!moved_already);
+            let again = accounts.replace_password(&moved(id, number)).await.unwrap();
+            assert_eq!(again, !moved_already, "{name} {number}");
+            assert!(is_moved(&*accounts, id, number).await);
+        }
+        assert!(left > 0, "{name}: it was not killed in the middle");
+        let rows = place
+            .one("SELECT @(n) FROM (SELECT COUNT(*) AS n FROM account) counted")
+            .await;
+        assert_eq!(rows, "60", "{name}");
+    }
+}
+
+#[test]
+fn the_command_prints_and_makes_the_tables() {
+    use vestibule::cli::{self, World};
+    let server = shared(Dialect::Postgres);
+    let database = server.load(&golden("core.postgres.ddl.sql"));
+    let folder = Folder::new("tables");
+    let config = |migration: &str| {
+        format!(
+            "[upstream]\nurl = \"http://127.0.0.1:3000\"\n[better_auth]\nsecret = {{ env = \"SECRET\" }}\n\
+             [sessions]\nsource = \"{}\"\n[routes]\ndefault = \"signed-in\"\n{migration}",
+            server.reader_url(&database)
+        )
+    };
+    let migration = "[migration]\nkey = { env = \"KEY\" }\n";
+    std::fs::write(folder.join("vestibule.toml"), config(migration)).unwrap();
+    std::fs::write(folder.join("plain.toml"), config("")).unwrap();
+    let command = |arguments: &[&str]| {
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let mut world = World {
+            environment: [
+                ("SECRET".to_owned(), crate::support::SECRET.to_owned()),
+                ("KEY".to_owned(), "k".repeat(44)),
+                ("ADMIN_URL".to_owned(), server.url(&database)),
+            ]
+            .into(),
+            folder: folder.join("."),
+            out: &mut out,
+            err: &mut err,
+            terminal: false,
+        };
+        let words = ["vestibule", "db", "tables"].iter().chain(arguments);
+        let code = cli::run(words.map(Into::into), &mut world, cli::edges());
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+        (code, text(out), text(err))
+    };
+    let (code, printed, err) = command(&["print"]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert!(
+        printed.starts_with("CREATE SCHEMA IF NOT EXISTS vestibule;"),
+        "{printed}"
+    );
+    // The role of the gateway may only read.
+    let (code, _, err) = command(&["install"]);
+    assert_eq!(code, 2, "{err}");
+    assert!(err.contains("vestibule db tables print"), "{err}");
+    let (code, out, err) = command(&["install", "--database-url-env", "ADMIN_URL"]);
+    assert_eq!((code, out.as_str()), (0, "the tables are there\n"), "{err}");
+    let (code, _, err) = command(&["install"]);
+    assert_eq!(code, 0, "they are there: {err}");
+    let (code, _, err) = command(&["print", "--config", "plain.toml"]);
+    assert_eq!(code, 2);
+    assert!(err.contains("[migration]"), "{err}");
 }
