@@ -1387,6 +1387,7 @@ fn edges() -> Edges {
             let url = asked.url.as_ref().map(|url| url.expose().len());
             Ok(format!("{:?} {url:?}\n", asked.action))
         },
+        tables: |_, asked| Ok(format!("{:?}\n", asked.action)),
         explain: |_, asked| {
             Ok(cli::explain::Explanation {
                 method: asked.method.to_string(),

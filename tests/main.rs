@@ -8,6 +8,7 @@
     clippy::disallowed_methods
 )]
 
+mod accounts;
 mod answers;
 mod api_keys;
 mod architecture;

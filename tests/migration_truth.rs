@@ -35,7 +35,7 @@ impl World {
         let server = Server::start(&json!({
             "options": { "baseURL": "http://app.test", "secret": SECRET },
             "sqlite": folder.join("app.sqlite"),
-            "passwords": "framework",
+            "realPasswords": true,
         }));
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let url = format!("sqlite:{}", folder.join("app.sqlite").display());

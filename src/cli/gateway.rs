@@ -177,6 +177,35 @@ pub fn triggers(config: &Config, asked: &db::Asked) -> Result<String, Failure> {
     Ok(format!("{done} {}\n", written.tables.join(", ")))
 }
 
+/// Writes, or makes, the gateway's own tables.
+///
+/// # Errors
+/// When there is no migration, or the database cannot be reached or does not let this role do it.
+pub fn tables(config: &Config, asked: &db::AskedTables) -> Result<String, Failure> {
+    let migration = config.migration.as_ref().ok_or_else(|| Failure {
+        message: "the configuration has no `[migration]`, and no other part of the gateway has tables of its own".into(),
+        advice: "add `[migration]` first".into(),
+        code: USAGE,
+    })?;
+    let mut settings = migration.database.clone();
+    if let Some(url) = &asked.url {
+        settings.url = url.clone();
+    }
+    match asked.action {
+        db::TablesAction::Print => {
+            let statements = store::table_statements(&settings.url);
+            let statements = statements.map_err(|error| cannot_open(&error))?;
+            Ok(statements.join(";\n") + ";\n")
+        }
+        db::TablesAction::Install => {
+            store_runtime()?
+                .block_on(store::install_tables(&settings))
+                .map_err(|error| cannot_open(&error))?;
+            Ok("the tables are there\n".to_owned())
+        }
+    }
+}
+
 /// A Redis needs no triggers: it tells of its keys where it is told to.
 fn redis_events(
     settings: &store::Settings,

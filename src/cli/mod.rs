@@ -90,6 +90,8 @@ pub struct Edges {
     pub serve: fn(Loaded) -> Result<(), Failure>,
     /// Writes, puts there or takes away the triggers of the store.
     pub triggers: fn(&config::Config, &db::Asked) -> Result<String, Failure>,
+    /// Writes, or makes, the gateway's own tables.
+    pub tables: fn(&config::Config, &db::AskedTables) -> Result<String, Failure>,
     /// Judges one request as the gateway would.
     pub explain: fn(&config::Config, &explain::Asked) -> Result<explain::Explanation, Failure>,
 }
@@ -138,9 +140,9 @@ pub enum Command {
         after_help = "Example:\n  vestibule explain GET /admin/users -H 'accept: text/html'\n  vestibule explain --json --exit-code POST https://app.example.com/api/orders"
     )]
     Explain(explain::Explain),
-    /// Have the app's database tell gateways at once which sessions end.
+    /// What the gateway puts into the app's database: triggers, and tables of its own.
     #[command(
-        after_help = "Example:\n  vestibule db triggers print > triggers.sql\n  vestibule db triggers install --database-url-env ADMIN_DATABASE_URL\n\nExit codes: 0 done, 2 usage or configuration, 3 the database cannot be reached or has no such triggers"
+        after_help = "Example:\n  vestibule db triggers print > triggers.sql\n  vestibule db triggers install --database-url-env ADMIN_DATABASE_URL\n  vestibule db tables install --database-url-env ADMIN_DATABASE_URL\n\nExit codes: 0 done, 2 usage or configuration, 3 the database cannot be reached or has no such triggers"
     )]
     Db(db::Db),
     /// Write a configuration for an app, from its `.env` and its build.
@@ -350,6 +352,7 @@ pub fn edges() -> Edges {
         route_check: gateway::check_routes,
         serve: gateway::serve,
         triggers: gateway::triggers,
+        tables: gateway::tables,
         explain: gateway::explain,
     }
 }

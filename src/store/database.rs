@@ -25,7 +25,7 @@ use crate::session::extend::Extend;
 use crate::session::{BoxFuture, Record, Source, SourceError};
 
 /// Opening may take longer than a lookup: it resolves names, connects, negotiates TLS and reads the catalog, once.
-pub(super) const OPEN_WAIT_MIN: Duration = Duration::from_secs(5);
+const OPEN_WAIT_MIN: Duration = Duration::from_secs(5);
 
 /// A connection is not kept longer than this after its last use. Common firewalls and load balancers forget idle connections after
 /// about four minutes.

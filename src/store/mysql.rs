@@ -87,10 +87,13 @@ async fn open_owners(settings: Settings) -> Result<Arc<dyn Owners>, OpenError> {
 
 async fn open_accounts(settings: Settings) -> Result<Arc<dyn Accounts>, OpenError> {
     let backend = MySql::new(&settings)?;
-    accounts::open(backend, accounts::with_few_connections(settings)).await
+    let patient = accounts::with_time_to_make(settings.clone());
+    let maker = MySql::new(&patient)?;
+    accounts::open(backend, maker, accounts::with_few_connections(settings)).await
 }
 
 async fn install_tables(settings: Settings) -> Result<(), OpenError> {
+    let settings = accounts::with_time_to_make(settings);
     let backend = MySql::new(&settings)?;
     accounts::install(backend, settings).await
 }

@@ -146,10 +146,13 @@ async fn open_owners(mut settings: Settings) -> Result<Arc<dyn Owners>, OpenErro
 
 async fn open_accounts(mut settings: Settings) -> Result<Arc<dyn Accounts>, OpenError> {
     let backend = Postgres::new(&mut settings)?;
-    accounts::open(backend, accounts::with_few_connections(settings)).await
+    let mut patient = accounts::with_time_to_make(settings.clone());
+    let maker = Postgres::new(&mut patient)?;
+    accounts::open(backend, maker, accounts::with_few_connections(settings)).await
 }
 
-async fn install_tables(mut settings: Settings) -> Result<(), OpenError> {
+async fn install_tables(settings: Settings) -> Result<(), OpenError> {
+    let mut settings = accounts::with_time_to_make(settings);
     let backend = Postgres::new(&mut settings)?;
     accounts::install(backend, settings).await
 }

@@ -24,7 +24,7 @@ const SAMPLED: &[(&str, &str, &[&str])] = &[
 ];
 
 /// Tables the gateway makes rows in.
-const FILLED: [&str; 4] = ["user", "account", "session", "twoFactor"];
+pub(super) const FILLED: [&str; 4] = ["user", "account", "session", "twoFactor"];
 
 /// How ids of a table are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,6 +175,15 @@ impl Plan {
     pub(super) fn kind(&self, logical: &str) -> &str {
         self.column(logical)
             .map_or("", |column| column.kind.as_str())
+    }
+
+    /// The columns a new row of a table may get a value in.
+    pub(super) fn filled<'p>(&'p self, table: &'p str) -> impl Iterator<Item = &'p str> {
+        let counts = self.ids(table) == Ids::Database;
+        let of = self.tables.iter().filter(move |(name, _)| *name == table);
+        let columns = of.flat_map(|(_, (_, columns))| columns);
+        let given = columns.filter(move |(logical, _)| !(counts && logical.ends_with(".id")));
+        given.map(|(_, column)| column.name.as_str())
     }
 
     /// How ids of a table are made.

@@ -18,9 +18,7 @@ use tokio::time::Instant;
 
 use self::layout::{Ids, Plan};
 use self::statement::{Statement, Value};
-use super::database::{
-    self, Backend, Core, Database, Failure, Fault, OPEN_WAIT_MIN, Parameter, Uncarried,
-};
+use super::database::{self, Backend, Core, Database, Failure, Fault, Parameter, Uncarried};
 use super::record::{self, Row};
 use super::schema;
 use super::transaction::{Broken, Transaction};
@@ -45,6 +43,18 @@ const TRIES_MAX: usize = 4;
 /// Longest id, scheme or digest kept, in letters: what a key of MySQL holds.
 const KEY_LETTERS_MAX: usize = 255;
 
+/// Making tables may take longer than any operation on them, and is done once.
+const MAKE_WAIT_MIN: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// What makes tables.
+pub(super) fn with_time_to_make(settings: Settings) -> Settings {
+    Settings {
+        timeout: settings.timeout.max(MAKE_WAIT_MIN),
+        connections: 1,
+        ..settings
+    }
+}
+
 /// Few connections of their own for accounts.
 pub(super) fn with_few_connections(settings: Settings) -> Settings {
     Settings {
@@ -54,8 +64,11 @@ pub(super) fn with_few_connections(settings: Settings) -> Settings {
 }
 
 /// Opens the accounts: finds their tables, makes the gateway's own where they are missing, and proves that both may be written.
+///
+/// `maker` is the same database, with time enough to make tables.
 pub(super) async fn open<B: Backend>(
     backend: B,
+    maker: B,
     settings: Settings,
 ) -> Result<Arc<dyn Accounts>, OpenError> {
     let place = backend.place();
@@ -71,14 +84,15 @@ pub(super) async fn open<B: Backend>(
         B::NAME,
     );
     checked.map_err(schema_error)?;
+    let patient = with_time_to_make(settings.clone());
     let database = Database::unopened(backend, settings);
     let core = &database.core;
     let began = Instant::now();
-    let deadline = began + core.settings.timeout.max(OPEN_WAIT_MIN);
+    let deadline = began + core.settings.timeout.max(MAKE_WAIT_MIN);
     let failed = |failure: Failure| database::open_error::<B>(failure, &place, began);
     let plan = Plan::read(core, deadline).await.map_err(failed)?;
     let plan = plan.map_err(schema_error)?;
-    install_in(core, &place, began, deadline).await?;
+    install(maker, patient).await?;
     for probe in own_tables::probes::<B>() {
         let probed = core.change(&probe.into(), &[], deadline).await;
         probed.map_err(|unchanged| refused::<B>(unchanged.failure, &place, began))?;
@@ -101,7 +115,7 @@ pub(super) async fn install<B: Backend>(backend: B, settings: Settings) -> Resul
     let place = backend.place();
     let database = Database::unopened(backend, settings);
     let began = Instant::now();
-    let deadline = began + database.core.settings.timeout.max(OPEN_WAIT_MIN);
+    let deadline = began + database.core.settings.timeout;
     install_in(&database.core, &place, began, deadline).await
 }
 
@@ -171,21 +185,13 @@ fn probes<B: Backend>(plan: &Plan) -> Vec<Arc<str>> {
             .text(" WHERE 1 = 0")
             .sql()
     });
-    let filled = [
-        ("user", ["user.email", "user.name"]),
-        ("account", ["account.accountId", "account.password"]),
-        ("session", ["session.token", "session.userId"]),
-        ("twoFactor", ["twoFactor.secret", "twoFactor.userId"]),
-    ];
-    let inserted = filled
+    let inserted = layout::FILLED
         .iter()
-        .filter(|(table, _)| plan.table(table).is_some());
-    let inserted = inserted.map(|(table, [one, other])| {
-        let both = |statement: Statement<'_, B>| {
-            let sql = statement.column(one).text(", ").column(other).sql();
-            sql.to_string()
-        };
-        let columns = both(Statement::new(plan, 0));
+        .filter(|table| plan.table(table).is_some());
+    let inserted = inserted.map(|table| {
+        let columns = plan.filled(table);
+        let columns: Vec<String> = columns.map(|name| B::DIALECT.name(name)).collect();
+        let columns = columns.join(", ");
         Statement::<B>::new(plan, 0)
             .text("INSERT INTO ")
             .table(table)
