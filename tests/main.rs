@@ -23,6 +23,8 @@ mod golden;
 mod http_source;
 mod jwt;
 mod lifecycle;
+mod migration_providers;
+mod migration_sign_up;
 mod planted_secret;
 mod redis;
 mod regressions;

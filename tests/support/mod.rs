@@ -4,6 +4,7 @@ pub mod databases;
 pub mod keys;
 pub mod redis;
 pub mod tls;
+pub mod vendors;
 pub mod wire;
 
 use std::collections::HashMap;
@@ -368,6 +369,8 @@ pub struct Setup {
     pub door: Option<vestibule::server::door::Settings>,
     /// What the app signs with.
     pub secret: Secret,
+    /// How users are moved in.
+    pub migration: Option<Box<dyn Fn() -> vestibule::server::migration::Parts>>,
 }
 
 /// A free port of this machine. Somebody else may take it before we do: whoever starts a server tries again.
@@ -514,6 +517,7 @@ impl Setup {
             sliding: None,
             door: None,
             secret: Secret::new(SECRET),
+            migration: None,
         }
     }
 
@@ -593,7 +597,7 @@ impl Setup {
                 identity: self.identity.clone(),
                 sliding: self.sliding.clone(),
                 door: self.door,
-                migration: None,
+                migration: self.migration.as_ref().map(|parts| parts()),
                 telemetry: telemetry::Settings {
                     level: "info".into(),
                     json: false,

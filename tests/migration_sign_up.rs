@@ -1,0 +1,1 @@
+//! New accounts while the old system still has some of its own.
