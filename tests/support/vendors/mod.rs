@@ -4,7 +4,7 @@
 pub mod clerk;
 pub mod workos;
 
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::Duration;
@@ -175,10 +175,6 @@ impl Vendor {
             }
         });
         Self { app, known }
-    }
-
-    pub fn address(&self) -> SocketAddr {
-        self.app.address
     }
 
     pub fn url(&self) -> String {
