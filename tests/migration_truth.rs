@@ -68,7 +68,7 @@ impl World {
              [upstream]\nurl = \"http://{}\"\n[better_auth]\nsecret = \"{SECRET}\"\n\
              [sessions]\nsource = \"sqlite:{}\"\n[routes]\ndefault = \"signed-in\"\nsign_in = \"/sign-in\"\n\
              [migration]\nkey = \"{KEY}\"\nbefore = \"2026-01-01\"\n[migration.sign_in]\nhold = \"50ms\"\n\
-             [migration.limits]\nper_address = 10000\n",
+             [migration.limits]\naddress = 10000\naccount = 10000\npair = 10000\n",
             self.server.address,
             database.display(),
         );

@@ -5,6 +5,7 @@ pub mod keys;
 pub mod redis;
 pub mod seeds;
 pub mod tls;
+pub mod vendors;
 pub mod wire;
 
 use std::collections::HashMap;
