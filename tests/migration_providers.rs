@@ -660,7 +660,7 @@ fn a_system_that_does_not_answer_is_left_alone_and_found_again_unaided() {
     }
     assert_eq!(vendor.app.count(), asked, "it is left alone");
     assert!(world.outbound.is_down("clerk") && world.outbound.any_is_down());
-    let down = "vestibule_old_system_down{provider=\"clerk\"} 1";
+    let down = "vestibule_old_system_up{provider=\"clerk\"} 0";
     assert!(world.metrics.render().contains(down));
     // One asks whether it is back, and it is not.
     world.clock.advance(Duration::from_secs(2));
@@ -673,7 +673,7 @@ fn a_system_that_does_not_answer_is_left_alone_and_found_again_unaided() {
         Checked::Right(_)
     ));
     assert!(!world.outbound.is_down("clerk"));
-    let up = "vestibule_old_system_down{provider=\"clerk\"} 0";
+    let up = "vestibule_old_system_up{provider=\"clerk\"} 1";
     assert!(world.metrics.render().contains(up));
 }
 

@@ -189,10 +189,9 @@ impl World {
     }
 
     fn metrics(&self) -> String {
-        let asked = "GET /metrics HTTP/1.1\r\nhost: admin\r\nauthorization: Bearer admin token of the tests\r\nconnection: close\r\n\r\n";
-        exchange(self.gateway.admin, asked.as_bytes())
-            .text()
-            .to_owned()
+        let head = format!("GET /metrics HTTP/1.1\r\nhost: {}\r\n", self.gateway.admin);
+        let asked = format!("{head}authorization: Bearer admin token of the tests\r\n\r\n");
+        exchange(self.gateway.admin, asked.as_bytes()).text()
     }
 }
 

@@ -106,8 +106,8 @@ pub const NAMES: &[(&str, &str)] = &[
         "Time they took, by provider.",
     ),
     (
-        "vestibule_old_system_down",
-        "Whether an old system is left alone because it does not answer: 1 or 0.",
+        "vestibule_old_system_up",
+        "Whether an old system is asked: 1, or left alone because it does not answer: 0.",
     ),
     (
         "vestibule_migration_sign_ins_total",
@@ -189,7 +189,7 @@ pub struct Metrics {
     bridged: IntCounterVec,
     old_calls: IntCounterVec,
     old_seconds: HistogramVec,
-    old_down: IntGaugeVec,
+    old_up: IntGaugeVec,
     migration: super::migration::Counts,
     hash_waiting: IntGauge,
     hash_running: IntGauge,
@@ -224,9 +224,9 @@ impl Metrics {
             &["provider"],
         )?;
         registry.register(Box::new(old_seconds.clone()))?;
-        let at = place("vestibule_old_system_down");
-        let old_down = IntGaugeVec::new(Opts::new(name(at), help(at)), &["provider"])?;
-        registry.register(Box::new(old_down.clone()))?;
+        let at = place("vestibule_old_system_up");
+        let old_up = IntGaugeVec::new(Opts::new(name(at), help(at)), &["provider"])?;
+        registry.register(Box::new(old_up.clone()))?;
         let made = Self {
             by_class: ["other", "1xx", "2xx", "3xx", "4xx", "5xx"]
                 .map(|class| requests.with_label_values(&[class])),
@@ -268,7 +268,7 @@ impl Metrics {
                 &["provider", "asked", "outcome"],
             )?,
             old_seconds,
-            old_down,
+            old_up,
             migration: super::migration::Counts::new(&registry)?,
             hash_waiting: gauge(&registry, place("vestibule_hash_jobs_waiting"))?,
             hash_running: gauge(&registry, place("vestibule_hash_jobs_running"))?,
@@ -313,6 +313,13 @@ impl Metrics {
         for what in ["session", "user", "organization", "api_key", "all"] {
             self.heard.with_label_values(&[what]);
         }
+        // Which old systems there are is not known yet; a gateway without any has these alone.
+        self.old_calls
+            .with_label_values(&["none", "password", "right"]);
+        self.old_seconds.with_label_values(&["none"]);
+        self.old_up.with_label_values(&["none"]).set(1);
+        self.sign_ups.with_label_values(&["passed"]);
+        self.mirrored.with_label_values(&["sign_up", "done"]);
         self.key_fetches.with_label_values(&["fetched"]);
         for cause in ["timeout", "unreachable", "garbage", "busy", "refused"] {
             self.source_failures.with_label_values(&[cause]);
@@ -418,11 +425,11 @@ impl Metrics {
             .observe(took.as_secs_f64());
     }
 
-    /// An old system is left alone from now on, or not any more.
-    pub fn old_system_down(&self, provider: &'static str, down: bool) {
-        self.old_down
+    /// An old system is asked from now on, or left alone.
+    pub fn old_system_up(&self, provider: &'static str, up: bool) {
+        self.old_up
             .with_label_values(&[provider])
-            .set(i64::from(down));
+            .set(i64::from(up));
     }
 
     /// So many checks of passwords wait and are under way.

@@ -272,7 +272,7 @@ impl Outbound {
         let systems: BTreeMap<_, _> = systems
             .into_iter()
             .map(|(name, limit)| {
-                metrics.old_system_down(name, false);
+                metrics.old_system_up(name, true);
                 let system = System {
                     limit: limit.unwrap_or(OVERALL),
                     overall: Mutex::default(),
@@ -443,7 +443,7 @@ impl Inner {
         if open == was_open {
             return;
         }
-        self.metrics.old_system_down(name, open);
+        self.metrics.old_system_up(name, !open);
         match open {
             true => tracing::warn!(
                 provider = name,
