@@ -243,10 +243,12 @@ struct ByTriggers {
     run: fn(Settings, String) -> BoxFuture<'static, Result<(), OpenError>>,
 }
 
+type Opening<T> = BoxFuture<'static, Result<T, OpenError>>;
+
 /// What accounts take.
 struct OpenAccounts {
-    open: fn(Settings) -> BoxFuture<'static, Result<Arc<dyn Accounts>, OpenError>>,
-    install: fn(Settings) -> BoxFuture<'static, Result<(), OpenError>>,
+    open: fn(Settings) -> Opening<Arc<dyn Accounts>>,
+    install: fn(Settings) -> Opening<()>,
     statements: fn() -> Vec<String>,
 }
 
