@@ -93,6 +93,18 @@ pub const NAMES: &[(&str, &str)] = &[
         "vestibule_streams_ended_total",
         "WebSockets and other long answers ended because their session was.",
     ),
+    (
+        "vestibule_hash_jobs_waiting",
+        "Checks of passwords that wait for a thread.",
+    ),
+    (
+        "vestibule_hash_jobs_running",
+        "Checks of passwords under way.",
+    ),
+    (
+        "vestibule_hash_jobs_refused_total",
+        "Sign-ins refused because too many passwords were being checked.",
+    ),
 ];
 
 /// Handles to the metrics, ready to be counted on.
@@ -118,6 +130,9 @@ pub struct Metrics {
     line_lost: IntCounter,
     open_streams: IntGauge,
     ended_streams: IntCounter,
+    hash_waiting: IntGauge,
+    hash_running: IntGauge,
+    hash_refused: IntCounter,
 }
 
 impl Metrics {
@@ -168,6 +183,9 @@ impl Metrics {
             line_lost: counter(&registry, place("vestibule_revocation_line_lost_total"))?,
             open_streams: gauge(&registry, place("vestibule_streams_in_flight"))?,
             ended_streams: counter(&registry, place("vestibule_streams_ended_total"))?,
+            hash_waiting: gauge(&registry, place("vestibule_hash_jobs_waiting"))?,
+            hash_running: gauge(&registry, place("vestibule_hash_jobs_running"))?,
+            hash_refused: counter(&registry, place("vestibule_hash_jobs_refused_total"))?,
             registry,
         };
         made.registry
@@ -275,6 +293,19 @@ impl Metrics {
     /// A long answer was ended because its session was.
     pub fn stream_ended(&self) {
         self.ended_streams.inc();
+    }
+
+    /// So many checks of passwords wait and are under way.
+    pub fn hashing(&self, waiting: usize, running: usize) {
+        self.hash_waiting
+            .set(i64::try_from(waiting).unwrap_or(i64::MAX));
+        self.hash_running
+            .set(i64::try_from(running).unwrap_or(i64::MAX));
+    }
+
+    /// A sign-in was refused because too many passwords were being checked.
+    pub fn hashing_refused(&self) {
+        self.hash_refused.inc();
     }
 
     /// A lookup failed.

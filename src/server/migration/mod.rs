@@ -4,6 +4,7 @@
 //! The core (`crate::migration`) decides; what is here asks databases, old systems and the app, and waits.
 
 pub mod passage;
+pub mod pool;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -39,6 +40,8 @@ pub struct Settings {
     pub key: Secret,
     /// The old systems, in the order of the file.
     pub providers: Vec<Configured>,
+    /// Threads for hashing.
+    pub pool: pool::Settings,
 }
 
 /// One old system as it was configured.
@@ -110,6 +113,8 @@ pub fn build(parts: Parts, around: &Around<'_>) -> Result<Migration, String> {
         secrets: around.secrets.clone(),
         clock: Arc::clone(around.clock),
         metrics: Arc::clone(around.metrics),
+        pool: pool::Pool::new(parts.settings.pool, Arc::clone(around.metrics))
+            .map_err(|error| format!("the system gives no threads for hashing: {error}"))?,
     });
     Ok(Migration {
         mechanisms: Vec::new(),
@@ -150,6 +155,8 @@ pub struct Common {
     pub clock: Arc<dyn Clock>,
     /// Counts.
     pub metrics: Arc<Metrics>,
+    /// Threads for hashing.
+    pub pool: pool::Pool,
 }
 
 impl Common {
