@@ -129,6 +129,9 @@ impl<'v> Entry<'v> {
                 let set = value.as_str().map_or(value, |set| &file["keys"][set]);
                 let set = KeySet::parse(set.to_string().as_bytes(), None);
                 keys = Arc::new(set.map_err(|error| error.to_string())?);
+                // Where the vectors say nothing of it, this is where the keys are published.
+                let url = Field::Text(Secret::new("https://keys.example.com/"));
+                fields.values.insert("jwks_url".to_owned(), url);
                 continue;
             }
             if let Some((name, field)) = field(system, name, value)? {
