@@ -1185,6 +1185,17 @@ fn shipped_environment() -> Environment {
         ("NEW", "2-new-secret-of-more-than-thirty-two-letters"),
         ("VESTIBULE_SIGNING_SEED", SECRET),
         ("MIGRATION_KEY", SECRET),
+        ("WORKOS_COOKIE_PASSWORD", SECRET),
+        ("OLD_AUTH_SECRET", SECRET),
+        ("SUPABASE_JWT_SECRET", SECRET),
+        ("AUTH0_SECRET", SECRET),
+        ("SESSION_PASSWORD", SECRET),
+        ("SESSION_SECRET", SECRET),
+        ("DJANGO_SECRET_KEY", SECRET),
+        ("SECRET_KEY_BASE", SECRET),
+        ("APP_KEY", SECRET),
+        ("WP_LOGGED_IN_KEY", SECRET),
+        ("WP_LOGGED_IN_SALT", SECRET),
     ])
 }
 
