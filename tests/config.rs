@@ -1187,6 +1187,17 @@ fn shipped_environment() -> Environment {
         ("MIGRATION_KEY", SECRET),
         ("CLERK_SECRET_KEY", "sk_live_of_the_tests"),
         ("WORKOS_API_KEY", "sk_of_the_tests"),
+        ("WORKOS_COOKIE_PASSWORD", SECRET),
+        ("OLD_AUTH_SECRET", SECRET),
+        ("SUPABASE_JWT_SECRET", SECRET),
+        ("AUTH0_SECRET", SECRET),
+        ("SESSION_PASSWORD", SECRET),
+        ("SESSION_SECRET", SECRET),
+        ("DJANGO_SECRET_KEY", SECRET),
+        ("SECRET_KEY_BASE", SECRET),
+        ("APP_KEY", SECRET),
+        ("WP_LOGGED_IN_KEY", SECRET),
+        ("WP_LOGGED_IN_SALT", SECRET),
     ])
 }
 

@@ -29,6 +29,7 @@ mod migration_providers;
 mod migration_sign_in;
 mod migration_sign_up;
 mod migration_truth;
+mod migration_readers;
 mod migration_vectors;
 mod planted_secret;
 mod redis;

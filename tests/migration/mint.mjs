@@ -10,6 +10,9 @@ import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 
+// The result alone goes to stdout; some kits print warnings there.
+for (const word of ["log", "info", "debug", "warn"]) console[word] = console.error;
+
 const folder = process.env.MINT_MODULES ?? dirname(fileURLToPath(import.meta.url));
 const require = createRequire(join(folder, "package.json"));
 /** A module by its package name. */

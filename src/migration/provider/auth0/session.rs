@@ -29,7 +29,7 @@ pub(super) const KEYS: &[Key] = &[
     ),
     key(
         "cookie_name",
-        KeyKind::Text,
+        KeyKind::Texts,
         "The cookie's name, where the app renamed it. Default: `__session` (v4) and `appSession` (v3, express).",
     ),
     key(

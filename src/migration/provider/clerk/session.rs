@@ -30,6 +30,11 @@ pub(super) const KEYS: &[Key] = &[
         "The publishable key, `pk_live_...`: names the issuer of tokens and the suffix of cookies. Needed to take sessions over.",
     ),
     key(
+        "issuer",
+        KeyKind::Text,
+        "The issuer of tokens, where the frontend API is behind a proxy of the app's. Default: as `publishable_key` says.",
+    ),
+    key(
         "authorized_parties",
         KeyKind::Texts,
         "Origins whose tokens count (`azp`). Default: `public_url`.",
@@ -62,7 +67,13 @@ struct Clerk {
 }
 
 fn build(fields: &Fields) -> Result<Option<Box<dyn Sessions>>, String> {
-    let own = ["publishable_key", "authorized_parties", "jwks", "jwks_url"];
+    let own = [
+        "publishable_key",
+        "issuer",
+        "authorized_parties",
+        "jwks",
+        "jwks_url",
+    ];
     if !reading::any(fields, &own) {
         // Live checks alone; but an empty table is a mistake.
         return match fields.text("secret_key") {
@@ -73,13 +84,14 @@ fn build(fields: &Fields) -> Result<Option<Box<dyn Sessions>>, String> {
     let publishable = fields.required("publishable_key")?.expose();
     let host = frontend(publishable).ok_or("`publishable_key` is none")?;
     let digest = URL_SAFE.encode(Sha1::digest(publishable.as_bytes()));
-    let published = format!("https://{host}/.well-known/jwks.json");
+    let issuer = reading::text(fields, "issuer", &format!("https://{host}"));
+    let published = format!("{issuer}/.well-known/jwks.json");
     let parties = reading::texts(fields, "authorized_parties", &[&fields.public_origin]);
     if parties.iter().all(String::is_empty) {
         return Err("`authorized_parties` is missing".into());
     }
     Ok(reading::boxed(Clerk {
-        issuer: [format!("https://{host}")],
+        issuer: [issuer],
         suffix: digest.get(..8).unwrap_or_default().to_owned(),
         parties,
         keys: Keys::configured(fields, &published)?,

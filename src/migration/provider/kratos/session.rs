@@ -17,24 +17,12 @@ use crate::migration::provider::{
 };
 use crate::secret::Secret;
 
-/// The keys of its sessions.
-pub(super) const KEYS: &[Key] = &[
-    key(
-        "public_url",
-        KeyKind::Text,
-        "Kratos' public API, where `/sessions/whoami` is. Needed to take sessions over.",
-    ),
-    key(
-        "cookie_name",
-        KeyKind::Text,
-        "The cookie's name (`session.cookie.name`). Default: `ory_kratos_session`.",
-    ),
-    key(
-        "email_trait",
-        KeyKind::Text,
-        "Where in the traits the address stands, with dots. Default: `email`.",
-    ),
-];
+/// The keys of its sessions. `public_url` and `email_trait` (a JSON pointer) are those of the live check.
+pub(super) const KEYS: &[Key] = &[key(
+    "cookie_name",
+    KeyKind::Text,
+    "The cookie's name (`session.cookie.name`). Default: `ory_kratos_session`.",
+)];
 
 /// Builds the reader from its keys; none where it is not there.
 pub(super) const BUILD: Option<BuildSessions> = Some(build);
@@ -50,7 +38,10 @@ fn build(fields: &Fields) -> Result<Option<Box<dyn Sessions>>, String> {
     Ok(reading::boxed(Kratos {
         cookie: reading::text(fields, "cookie_name", "ory_kratos_session"),
         url: outside::below(&fields.url("public_url", "")?, &["sessions", "whoami"]),
-        email: reading::text(fields, "email_trait", "email"),
+        email: format!(
+            "/identity/traits{}",
+            reading::text(fields, "email_trait", "/email")
+        ),
     }))
 }
 
@@ -111,7 +102,7 @@ impl Reader for Kratos {
             }
             let level = says("authenticator_assurance_level");
             let methods = body.get("authentication_methods");
-            let email = says(&format!("identity.traits.{}", self.email));
+            let email = body.pointer(&self.email).and_then(reading::id);
             alive(OldSession {
                 session: Secret::new(session),
                 subject: Subject::Source(subject),

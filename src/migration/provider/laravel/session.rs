@@ -253,7 +253,7 @@ impl Laravel {
         let guard = format!("login_{}_{GUARD_DIGEST}", self.guard);
         let user = data.get(&guard).and_then(reading::id);
         let user = user.ok_or(Refusal::NoSubject)?;
-        let known = data.get(&format!("password_hash_{}", self.guard));
+        let known = data.get(format!("password_hash_{}", self.guard));
         let known = known.and_then(Value::as_str).map(Secret::new);
         let found = OldSession {
             session,

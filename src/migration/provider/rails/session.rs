@@ -233,7 +233,7 @@ impl Rails {
             } => (scope, table, columns),
         };
         // `[[id], salt]`; in older versions the model's name stands first.
-        let warden = session.get(&format!("warden.user.{scope}.key"));
+        let warden = session.get(format!("warden.user.{scope}.key"));
         let warden = warden.ok_or(Refusal::NoSubject)?;
         let list = warden.as_array().ok_or(Refusal::Malformed)?;
         let user = list.iter().find_map(|part| reading::id(part.get(0)?));
@@ -241,7 +241,7 @@ impl Rails {
         let salt = list.last().and_then(Value::as_str).unwrap_or_default();
         let salt = Secret::new(salt);
         if let Some(timeout) = self.timeout {
-            let inner = session.get(&format!("warden.user.{scope}.session"));
+            let inner = session.get(format!("warden.user.{scope}.session"));
             let last = inner.and_then(|inner| inner.get("last_request_at"));
             let last = last.and_then(when::of_json).ok_or(Refusal::Expired)?;
             let idle_ends = last.plus(timeout);

@@ -181,14 +181,17 @@ impl Stytch {
                 };
             }
             let says = |path: &str| reading::at(&body, path).and_then(reading::id);
-            let (Some(session), Some(user)) = (says("session.session_id"), says("session.user_id"))
-            else {
+            let (Some(inner), Some(session), Some(user)) = (
+                body.get("session"),
+                says("session.session_id"),
+                says("session.user_id"),
+            ) else {
                 return unavailable(Unreachable::Garbage);
             };
             if expected.is_some_and(|subject| subject != user) {
                 return Err(Refusal::SubjectMismatch);
             }
-            let found = read(&body["session"], session, user);
+            let found = read(inner, session, user);
             match found.expires_at.is_some_and(|at| at <= moment.now) {
                 true => Err(Refusal::Expired),
                 false => alive(found),
