@@ -17,6 +17,7 @@ pub mod db;
 pub mod env_file;
 pub mod explain;
 pub mod gateway;
+pub mod hash;
 pub mod healthcheck;
 pub mod init;
 pub mod serve;
@@ -152,6 +153,11 @@ pub enum Command {
         after_help = "Example:\n  vestibule healthcheck --config vestibule.toml\n  vestibule healthcheck --url http://127.0.0.1:8081/readyz\n\nExit codes: 0 ready, 2 usage or configuration, 3 not ready or not reachable"
     )]
     Healthcheck(healthcheck::Healthcheck),
+    /// Tell which scheme an old password hash may be of, and whether a password fits it.
+    #[command(
+        after_help = "Example:\n  vestibule hash identify < hash.txt\n  vestibule hash verify --scheme bcrypt"
+    )]
+    Hash(hash::Hash),
     /// Tell which version this is.
     #[command(after_help = "Example:\n  vestibule version --json")]
     Version(version::Version),
@@ -196,6 +202,7 @@ where
         Command::Db(db) => db.run(world, edges),
         Command::Init(init) => init.run(world),
         Command::Healthcheck(healthcheck) => healthcheck.run(world, edges),
+        Command::Hash(hash) => hash.run(world),
         Command::Version(version) => Ok(version.run(world)),
     };
     done.unwrap_or_else(|failure| {
