@@ -21,6 +21,7 @@ use vestibule::store;
 use vestibule::time::UnixMs;
 
 use crate::differential::server::{Browser, Server};
+use crate::planted_secret;
 use crate::support::databases::{Folder, settings};
 use crate::support::{
     Answer, App, Gateway, SECRET, Setup, await_until, connect, exchange_on, reply,
@@ -963,6 +964,55 @@ fn whoever_only_the_old_system_knows_is_taken_over_where_that_is_wanted() {
     assert_eq!(sign_in(place.real.address, "new", OLD_PASSWORD).status, 200);
 }
 
+#[test]
+fn a_second_factor_that_nobody_can_ask_for_lets_nobody_in() {
+    let place = Place::start();
+    for user in ["ann", "bob"] {
+        place.user(user);
+        place.map(user, &format!("2fa:s-{user}")[4..]);
+    }
+    let old = old_system(|email| match email {
+        "ann@example.com" => Some("2fa:s-ann".into()),
+        _ => Some("s-bob".into()),
+    });
+    // The app has no plugin for it.
+    let gateway = place.gateway(&asking(&old, ""));
+    let ann = sign_in(gateway.address, "ann", OLD_PASSWORD);
+    assert_eq!(ann.status, 401);
+    assert_eq!(
+        shape(&ann),
+        shape(&sign_in(gateway.address, "unknown", WRONG))
+    );
+    assert_eq!(place.password("ann"), None);
+    assert_eq!(sign_in(gateway.address, "bob", OLD_PASSWORD).status, 200);
+}
+
+// ---------------------------------------------------------------------------------------------------------------------- the log
+
+#[test]
+fn no_password_typed_or_stored_and_no_address_reaches_the_log_and_every_step_does() {
+    let place = Place::start();
+    let found = planted_secret::listening();
+    let (password, email) = (planted_secret::PASSWORD, planted_secret::EMAIL);
+    let name = email.strip_suffix("@example.com").unwrap();
+    place.imported(name, "bcrypt", &bcrypt_of(password));
+    let old = old_system(|_| Some("down".into()));
+    let more = "[migration.passwords]\nin_account = [\"bcrypt\"]\n";
+    let gateway = place.gateway(&asking(&old, more));
+    let audited = || found.lock().unwrap().audited;
+    let before = audited();
+    for typed in [WRONG, password, password, &format!("{password}x")] {
+        let _ = sign_in(gateway.address, name, typed);
+    }
+    place.user("nobody");
+    let _ = sign_in(gateway.address, "nobody", password);
+    assert_eq!(place.state(name), Some(State::Rehashed));
+    await_until("the audit line", || audited() > before);
+    assert_eq!(found.lock().unwrap().leaks, [""; 0]);
+    let counted = gateway.running.gateway.metrics.render();
+    assert!(!counted.contains(password) && !counted.contains(name));
+}
+
 // -------------------------------------------------------------------------------------------------------------------- the limits
 
 #[test]
@@ -991,6 +1041,8 @@ fn steady(mut body: Value) -> Value {
     const RANDOM: [&str; 5] = ["token", "id", "createdAt", "updatedAt", "userId"];
     match &mut body {
         Value::Object(fields) => {
+            // Whether a column that holds nothing is told depends on the database they used.
+            fields.retain(|_, value| !value.is_null());
             for (key, value) in fields.iter_mut() {
                 *value = match (RANDOM.contains(&key.as_str()), value.is_null()) {
                     (true, false) => json!("something"),
