@@ -338,7 +338,9 @@ fn every_metric_stands_in_the_table_once_with_unit_and_meaning() {
         assert!(seen.insert(name), "{name} stands there twice");
         assert!(help.ends_with('.'), "{name}: {help}");
         let tail = name.rsplit('_').next().unwrap_or_default();
-        let units = ["total", "seconds", "bytes", "entries", "flight", "up"];
+        let units = [
+            "total", "seconds", "bytes", "entries", "flight", "up", "ratio",
+        ];
         assert!(units.contains(&tail), "{name} ends in no unit");
     }
     let known: BTreeSet<&str> = NAMES.iter().map(|(name, _)| *name).collect();

@@ -24,6 +24,7 @@ mod hash_command;
 mod http_source;
 mod jwt;
 mod lifecycle;
+mod migration_sign_in;
 mod migration_vectors;
 mod planted_secret;
 mod redis;

@@ -16,6 +16,7 @@ use crate::credential::Presented;
 use crate::credential::key_ring::{KeySource, KeysError};
 use crate::credential::key_set::{Algorithm, StoredKey};
 use crate::gate::Decision;
+use crate::migration::limits as budgets;
 use crate::policy::Verdict;
 use crate::request::RequestView;
 use crate::route::{self, RouteTable, Severity};
@@ -467,9 +468,26 @@ fn open_migration(
     Ok(Some(migration::Parts {
         settings: settings.clone(),
         accounts,
+        shared_limits: open_limits(runtime, settings)?,
         home: runtime.handle().clone(),
+        old: None,
         app: app_urls(config, "")?,
     }))
+}
+
+/// Where gateways count sign-ins together. Connects at the first of them: a Redis that is down keeps nobody from starting.
+fn open_limits(
+    runtime: &tokio::runtime::Runtime,
+    settings: &migration::Settings,
+) -> Result<Option<Arc<dyn budgets::Shared>>, Failure> {
+    let Some(url) = &settings.limits.redis else {
+        return Ok(None);
+    };
+    let _home = runtime.enter();
+    let name = budgets::Keys::new(&settings.key, &settings.limits).name();
+    store::open_limits(url, &name)
+        .map(Some)
+        .map_err(|error| cannot_open(&error))
 }
 
 type AppKeys = (api_key::Settings, Arc<dyn ApiKeys>);

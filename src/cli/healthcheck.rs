@@ -67,7 +67,9 @@ fn usage(message: &str, advice: &str) -> Failure {
     }
 }
 
-fn from_admin(admin: Option<SocketAddr>) -> Result<(SocketAddr, String, String), Failure> {
+pub(super) fn from_admin(
+    admin: Option<SocketAddr>,
+) -> Result<(SocketAddr, String, String), Failure> {
     let mut address = admin.ok_or_else(|| {
         usage(
             "the admin listener is off",

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
 
+pub mod bans;
 pub mod check;
 pub mod db;
 pub mod env_file;
@@ -158,6 +159,11 @@ pub enum Command {
         after_help = "Example:\n  vestibule hash identify < hash.txt\n  vestibule hash verify --scheme bcrypt"
     )]
     Hash(hash::Hash),
+    /// Tell who has failed to sign in too often, and let them try again.
+    #[command(
+        after_help = "Example:\n  vestibule bans list --config vestibule.toml\n  vestibule bans lift --account ann@example.com\n  vestibule bans lift --address 192.0.2.1\n\nExit codes: 0 done, 1 nobody was limited (lift), 2 usage or configuration, 3 the gateway or what it shares cannot be reached"
+    )]
+    Bans(bans::Bans),
     /// Tell which version this is.
     #[command(after_help = "Example:\n  vestibule version --json")]
     Version(version::Version),
@@ -203,6 +209,7 @@ where
         Command::Init(init) => init.run(world),
         Command::Healthcheck(healthcheck) => healthcheck.run(world, edges),
         Command::Hash(hash) => hash.run(world),
+        Command::Bans(bans) => bans.run(world, edges),
         Command::Version(version) => Ok(version.run(world)),
     };
     done.unwrap_or_else(|failure| {

@@ -151,6 +151,8 @@ tables! {
         passwords: MigrationPasswords,
         /// What a failed sign-in looks like, and how often one may be tried.
         sign_in: MigrationSignIn,
+        /// How often sign-ins may fail: so many at once, then one each `…_within` divided by that.
+        limits: MigrationLimits,
         /// Reset mails for those whose password nobody can check.
         reset: MigrationReset,
         /// New accounts during the migration.
@@ -175,6 +177,30 @@ tables! {
         failures: FailuresWord,
         /// How long a failed sign-in takes at least, so that its time tells nothing. Default: `1s`.
         hold: Duration,
+    }
+
+    /// How often sign-ins may fail: so many at once, then one each `…_within` divided by that.
+    MigrationLimits {
+        /// Of one client address (IPv6: one /64). Default: 60.
+        address: u64,
+        /// Default: `15m`.
+        address_within: Duration,
+        /// Of one account, from wherever, known devices aside. Default: 30.
+        account: u64,
+        /// Default: `1h`.
+        account_within: Duration,
+        /// Of one account from one address. Default: 5.
+        pair: u64,
+        /// Default: `5m`.
+        pair_within: Duration,
+        /// Of one account from a device that signed in to it before, which has this budget and no other. Default: 10.
+        device: u64,
+        /// Default: `15m`.
+        device_within: Duration,
+        /// How long a device is known after its last sign-in. Default: `90d`.
+        device_lifetime: Duration,
+        /// A Redis in which gateways count together, as `redis://HOST/NUMBER`. Default: each counts for itself.
+        redis: SecretText,
     }
 
     /// Reset mails for those whose password nobody can check.
@@ -271,7 +297,7 @@ tables! {
         cross_subdomain: bool,
         /// `advanced.useSecureCookies`. Default: as Better Auth decides, by `base_url` and `production`.
         secure_cookies: bool,
-        /// `advanced.cookies.<key>.name`, by key (`session_token`, `session_data`, `dont_remember`).
+        /// `advanced.cookies.<key>.name`, by key (`session_token`, `session_data`, `dont_remember`, `two_factor`).
         names: Named<String>,
         /// `advanced.defaultCookieAttributes`.
         default_attributes: Attributes,
@@ -289,6 +315,12 @@ tables! {
         disable_session_refresh: bool,
         /// `session.deferSessionRefresh`: the app's pages extend sessions themselves. Default: `false`.
         defer_session_refresh: bool,
+        /// `trustedOrigins`: origins and patterns besides that of `base_url` from which people sign in. Default: the variable `BETTER_AUTH_TRUSTED_ORIGINS`, which counts besides.
+        trusted_origins: Vec<Found<String>>,
+        /// `advanced.disableCSRFCheck`. Default: `false`.
+        disable_csrf_check: bool,
+        /// `advanced.disableOriginCheck`, which takes the other along unless that is written. Default: `false`.
+        disable_origin_check: bool,
         /// `session.cookieCache`: how the app seals sessions into cookies. Read with `enable = ["cookie_cache"]`, and where `sessions.source` is `cookie:`.
         cookie_cache: CookieCache,
     }

@@ -161,6 +161,9 @@ pub struct NewSession {
     pub impersonated_by: Option<String>,
     /// `session.activeOrganizationId`.
     pub organization_id: Option<String>,
+    /// Whether the app keeps its sessions in its database. Where it does not, the claim alone is noted there, and whoever made it
+    /// writes the session where the app looks for it.
+    pub in_database: bool,
 }
 
 /// An old session, by the digest of what identifies it there.

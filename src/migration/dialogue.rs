@@ -9,6 +9,7 @@ use http::{HeaderMap, Method};
 
 use crate::credential::key_set::KeySet;
 use crate::secret::Secret;
+use crate::session::BoxFuture;
 use crate::time::UnixMs;
 
 /// Most steps of one dialogue. The longest known (a flow, a password, a second factor, the session ended again) takes five.
@@ -116,7 +117,10 @@ pub enum Unreachable {
     /// It says that it is overloaded or broken (429 for all of us, 5xx).
     #[error("it says that it cannot answer now")]
     Refused,
-    /// Nothing of this kind is configured.
+    /// It wants something only a browser has: a captcha solved, an app attested.
+    #[error("it wants a proof that only a browser can give")]
+    Challenge,
+    /// Nothing of this kind is configured, here or there.
     #[error("nothing to ask is configured")]
     Unconfigured,
 }
@@ -129,9 +133,27 @@ impl Unreachable {
             Self::Connect => "connect",
             Self::Garbage => "garbage",
             Self::Refused => "refused",
+            Self::Challenge => "challenge",
             Self::Unconfigured => "unconfigured",
         }
     }
+}
+
+/// The old system's own tables and its Redis, where the operator names them. Implemented by `store/`.
+pub trait OldStore: Send + Sync {
+    /// One row. Answers within a deadline of its own.
+    fn row<'a>(
+        &'a self,
+        provider: &'a str,
+        query: &'a RowQuery,
+    ) -> BoxFuture<'a, Result<Option<Row>, Unreachable>>;
+
+    /// One value.
+    fn value<'a>(
+        &'a self,
+        provider: &'a str,
+        key: &'a Secret,
+    ) -> BoxFuture<'a, Result<Option<Secret>, Unreachable>>;
 }
 
 /// The next step.

@@ -9,9 +9,16 @@
 //! `server/migration/` carries it out on the way of a request; `store/` implements [`accounts::Accounts`].
 
 pub mod accounts;
+pub mod attempt;
 pub mod control;
 pub mod dialogue;
+pub mod failure;
+pub mod guard;
+pub mod limits;
+pub mod origin;
 pub mod password;
 pub mod provider;
+pub mod sign_in;
 pub mod state;
+pub mod success;
 pub mod vault;

@@ -13,6 +13,7 @@ use pingora::protocols::http::ServerSession;
 use serde::Deserialize;
 use subtle::ConstantTimeEq as _;
 
+use super::migration::bans;
 use super::proxy::Gateway;
 use crate::secret::Secret;
 use crate::session::Keeper;
@@ -74,7 +75,8 @@ impl ServeHttp for Admin {
             _ => {}
         }
         // State-changing calls always need the token; off loopback, everything else does too.
-        if (!read || !self.address.ip().is_loopback()) && !self.is_authorized(&headers) {
+        let guarded = !read || path == "/bans" || !self.address.ip().is_loopback();
+        if guarded && !self.is_authorized(&headers) {
             let mut answer = plain(
                 StatusCode::UNAUTHORIZED,
                 "send `Authorization: Bearer <admin_token>`\n",
@@ -86,9 +88,14 @@ impl ServeHttp for Admin {
         }
         match (method, path.as_str()) {
             (Method::POST, "/sessions/evict") => self.evict(exchange).await,
+            (Method::GET, "/bans") => bans::list(&self.gateway).await,
+            (Method::POST, "/bans/lift") => match read_body(exchange).await {
+                Ok(body) => bans::lift(&self.gateway, &body).await,
+                Err(answer) => answer,
+            },
             (Method::GET | Method::HEAD, "/") => plain(
                 StatusCode::OK,
-                "vestibule\n\n/livez\n/readyz?verbose\n/metrics\nPOST /sessions/evict\n",
+                "vestibule\n\n/livez\n/readyz?verbose\n/metrics\nPOST /sessions/evict\n/bans\nPOST /bans/lift\n",
             ),
             _ => plain(StatusCode::NOT_FOUND, "not found\n"),
         }
@@ -165,19 +172,10 @@ impl Admin {
     }
 
     async fn evict(&self, exchange: &mut ServerSession) -> Response<Vec<u8>> {
-        let mut body = Vec::new();
-        loop {
-            match exchange.read_request_body().await {
-                Ok(Some(piece)) if body.len() + piece.len() <= BODY_BYTES_MAX => {
-                    body.extend_from_slice(&piece)
-                }
-                Ok(Some(_)) => {
-                    return plain(StatusCode::PAYLOAD_TOO_LARGE, "the body holds one id\n");
-                }
-                Ok(None) => break,
-                Err(_) => return plain(StatusCode::BAD_REQUEST, "the body could not be read\n"),
-            }
-        }
+        let body = match read_body(exchange).await {
+            Ok(body) => body,
+            Err(answer) => return answer,
+        };
         let line = &self.gateway.line;
         let Evict {
             token,
@@ -217,6 +215,27 @@ impl Admin {
     }
 }
 
+/// A body that holds one id.
+async fn read_body(exchange: &mut ServerSession) -> Result<Vec<u8>, Response<Vec<u8>>> {
+    let mut body = Vec::new();
+    loop {
+        match exchange.read_request_body().await {
+            Ok(Some(piece)) if body.len() + piece.len() <= BODY_BYTES_MAX => {
+                body.extend_from_slice(&piece)
+            }
+            Ok(Some(_)) => {
+                let help = "the body holds one id\n";
+                return Err(plain(StatusCode::PAYLOAD_TOO_LARGE, help));
+            }
+            Ok(None) => return Ok(body),
+            Err(_) => {
+                let help = "the body could not be read\n";
+                return Err(plain(StatusCode::BAD_REQUEST, help));
+            }
+        }
+    }
+}
+
 /// Whether `Host` is an IP address or `localhost`: a name that somebody points at this machine later is neither.
 fn host_is_ours(headers: &HeaderMap) -> bool {
     let Some(said) = headers.get(HOST).and_then(|value| value.to_str().ok()) else {
@@ -234,7 +253,7 @@ fn host_is_ours(headers: &HeaderMap) -> bool {
     host.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok()
 }
 
-fn plain(status: StatusCode, body: &str) -> Response<Vec<u8>> {
+pub(super) fn plain(status: StatusCode, body: &str) -> Response<Vec<u8>> {
     answer(
         status,
         "text/plain; charset=utf-8",
@@ -242,7 +261,11 @@ fn plain(status: StatusCode, body: &str) -> Response<Vec<u8>> {
     )
 }
 
-fn answer(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Response<Vec<u8>> {
+pub(super) fn answer(
+    status: StatusCode,
+    content_type: &'static str,
+    body: Vec<u8>,
+) -> Response<Vec<u8>> {
     let length = body.len();
     let mut answer = Response::new(body);
     *answer.status_mut() = status;

@@ -37,7 +37,7 @@ use crate::client_ip;
 use crate::credential;
 use crate::gate::{Decision, Gate};
 use crate::identity::Identity;
-use crate::policy::{Permit, Verdict};
+use crate::policy::{Ask, Permit, Reason, To, Verdict};
 use crate::request::{Form, RequestView};
 use crate::route::RouteId;
 use crate::target::Target;
@@ -117,6 +117,8 @@ pub struct Ctx {
     at_auth: bool,
     place: Option<Place>,
     passage: Passage,
+    /// Whether a session of the old system was presented of which nobody knows whether it lives.
+    undecided: bool,
     body_seen: u64,
     refused: Option<&'static str>,
     _in_flight: InFlight,
@@ -195,6 +197,7 @@ impl ProxyHttp for Shared {
             at_auth: false,
             place: None,
             passage: Passage::default(),
+            undecided: false,
             body_seen: 0,
             refused: None,
             _in_flight: InFlight::begin(&self.metrics),
@@ -564,6 +567,7 @@ impl Gateway {
             exchange.req_header_mut().insert_header(COOKIE, cookie)?;
         }
         ctx.passage.owe(arrival.set);
+        ctx.undecided = arrival.unavailable;
         Ok(())
     }
 
@@ -658,11 +662,19 @@ impl Gateway {
             client: client.address,
         };
         let began = Instant::now();
-        let decision = self
+        let mut decision = self
             .gate
             .judge(&request)
             .await
             .map_err(|ambiguity| Malformed::bad(ambiguity.as_str()))?;
+        // An outage of the old system signs nobody out: whoever may have a session there is not sent to sign in.
+        let challenges = matches!(
+            decision.verdict,
+            Verdict::Redirect(To::SignIn(Ask::SignIn)) | Verdict::Unauthorized(Ask::SignIn)
+        );
+        if ctx.undecided && challenges {
+            (decision.verdict, decision.reason) = (Verdict::Unavailable, Reason::Store);
+        }
         let took = began.elapsed();
         self.note(&decision, took, ctx);
         if let Some(answer) = self

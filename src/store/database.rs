@@ -25,7 +25,7 @@ use crate::session::extend::Extend;
 use crate::session::{BoxFuture, Record, Source, SourceError};
 
 /// Opening may take longer than a lookup: it resolves names, connects, negotiates TLS and reads the catalog, once.
-const OPEN_WAIT_MIN: Duration = Duration::from_secs(5);
+pub(super) const OPEN_WAIT_MIN: Duration = Duration::from_secs(5);
 
 /// A connection is not kept longer than this after its last use. Common firewalls and load balancers forget idle connections after
 /// about four minutes.
@@ -39,7 +39,7 @@ const SUSPECT_AFTER: Duration = Duration::from_secs(10);
 
 /// A connection that has rested longer than this is tried before a change is made on it: it costs a round trip once in a while, and
 /// spares the doubt whether the change was made.
-const CHANGE_AFTER_REST_MAX: Duration = Duration::from_secs(1);
+pub(super) const CHANGE_AFTER_REST_MAX: Duration = Duration::from_secs(1);
 
 /// How old the known layout may be before a lookup has it read again, behind the answer. The app may be migrated while we run: a new
 /// `banned` or `role` column must not stay unseen. One catalog query a minute costs the database nothing.
@@ -82,6 +82,36 @@ pub(super) trait Backend: Send + Sync + Sized + 'static {
         sql: &Arc<str>,
         parameters: &[Parameter],
     ) -> impl Future<Output = Result<u64, sqlx::Error>> + Send;
+    /// What begins a transaction that writes.
+    const BEGIN: &'static [&'static str];
+    /// Runs statements as they are, without parameters.
+    fn plain(
+        &self,
+        link: &mut Self::Link,
+        sql: &str,
+    ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+    /// Runs one statement of a transaction that is open, and gives every row as text.
+    fn select(
+        &self,
+        link: &mut Self::Link,
+        sql: &Arc<str>,
+        parameters: &[Parameter],
+    ) -> impl Future<Output = Result<Vec<Row>, sqlx::Error>> + Send;
+    /// Runs one statement of a transaction that is open, and says how many rows it met.
+    fn alter(
+        &self,
+        link: &mut Self::Link,
+        sql: &Arc<str>,
+        parameters: &[Parameter],
+    ) -> impl Future<Output = Result<u64, sqlx::Error>> + Send;
+    /// Whether it undid the whole transaction by itself, for the sake of another.
+    fn undid(_error: &dyn sqlx::error::DatabaseError) -> bool {
+        false
+    }
+    /// What the migration's tables take from it.
+    const OWN: Own;
+    /// Selects table, schema and column of every column that must be given a value, in the tables in `wanted`.
+    fn obligations(&self, wanted: &str) -> String;
     /// What turns a text parameter into the type of an id column, so that its index serves.
     fn cast_of_id(_kind: &str) -> &'static str {
         ""
@@ -107,6 +137,30 @@ pub(super) trait Backend: Send + Sync + Sized + 'static {
     fn zone_offset_seconds(&self) -> i32 {
         0
     }
+}
+
+/// How the gateway's own tables are made and written in one database.
+pub(super) struct Own {
+    /// What comes before the name of a table.
+    pub(super) prefix: &'static str,
+    /// A text that may be part of a key.
+    pub(super) key: &'static str,
+    /// A text of any length.
+    pub(super) text: &'static str,
+    /// A primary key that counts by itself.
+    pub(super) serial: &'static str,
+    /// After a table's columns.
+    pub(super) after: &'static str,
+    /// After the values of an insertion that may find its key taken and then changes nothing. Without it, the key is an error.
+    pub(super) or_nothing: &'static str,
+    /// Ends a selection whose rows nobody else is to change meanwhile.
+    pub(super) locked: &'static str,
+    /// Ends an insertion that gives the id the database made. Without it, that is asked for.
+    pub(super) returning: bool,
+    /// Lets one gateway at a time make tables.
+    pub(super) alone: Option<&'static str>,
+    /// Before the tables.
+    pub(super) before: Option<&'static str>,
 }
 
 /// A value in a statement that changes rows.
@@ -143,7 +197,7 @@ impl Fault {
     }
 
     /// Whether a fresh connection may fare better than a kept one.
-    const fn fresh_may_help(self) -> bool {
+    pub(super) const fn fresh_may_help(self) -> bool {
         match self {
             Self::Unreachable | Self::Stale | Self::Unreadable => true,
             Self::Slow | Self::Denied | Self::Schema => false,
@@ -165,7 +219,7 @@ pub(super) struct Unchanged {
     pub(super) unsure: bool,
 }
 
-fn diagnose<B: Backend>(error: &sqlx::Error) -> Failure {
+pub(super) fn diagnose<B: Backend>(error: &sqlx::Error) -> Failure {
     let (fault, words) = match error {
         sqlx::Error::Database(error) => (B::fault(&**error), error.message().to_owned()),
         sqlx::Error::Io(error) => (Fault::Unreachable, error.to_string()),
@@ -184,7 +238,7 @@ fn diagnose<B: Backend>(error: &sqlx::Error) -> Failure {
 
 /// Why there is no connection. Whoever speaks another language at this address, or hangs up instead of greeting, is not the
 /// database: that is an address to check, and no answer to read.
-fn not_connected<B: Backend>(error: &sqlx::Error) -> Failure {
+pub(super) fn not_connected<B: Backend>(error: &sqlx::Error) -> Failure {
     let mut failure = diagnose::<B>(error);
     if failure.fault == Fault::Unreadable {
         failure.fault = Fault::Unreachable;
@@ -193,10 +247,10 @@ fn not_connected<B: Backend>(error: &sqlx::Error) -> Failure {
 }
 
 /// A connection at rest.
-struct Resting<L> {
-    link: L,
-    born: Instant,
-    since: Instant,
+pub(super) struct Resting<L> {
+    pub(super) link: L,
+    pub(super) born: Instant,
+    pub(super) since: Instant,
 }
 
 /// What lookups run: the statement, and where it came from.
@@ -209,7 +263,7 @@ pub(super) struct Plan {
 pub(super) struct Core<B: Backend> {
     pub(super) backend: B,
     pub(super) settings: Settings,
-    slots: Semaphore,
+    pub(super) slots: Semaphore,
     resting: Mutex<Vec<Resting<B::Link>>>,
     plan: RwLock<Option<Arc<Plan>>>,
     /// Held by whoever reads the layout again.
@@ -496,13 +550,13 @@ impl<B: Backend> Core<B> {
         }
     }
 
-    fn resting_links(&self) -> std::sync::MutexGuard<'_, Vec<Resting<B::Link>>> {
+    pub(super) fn resting_links(&self) -> std::sync::MutexGuard<'_, Vec<Resting<B::Link>>> {
         // Holders only push and pop, so a poisoned list is still a good list.
         self.resting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The connection used last, unless it is too old.
-    fn wake(&self) -> Option<Resting<B::Link>> {
+    pub(super) fn wake(&self) -> Option<Resting<B::Link>> {
         let mut resting = self.resting_links();
         let now = Instant::now();
         resting.retain(|rest| now - rest.since < IDLE_MAX && now - rest.born < AGE_MAX);
@@ -514,7 +568,7 @@ impl<B: Backend> Core<B> {
         None
     }
 
-    fn rest(&self, link: B::Link, born: Instant) {
+    pub(super) fn rest(&self, link: B::Link, born: Instant) {
         // Never more than there are slots, because only the holder of a slot has a connection to put back.
         self.resting_links().push(Resting {
             link,
@@ -733,27 +787,47 @@ impl<B: Backend> Database<B> {
         &self,
         work: impl Future<Output = Result<T, SourceError>> + Send + 'static,
     ) -> Result<T, SourceError> {
-        let Ok(admitted) = Arc::clone(&self.admitted).try_acquire_owned() else {
-            return Err(SourceError::Busy {
+        match self.carry(work).await {
+            Ok(done) => done,
+            Err(Uncarried::Busy) => Err(SourceError::Busy {
                 source_name: B::NAME,
                 waiting: self.core.settings.waiting_max,
-            });
+            }),
+            Err(Uncarried::GaveUp) => Err(garbage::<B>("the driver gave up on the answer")),
+            Err(Uncarried::GoingDown) => Err(SourceError::Unreachable {
+                source_name: B::NAME,
+                cause: "we are shutting down".to_owned(),
+            }),
+        }
+    }
+
+    /// As [`Self::at_home`], whatever the work gives.
+    pub(super) async fn carry<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, Uncarried> {
+        let Ok(admitted) = Arc::clone(&self.admitted).try_acquire_owned() else {
+            return Err(Uncarried::Busy);
         };
         let task = self.home.spawn(async move {
             let _admitted = admitted;
             work.await
         });
-        task.await.unwrap_or_else(|join| {
-            Err(if join.is_panic() {
-                garbage::<B>("the driver gave up on the answer")
-            } else {
-                SourceError::Unreachable {
-                    source_name: B::NAME,
-                    cause: "we are shutting down".to_owned(),
-                }
-            })
+        task.await.map_err(|join| match join.is_panic() {
+            true => Uncarried::GaveUp,
+            false => Uncarried::GoingDown,
         })
     }
+}
+
+/// Work that gave nothing.
+pub(super) enum Uncarried {
+    /// Too many wait already; it was not begun.
+    Busy,
+    /// The driver did.
+    GaveUp,
+    /// The runtime is.
+    GoingDown,
 }
 
 /// Who has which role in which organization, where sessions are kept elsewhere.
@@ -1035,6 +1109,36 @@ mod tests {
                 return Err(sqlx::Error::Io(std::io::ErrorKind::BrokenPipe.into()));
             }
             Ok(1)
+        }
+
+        const BEGIN: &'static [&'static str] = &["BEGIN"];
+
+        async fn plain(&self, link: &mut usize, _sql: &str) -> Result<(), sqlx::Error> {
+            self.change(link, &"".into(), &[]).await.map(drop)
+        }
+
+        async fn select(
+            &self,
+            link: &mut usize,
+            sql: &Arc<str>,
+            _parameters: &[Parameter],
+        ) -> Result<Vec<Row>, sqlx::Error> {
+            self.rows(link, sql, None).await
+        }
+
+        async fn alter(
+            &self,
+            link: &mut usize,
+            sql: &Arc<str>,
+            parameters: &[Parameter],
+        ) -> Result<u64, sqlx::Error> {
+            self.change(link, sql, parameters).await
+        }
+
+        const OWN: Own = crate::store::sqlite::OWN;
+
+        fn obligations(&self, _wanted: &str) -> String {
+            String::new()
         }
 
         fn catalog(&self, _wanted: &str, _schema: Option<&str>) -> String {

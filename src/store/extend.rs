@@ -187,7 +187,7 @@ impl Dialect {
     }
 
     /// An instant, written as `like` is.
-    fn date(&self, like: &str, kind: &str, at: UnixMs, zone: i32) -> Option<String> {
+    pub(super) fn date(&self, like: &str, kind: &str, at: UnixMs, zone: i32) -> Option<String> {
         let like = like.trim();
         let number = match record::encoding(like) {
             "milliseconds" => Some(at.0),

@@ -15,11 +15,13 @@ use crate::credential::key_ring::KeysError;
 use crate::credential::key_set::StoredKey;
 use crate::kind::Kind;
 use crate::migration::accounts::Accounts;
+use crate::migration::limits::Shared;
 use crate::secret::Secret;
 use crate::session::extend::Extend;
 use crate::session::feed::Feed;
 use crate::session::{BoxFuture, Record, Source, SourceError};
 
+mod accounts;
 mod api_keys;
 mod cookie;
 mod database;
@@ -35,6 +37,7 @@ mod record;
 mod redis;
 mod schema;
 mod sqlite;
+mod transaction;
 mod triggers;
 
 pub use http::{App, app};
@@ -229,7 +232,12 @@ struct ByTriggers {
     run: fn(Settings, String) -> BoxFuture<'static, Result<(), OpenError>>,
 }
 
-type OpenAccounts = fn(Settings) -> BoxFuture<'static, Result<Arc<dyn Accounts>, OpenError>>;
+/// What accounts take.
+struct OpenAccounts {
+    open: fn(Settings) -> BoxFuture<'static, Result<Arc<dyn Accounts>, OpenError>>,
+    install: fn(Settings) -> BoxFuture<'static, Result<(), OpenError>>,
+    statements: fn() -> Vec<String>,
+}
 
 type OpenLine = fn(Settings) -> Result<Arc<dyn Feed>, OpenError>;
 
@@ -357,18 +365,51 @@ pub async fn open_api_keys(
 /// See [`OpenError`]; among them that the store is no database, or may not be written.
 pub async fn open_accounts(settings: &Settings) -> Result<Arc<dyn Accounts>, OpenError> {
     let kind = kind_of(&settings.url)?;
-    match kind.build.accounts {
-        Some(open) => open(settings.clone()).await,
-        None => Err(OpenError::Url {
+    (accounts_of(kind)?.open)(settings.clone()).await
+}
+
+fn accounts_of(kind: &'static Kind<Build>) -> Result<&'static OpenAccounts, OpenError> {
+    kind.build.accounts.as_ref().ok_or_else(|| OpenError::Url {
+        store: kind.name,
+        cause: "accounts are in a database, and this is none".to_owned(),
+    })
+}
+
+/// The statements that make the gateway's own tables where this URL leads.
+///
+/// # Errors
+/// When the store is no database.
+pub fn table_statements(url: &Secret) -> Result<Vec<String>, OpenError> {
+    Ok((accounts_of(kind_of(url)?)?.statements)())
+}
+
+/// Makes the gateway's own tables, those that are missing.
+///
+/// # Errors
+/// When the store is no database, cannot be reached, or does not let this role do it.
+pub async fn install_tables(settings: &Settings) -> Result<(), OpenError> {
+    (accounts_of(kind_of(&settings.url)?)?.install)(settings.clone()).await
+}
+
+/// Counts of sign-ins that gateways share, in a Redis. `name`: tells those of one app from those of another. Connects at the first
+/// question. To be called where [`open`] is.
+///
+/// # Errors
+/// When the URL leads to no Redis.
+pub fn open_limits(url: &Secret, name: &str) -> Result<Arc<dyn Shared>, OpenError> {
+    let kind = kind_of(url)?;
+    if kind.name != redis::KIND.name {
+        return Err(OpenError::Url {
             store: kind.name,
-            cause: "accounts are in a database, and this is none".to_owned(),
-        }),
+            cause: "sign-ins are counted in a Redis, and this is none".to_owned(),
+        });
     }
+    redis::open_limits(url, name)
 }
 
 /// Whether accounts can be written where this URL leads.
 pub fn has_accounts(url: &Secret) -> bool {
-    kind_of(url).is_ok_and(|kind| kind.build.owners.is_some())
+    kind_of(url).is_ok_and(|kind| kind.build.accounts.is_some())
 }
 
 /// The line over the store that `settings.url` names, whether or not it holds any sessions. `None`: it has none.

@@ -2,18 +2,23 @@
 
 use std::sync::Arc;
 
-use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlDatabaseError};
+use sqlx::mysql::{
+    MySqlArguments, MySqlConnectOptions, MySqlConnection, MySqlDatabaseError, MySqlRow,
+};
+use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
 use url::Url;
 
+use super::accounts;
 use super::api_keys;
-use super::database::{self, Backend, Fault, Parameter};
+use super::database::{self, Backend, Fault, Own, Parameter};
 use super::fallthrough::Beside;
 use super::record::Row;
 use super::schema::{Dialect, Layout};
-use super::{Address, Build, KeyAccess, OpenError, Opened, Owners, Settings};
+use super::{Address, Build, KeyAccess, OpenAccounts, OpenError, Opened, Owners, Settings};
 use crate::api_key::ApiKeys;
 use crate::kind::Kind;
+use crate::migration::accounts::Accounts;
 use crate::secret::Secret;
 
 /// `mysql://USER:PASSWORD@HOST/DATABASE`.
@@ -23,6 +28,11 @@ pub(super) const KIND: Kind<Build> = Kind {
     build: Build {
         api_keys: Some(|settings, access| Box::pin(open_keys(settings, access))),
         owners: Some(|settings| Box::pin(open_owners(settings))),
+        accounts: Some(OpenAccounts {
+            open: |settings| Box::pin(open_accounts(settings)),
+            install: |settings| Box::pin(install_tables(settings)),
+            statements: accounts::own_tables::statements::<MySql>,
+        }),
         beside: Some(|settings| Box::pin(beside(settings))),
         ..Build::plain(
             &[("mysql", "mysql"), ("mariadb", "mysql")],
@@ -65,6 +75,33 @@ async fn open_owners(settings: Settings) -> Result<Arc<dyn Owners>, OpenError> {
     let backend = MySql::new(&settings)?;
     let settings = api_keys::with_few_connections(settings);
     api_keys::open_owners(backend, settings).await
+}
+
+async fn open_accounts(settings: Settings) -> Result<Arc<dyn Accounts>, OpenError> {
+    let backend = MySql::new(&settings)?;
+    accounts::open(backend, accounts::with_few_connections(settings)).await
+}
+
+async fn install_tables(settings: Settings) -> Result<(), OpenError> {
+    let backend = MySql::new(&settings)?;
+    accounts::install(backend, settings).await
+}
+
+/// A statement with its parameters.
+fn query(sql: &Arc<str>, parameters: &[Parameter]) -> Query<'static, sqlx::MySql, MySqlArguments> {
+    let mut query = sqlx::query(AssertSqlSafe(Arc::clone(sql)));
+    for parameter in parameters {
+        query = match parameter {
+            Parameter::Text(text) => query.bind(text.clone()),
+            Parameter::Number(number) => query.bind(*number),
+        };
+    }
+    query
+}
+
+/// Unchecked: text of a binary collation is announced as bytes, and is text all the same.
+fn cells(row: &MySqlRow) -> Result<Row, sqlx::Error> {
+    (0..row.len()).map(|at| row.try_get_unchecked(at)).collect()
 }
 
 impl MySql {
@@ -147,10 +184,6 @@ impl Backend for MySql {
             query = query.bind(text.expose().to_owned());
         }
         let rows = query.fetch_all(link).await?;
-        let cells = |row: &sqlx::mysql::MySqlRow| {
-            // Unchecked: text of a binary collation is announced as bytes, and is text all the same.
-            (0..row.len()).map(|at| row.try_get_unchecked(at)).collect()
-        };
         rows.iter().map(cells).collect()
     }
 
@@ -160,15 +193,69 @@ impl Backend for MySql {
         sql: &Arc<str>,
         parameters: &[Parameter],
     ) -> Result<u64, sqlx::Error> {
-        let mut query = sqlx::query(AssertSqlSafe(Arc::clone(sql)));
-        for parameter in parameters {
-            query = match parameter {
-                Parameter::Text(text) => query.bind(text.clone()),
-                Parameter::Number(number) => query.bind(*number),
-            };
-        }
+        self.alter(link, sql, parameters).await
+    }
+
+    // Its usual level locks the gaps between rows too, over which two transactions that want nothing of each other meet.
+    const BEGIN: &'static [&'static str] = &[
+        "SET TRANSACTION ISOLATION LEVEL READ COMMITTED",
+        "START TRANSACTION",
+    ];
+    const OWN: Own = Own {
+        prefix: "vestibule_",
+        key: "VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
+        text: "TEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
+        serial: "BIGINT AUTO_INCREMENT PRIMARY KEY",
+        after: " ENGINE=InnoDB",
+        // `IGNORE` would ignore more than that.
+        or_nothing: "",
+        locked: " FOR UPDATE",
+        returning: false,
+        alone: None,
+        before: None,
+    };
+
+    async fn plain(&self, link: &mut MySqlConnection, sql: &str) -> Result<(), sqlx::Error> {
+        let run = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()));
+        run.execute(link).await.map(drop)
+    }
+
+    async fn select(
+        &self,
+        link: &mut MySqlConnection,
+        sql: &Arc<str>,
+        parameters: &[Parameter],
+    ) -> Result<Vec<Row>, sqlx::Error> {
+        let rows = query(sql, parameters).fetch_all(link).await?;
+        rows.iter().map(cells).collect()
+    }
+
+    async fn alter(
+        &self,
+        link: &mut MySqlConnection,
+        sql: &Arc<str>,
+        parameters: &[Parameter],
+    ) -> Result<u64, sqlx::Error> {
         // The driver asks for rows met, not only for those that became different.
-        Ok(query.execute(link).await?.rows_affected())
+        let done = query(sql, parameters).execute(link).await?;
+        Ok(done.rows_affected())
+    }
+
+    fn undid(error: &dyn sqlx::error::DatabaseError) -> bool {
+        let number = error
+            .try_downcast_ref::<MySqlDatabaseError>()
+            .map_or(0, MySqlDatabaseError::number);
+        // Deadlock; in Galera and MariaDB also "record has changed since last read".
+        matches!(number, 1213 | 1020)
+    }
+
+    fn obligations(&self, wanted: &str) -> String {
+        format!(
+            "SELECT CAST(c.TABLE_NAME AS CHAR), NULL, CAST(c.COLUMN_NAME AS CHAR) FROM information_schema.COLUMNS c \
+             WHERE c.TABLE_SCHEMA = DATABASE() AND REPLACE(LOWER(c.TABLE_NAME), '_', '') IN ({wanted}) \
+             AND c.IS_NULLABLE = 'NO' AND c.COLUMN_DEFAULT IS NULL AND c.EXTRA NOT LIKE '%auto_increment%' \
+             AND c.EXTRA NOT LIKE '%GENERATED%'"
+        )
     }
 
     fn calendar(kind: &str) -> Option<(&'static str, &'static str)> {

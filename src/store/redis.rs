@@ -24,7 +24,10 @@ mod entry;
 mod extend;
 mod feed;
 mod keys;
+mod limits;
 mod line;
+
+pub(super) use limits::open as open_limits;
 
 const NAME: &str = "redis";
 

@@ -79,6 +79,9 @@ const ALWAYS: &[(&str, &[&str])] = &[
     ("member", &["createdat"]),
     ("apikey", &["name", "start", "prefix", "metadata"]),
     ("jwks", &["privatekey", "createdat"]),
+    ("account", &["accesstoken", "createdat", "updatedat"]),
+    ("verification", &["createdat", "updatedat"]),
+    ("twoFactor", &[]),
 ];
 
 /// What the framework answers of a session and its user by itself: its own fields and those of its plugins. Every other column is
@@ -118,7 +121,76 @@ const ANSWERED: &[(&str, FieldKind)] = &[
     ("user.lastLoginMethod", FieldKind::Text),
 ];
 
-const TABLES: &[&str] = &["session", "user", "member", "jwks", "apikey"];
+const TABLES: &[&str] = &[
+    "session",
+    "user",
+    "member",
+    "jwks",
+    "apikey",
+    "account",
+    "verification",
+    "twoFactor",
+];
+
+/// What is read and written of accounts, by who moves users in. Plugins' columns are used where they are.
+///
+/// Source: better-auth 1.4 to 1.7, core schema and the schemas of the admin, anonymous, phone-number, two-factor, username and
+/// organization plugins; `account.issuer` is of 1.7.0 to 1.7.2 alone.
+pub(super) const ACCOUNT_FIELDS: &[Field] = &[
+    required("user.id"),
+    required("user.email"),
+    required("user.emailVerified"),
+    required("user.name"),
+    optional("user.image"),
+    optional("user.createdAt"),
+    optional("user.updatedAt"),
+    optional("user.role"),
+    optional("user.banned"),
+    optional("user.banExpires"),
+    optional("user.twoFactorEnabled"),
+    optional("user.username"),
+    optional("user.displayUsername"),
+    optional("user.phoneNumber"),
+    optional("user.phoneNumberVerified"),
+    optional("user.isAnonymous"),
+    required("account.id"),
+    required("account.accountId"),
+    required("account.providerId"),
+    required("account.userId"),
+    required("account.password"),
+    optional("account.issuer"),
+    optional("account.createdAt"),
+    optional("account.updatedAt"),
+    required("session.id"),
+    required("session.token"),
+    required("session.userId"),
+    required("session.expiresAt"),
+    optional("session.createdAt"),
+    optional("session.updatedAt"),
+    optional("session.ipAddress"),
+    optional("session.userAgent"),
+    optional("session.impersonatedBy"),
+    optional("session.activeOrganizationId"),
+    required("verification.identifier"),
+    required("verification.value"),
+    required("verification.expiresAt"),
+    required("twoFactor.id"),
+    required("twoFactor.secret"),
+    required("twoFactor.backupCodes"),
+    required("twoFactor.userId"),
+    optional("twoFactor.verified"),
+    optional("twoFactor.failedVerificationCount"),
+    optional("twoFactor.lockedUntil"),
+];
+
+/// Tables of accounts, each with whether there are no accounts without it: sessions and verifications may be in secondary storage.
+const ACCOUNT_TABLES: &[(&str, bool)] = &[
+    ("user", true),
+    ("account", true),
+    ("session", false),
+    ("verification", false),
+    ("twoFactor", false),
+];
 
 /// What a lookup of an API key selects, in order; [`super::api_keys`] reads the same order. Whatever limits a key is required: a
 /// column that we fail to recognize would otherwise limit nothing.
@@ -243,6 +315,22 @@ pub enum SchemaError {
         /// Table and column, in the database's own words.
         columns: String,
     },
+    /// Columns that a new row would have to fill, and that are nobody's we know.
+    #[error(
+        "nobody knows what a new row of table `{table}` is to hold in {columns}, which must hold something and has no default"
+    )]
+    Unfillable {
+        /// The stored table.
+        table: String,
+        /// The stored columns.
+        columns: String,
+    },
+    /// The gateway's own tables are not ours to use.
+    #[error("the gateway's own tables: {cause}")]
+    OwnTables {
+        /// What is wrong with them.
+        cause: String,
+    },
     /// A schema name was given for a database that has none.
     #[error("`sessions.schema.schema` is for PostgreSQL; {store} has no schemas")]
     NoSchemas {
@@ -267,6 +355,12 @@ impl SchemaError {
             Self::UnknownKey { .. } => "remove the key, or correct its spelling",
             Self::BadName { .. } => "rename it, or map another under `[sessions.schema]`",
             Self::NoSchemas { .. } => "remove the key",
+            Self::Unfillable { .. } => {
+                "give it a default, or let it be NULL: the gateway makes users, credentials and sessions in the app's tables"
+            }
+            Self::OwnTables { .. } => {
+                "`vestibule db tables print` shows the statements that make them; `vestibule db tables install` runs them"
+            }
             Self::NoShown { .. } => {
                 "correct its spelling, or name its column under `[sessions.schema.columns]`"
             }
@@ -364,10 +458,12 @@ pub(super) fn check(
         let answered = || ANSWERED.iter().map(|(logical, _)| *logical);
         let shown = |documents: &Documents| documents.shown.iter().any(|(name, _)| name == key);
         if !fields().any(|field| field.logical == key)
+            && !ACCOUNT_FIELDS.iter().any(|field| field.logical == key)
             && !answered().any(|logical| logical == key)
             && !documents.is_some_and(shown)
         {
-            let mut known: Vec<&str> = fields().map(|field| field.logical).collect();
+            let all = fields().chain(ACCOUNT_FIELDS);
+            let mut known: Vec<&str> = all.map(|field| field.logical).collect();
             known.extend(answered());
             known.sort_unstable();
             known.dedup();
@@ -378,7 +474,7 @@ pub(super) fn check(
     Ok(())
 }
 
-fn fields() -> impl Iterator<Item = &'static Field> {
+fn fields() -> impl Iterator<Item = &'static Field> + Clone {
     FIELDS
         .iter()
         .chain(JOINED)
@@ -640,24 +736,51 @@ pub(super) fn detect_keys(
     table(catalog, overrides, "jwks")
 }
 
+/// Finds the tables of accounts, those that are there.
+pub(super) fn detect_accounts(
+    catalog: &[Table],
+    overrides: &SchemaOverrides,
+) -> Result<Vec<(&'static str, Found)>, SchemaError> {
+    let mut tables = Vec::new();
+    for (logical, needed) in ACCOUNT_TABLES {
+        match table_with(catalog, overrides, logical, ACCOUNT_FIELDS.iter()) {
+            Ok(found) => tables.push((*logical, found)),
+            // A name the operator gave must exist, and an unclear one must be settled.
+            Err(SchemaError::NoTable { .. })
+                if !needed && !overrides.tables.contains_key(*logical) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(tables)
+}
+
 fn table(
     catalog: &[Table],
     overrides: &SchemaOverrides,
     logical: &'static str,
 ) -> Result<Found, SchemaError> {
+    table_with(catalog, overrides, logical, fields())
+}
+
+fn table_with(
+    catalog: &[Table],
+    overrides: &SchemaOverrides,
+    logical: &'static str,
+    wanted: impl Iterator<Item = &'static Field> + Clone,
+) -> Result<Found, SchemaError> {
     let named = overrides.tables.get(logical);
     let candidates: Vec<&Table> = match named {
         Some(name) => exactly(catalog, name, |table| &table.name),
         None => {
-            let plural = format!("{logical}s");
-            let fits = |name: &str| name == logical || name == plural;
+            let (one, plural) = (fold(logical), fold(logical) + "s");
+            let fits = |name: &str| name == one || name == plural;
             catalog.iter().filter(|t| fits(&fold(&t.name))).collect()
         }
     };
     let mut fitting = Vec::new();
     let mut wrong = None;
     for candidate in candidates {
-        match columns(candidate, overrides, logical) {
+        match columns(candidate, overrides, logical, wanted.clone()) {
             Ok(columns) => fitting.push((candidate.clone(), columns)),
             Err(error) => wrong = wrong.or(Some(error)),
         }
@@ -722,11 +845,12 @@ fn columns(
     table: &Table,
     overrides: &SchemaOverrides,
     logical_table: &str,
+    wanted: impl Iterator<Item = &'static Field>,
 ) -> Result<Vec<(&'static str, Column)>, SchemaError> {
     sane(&table.name)?;
     table.schema.as_deref().map_or(Ok(""), sane)?;
     let mut found = Vec::new();
-    for field in fields() {
+    for field in wanted {
         let Some((of, logical)) = field.logical.split_once('.') else {
             continue;
         };

@@ -6,18 +6,21 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::query::Query;
+use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions, SqliteConnection, SqliteRow};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
 use tokio::time::Instant;
 
+use super::accounts;
 use super::api_keys;
-use super::database::{self, Backend, Fault, Parameter};
+use super::database::{self, Backend, Fault, Own, Parameter};
 use super::fallthrough::Beside;
 use super::record::Row;
 use super::schema::Dialect;
-use super::{Address, Build, KeyAccess, OpenError, Opened, Owners, Settings};
+use super::{Address, Build, KeyAccess, OpenAccounts, OpenError, Opened, Owners, Settings};
 use crate::api_key::ApiKeys;
 use crate::kind::Kind;
+use crate::migration::accounts::Accounts;
 use crate::secret::Secret;
 
 /// `sqlite:PATH`.
@@ -27,6 +30,11 @@ pub(super) const KIND: Kind<Build> = Kind {
     build: Build {
         api_keys: Some(|settings, access| Box::pin(open_keys(settings, access))),
         owners: Some(|settings| Box::pin(open_owners(settings))),
+        accounts: Some(OpenAccounts {
+            open: |settings| Box::pin(open_accounts(settings)),
+            install: |settings| Box::pin(install_tables(settings)),
+            statements: accounts::own_tables::statements::<Sqlite>,
+        }),
         beside: Some(|settings| Box::pin(beside(settings))),
         ..Build::plain(
             &[("sqlite", "sqlite"), ("file", "sqlite")],
@@ -91,6 +99,50 @@ async fn open_owners(settings: Settings) -> Result<Arc<dyn Owners>, OpenError> {
     let backend = Sqlite::new(&settings, false)?;
     let settings = api_keys::with_few_connections(settings);
     api_keys::open_owners(backend, settings).await
+}
+
+async fn open_accounts(settings: Settings) -> Result<Arc<dyn Accounts>, OpenError> {
+    let backend = Sqlite::new(&settings, true)?;
+    accounts::open(backend, accounts::with_few_connections(settings)).await
+}
+
+async fn install_tables(settings: Settings) -> Result<(), OpenError> {
+    let backend = Sqlite::new(&settings, true)?;
+    accounts::install(backend, settings).await
+}
+
+/// How the gateway's own tables are written here.
+pub(super) const OWN: Own = Own {
+    prefix: "vestibule_",
+    key: "TEXT",
+    text: "TEXT",
+    serial: "INTEGER PRIMARY KEY",
+    after: "",
+    or_nothing: " ON CONFLICT DO NOTHING",
+    // A transaction that writes is alone from its beginning.
+    locked: "",
+    returning: true,
+    alone: None,
+    before: None,
+};
+
+/// A statement with its parameters.
+fn query(
+    sql: &Arc<str>,
+    parameters: &[Parameter],
+) -> Query<'static, sqlx::Sqlite, SqliteArguments> {
+    let mut query = sqlx::query(AssertSqlSafe(Arc::clone(sql)));
+    for parameter in parameters {
+        query = match parameter {
+            Parameter::Text(text) => query.bind(text.clone()),
+            Parameter::Number(number) => query.bind(*number),
+        };
+    }
+    query
+}
+
+fn cells(row: &SqliteRow) -> Result<Row, sqlx::Error> {
+    (0..row.len()).map(|at| row.try_get_unchecked(at)).collect()
 }
 
 impl Sqlite {
@@ -186,9 +238,6 @@ impl Backend for Sqlite {
             query = query.bind(text.expose().to_owned());
         }
         let rows = query.fetch_all(&mut link.connection).await?;
-        let cells = |row: &sqlx::sqlite::SqliteRow| {
-            (0..row.len()).map(|at| row.try_get_unchecked(at)).collect()
-        };
         rows.iter().map(cells).collect()
     }
 
@@ -198,15 +247,47 @@ impl Backend for Sqlite {
         sql: &Arc<str>,
         parameters: &[Parameter],
     ) -> Result<u64, sqlx::Error> {
-        let mut query = sqlx::query(AssertSqlSafe(Arc::clone(sql)));
-        for parameter in parameters {
-            query = match parameter {
-                Parameter::Text(text) => query.bind(text.clone()),
-                Parameter::Number(number) => query.bind(*number),
-            };
-        }
-        let done = query.execute(&mut link.connection).await?;
+        self.alter(link, sql, parameters).await
+    }
+
+    // It takes the lock at once: taken later, another writer in between would be an error and no wait.
+    const BEGIN: &'static [&'static str] = &["BEGIN IMMEDIATE"];
+    const OWN: Own = OWN;
+
+    async fn plain(&self, link: &mut Link, sql: &str) -> Result<(), sqlx::Error> {
+        let run = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()));
+        run.execute(&mut link.connection).await.map(drop)
+    }
+
+    async fn select(
+        &self,
+        link: &mut Link,
+        sql: &Arc<str>,
+        parameters: &[Parameter],
+    ) -> Result<Vec<Row>, sqlx::Error> {
+        let rows = query(sql, parameters)
+            .fetch_all(&mut link.connection)
+            .await?;
+        rows.iter().map(cells).collect()
+    }
+
+    async fn alter(
+        &self,
+        link: &mut Link,
+        sql: &Arc<str>,
+        parameters: &[Parameter],
+    ) -> Result<u64, sqlx::Error> {
+        let done = query(sql, parameters).execute(&mut link.connection).await?;
         Ok(done.rows_affected())
+    }
+
+    fn obligations(&self, wanted: &str) -> String {
+        // An `INTEGER PRIMARY KEY` counts by itself.
+        format!(
+            "SELECT m.name, NULL, c.name FROM sqlite_master m JOIN pragma_table_info(m.name) c \
+             WHERE m.type = 'table' AND replace(lower(m.name), '_', '') IN ({wanted}) \
+             AND c.\"notnull\" = 1 AND c.dflt_value IS NULL AND NOT (c.pk = 1 AND lower(c.type) = 'integer')"
+        )
     }
 
     fn still_leads_there(&self, link: &mut Link) -> bool {

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use prometheus::core::Collector;
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
-    TextEncoder,
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 
 use crate::session::feed::Ended;
@@ -94,6 +94,42 @@ pub const NAMES: &[(&str, &str)] = &[
         "WebSockets and other long answers ended because their session was.",
     ),
     (
+        "vestibule_old_system_calls_total",
+        "Conversations with old systems, by provider, by what was asked and by what they came to.",
+    ),
+    (
+        "vestibule_old_system_seconds",
+        "Time they took, by provider.",
+    ),
+    (
+        "vestibule_old_system_down",
+        "Whether an old system is left alone because it does not answer: 1 or 0.",
+    ),
+    (
+        "vestibule_migration_sign_ins_total",
+        "Sign-ins while users are moved in, by mechanism, scheme of the old hash and outcome.",
+    ),
+    (
+        "vestibule_migration_moves_total",
+        "Steps of users on the way from the old system, by mechanism, from where and to where.",
+    ),
+    (
+        "vestibule_migration_hash_seconds",
+        "Time to check an old hash, waiting for its turn included, by scheme.",
+    ),
+    (
+        "vestibule_migration_success_ratio",
+        "Share of sign-ins of the last hour that succeeded, by mechanism and scheme.",
+    ),
+    (
+        "vestibule_migration_resets_total",
+        "Reset mails asked for, or not, by outcome.",
+    ),
+    (
+        "vestibule_migration_late_total",
+        "Failed sign-ins that took longer than `migration.sign_in.hold`.",
+    ),
+    (
         "vestibule_hash_jobs_waiting",
         "Checks of passwords that wait for a thread.",
     ),
@@ -104,6 +140,14 @@ pub const NAMES: &[(&str, &str)] = &[
     (
         "vestibule_hash_jobs_refused_total",
         "Sign-ins refused because too many passwords were being checked.",
+    ),
+    (
+        "vestibule_sign_ins_limited_total",
+        "Sign-ins refused because too many failed before, by whose budget was spent.",
+    ),
+    (
+        "vestibule_sign_in_limits_alone_total",
+        "Times the shared counts of sign-ins could not be reached, so that this gateway counted alone.",
     ),
 ];
 
@@ -130,9 +174,15 @@ pub struct Metrics {
     line_lost: IntCounter,
     open_streams: IntGauge,
     ended_streams: IntCounter,
+    old_calls: IntCounterVec,
+    old_seconds: HistogramVec,
+    old_down: IntGaugeVec,
+    migration: super::migration::Counts,
     hash_waiting: IntGauge,
     hash_running: IntGauge,
     hash_refused: IntCounter,
+    sign_ins_limited: IntCounterVec,
+    limits_alone: IntCounter,
 }
 
 impl Metrics {
@@ -153,6 +203,15 @@ impl Metrics {
             HistogramOpts::new(name(at), help(at)).buckets(LAG_SECONDS.to_vec()),
         )?;
         registry.register(Box::new(lag.clone()))?;
+        let at = place("vestibule_old_system_seconds");
+        let old_seconds = HistogramVec::new(
+            HistogramOpts::new(name(at), help(at)).buckets(LAG_SECONDS.to_vec()),
+            &["provider"],
+        )?;
+        registry.register(Box::new(old_seconds.clone()))?;
+        let at = place("vestibule_old_system_down");
+        let old_down = IntGaugeVec::new(Opts::new(name(at), help(at)), &["provider"])?;
+        registry.register(Box::new(old_down.clone()))?;
         let made = Self {
             by_class: ["other", "1xx", "2xx", "3xx", "4xx", "5xx"]
                 .map(|class| requests.with_label_values(&[class])),
@@ -183,9 +242,23 @@ impl Metrics {
             line_lost: counter(&registry, place("vestibule_revocation_line_lost_total"))?,
             open_streams: gauge(&registry, place("vestibule_streams_in_flight"))?,
             ended_streams: counter(&registry, place("vestibule_streams_ended_total"))?,
+            old_calls: counters(
+                &registry,
+                place("vestibule_old_system_calls_total"),
+                &["provider", "asked", "outcome"],
+            )?,
+            old_seconds,
+            old_down,
+            migration: super::migration::Counts::new(&registry)?,
             hash_waiting: gauge(&registry, place("vestibule_hash_jobs_waiting"))?,
             hash_running: gauge(&registry, place("vestibule_hash_jobs_running"))?,
             hash_refused: counter(&registry, place("vestibule_hash_jobs_refused_total"))?,
+            sign_ins_limited: counters(
+                &registry,
+                place("vestibule_sign_ins_limited_total"),
+                &["scope"],
+            )?,
+            limits_alone: counter(&registry, place("vestibule_sign_in_limits_alone_total"))?,
             registry,
         };
         made.registry
@@ -218,6 +291,11 @@ impl Metrics {
         for cause in ["timeout", "unreachable", "garbage", "busy", "refused"] {
             self.source_failures.with_label_values(&[cause]);
         }
+    }
+
+    /// What is counted while users are moved in.
+    pub(super) const fn migration(&self) -> &super::migration::Counts {
+        &self.migration
     }
 
     /// One request was answered with `status`.
@@ -295,6 +373,32 @@ impl Metrics {
         self.ended_streams.inc();
     }
 
+    /// A conversation with an old system is over.
+    pub fn old_system_asked(
+        &self,
+        provider: &'static str,
+        asked: &'static str,
+        outcome: &'static str,
+    ) {
+        self.old_calls
+            .with_label_values(&[provider, asked, outcome])
+            .inc();
+    }
+
+    /// It took this long.
+    pub fn old_system_took(&self, provider: &'static str, took: Duration) {
+        self.old_seconds
+            .with_label_values(&[provider])
+            .observe(took.as_secs_f64());
+    }
+
+    /// An old system is left alone from now on, or not any more.
+    pub fn old_system_down(&self, provider: &'static str, down: bool) {
+        self.old_down
+            .with_label_values(&[provider])
+            .set(i64::from(down));
+    }
+
     /// So many checks of passwords wait and are under way.
     pub fn hashing(&self, waiting: usize, running: usize) {
         self.hash_waiting
@@ -311,6 +415,16 @@ impl Metrics {
     /// A lookup failed.
     pub fn source_failed(&self, cause: &'static str) {
         self.source_failures.with_label_values(&[cause]).inc();
+    }
+
+    /// A sign-in was refused because too many failed before.
+    pub fn sign_in_limited(&self, scope: &'static str) {
+        self.sign_ins_limited.with_label_values(&[scope]).inc();
+    }
+
+    /// The shared counts of sign-ins could not be reached.
+    pub fn limits_alone(&self) {
+        self.limits_alone.inc();
     }
 
     /// Keys were fetched, or were not.
@@ -354,6 +468,11 @@ impl Metrics {
 
 fn name(at: usize) -> &'static str {
     NAMES.get(at).map_or("", |(name, _)| name)
+}
+
+/// A metric's name and meaning, out of the table.
+pub(super) fn described(name: &'static str) -> (&'static str, &'static str) {
+    (name, help(place(name)))
 }
 
 /// Where a metric stands in the table.

@@ -2,6 +2,7 @@
 
 pub mod log;
 pub mod metrics;
+mod migration;
 
 /// How logs are written.
 #[derive(Clone, Debug)]

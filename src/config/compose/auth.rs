@@ -192,7 +192,12 @@ pub(super) fn cookies(
     keeper: Keeper,
     reader: &mut Reader<'_>,
 ) -> credential::names::Settings {
-    const COOKIES: [&str; 3] = ["session_token", "session_data", "dont_remember"];
+    const COOKIES: [&str; 4] = [
+        "session_token",
+        "session_data",
+        "dont_remember",
+        "two_factor",
+    ];
     let names = auth.names.iter().flat_map(|named| named.value.iter());
     for (key, found) in names.clone() {
         cookie_name(found, reader);

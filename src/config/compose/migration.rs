@@ -1,7 +1,10 @@
 //! How users are moved in.
 
 use super::*;
+use crate::config::file::MigrationLimits;
 use crate::migration::control::{self, Mechanism};
+use crate::migration::limits::{self as budgets, Budget};
+use crate::migration::origin;
 use crate::migration::provider::Fields;
 use crate::server::migration::{Configured, Settings, pool};
 
@@ -26,6 +29,7 @@ pub(super) fn migration(
     });
     let providers = providers.collect();
     let pool = hashing(table, reader);
+    let sign_in = sign_ins(table, reader);
     let key = key(found, tree, reader)?;
     let database = accounts(found, tree, source, reader)?;
     Some(Settings {
@@ -34,6 +38,9 @@ pub(super) fn migration(
         key,
         providers,
         pool,
+        sign_in,
+        origins: origins(file, origin, reader),
+        limits: sign_in_limits(table, reader),
     })
 }
 
@@ -56,6 +63,85 @@ fn hashing(table: &Migration, reader: &mut Reader<'_>) -> pool::Settings {
             usual.queue,
             0..=10_000,
         ),
+    }
+}
+
+/// How often sign-ins may fail.
+fn sign_in_limits(table: &Migration, reader: &mut Reader<'_>) -> budgets::Settings {
+    let default = budgets::Settings::default();
+    let fallback = MigrationLimits::default();
+    let table = table.limits.as_ref().map_or(&fallback, |f| &f.value);
+    let mut budget =
+        |most: Option<&Found<u64>>, within: Option<&Found<Duration>>, budget: Budget| {
+            let most = count(reader, most, u64::from(budget.most), 1..=100_000);
+            let bounds = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
+            Budget {
+                most: u32::try_from(most).unwrap_or(budget.most),
+                within: bounded(reader, within, budget.within, bounds),
+            }
+        };
+    let address = (table.address.as_ref(), table.address_within.as_ref());
+    let account = (table.account.as_ref(), table.account_within.as_ref());
+    let pair = (table.pair.as_ref(), table.pair_within.as_ref());
+    let device = (table.device.as_ref(), table.device_within.as_ref());
+    let address = budget(address.0, address.1, default.address);
+    let account = budget(account.0, account.1, default.account);
+    let pair = budget(pair.0, pair.1, default.pair);
+    let device = budget(device.0, device.1, default.device);
+    // Browsers keep no cookie longer than 400 days.
+    let day = Duration::from_secs(24 * 3600);
+    let lifetime = table.device_lifetime.as_ref();
+    let device_lifetime = bounded(reader, lifetime, default.device_lifetime, day..=day * 400);
+    let redis = table.redis.as_ref().map(|found| {
+        let scheme = found.value.0.expose().split(':').next().unwrap_or_default();
+        if store::kind_of_scheme(&scheme.to_ascii_lowercase())
+            .is_none_or(|kind| kind.name != "redis")
+        {
+            let fault = form(
+                "this is no address of a Redis",
+                "as in `redis://127.0.0.1:6379/0`",
+            );
+            reader.blame(found, fault);
+        }
+        found.value.0.clone()
+    });
+    budgets::Settings {
+        address,
+        account,
+        pair,
+        device,
+        device_lifetime,
+        redis,
+    }
+}
+
+/// Where sign-ins may come from, as the app's Better Auth is told. What is wrong with its base URL is said elsewhere.
+fn origins(file: &File, own: &str, reader: &mut Reader<'_>) -> origin::Settings {
+    let fallback = BetterAuth::default();
+    let auth = file.better_auth.as_ref().map_or(&fallback, |f| &f.value);
+    let said = auth.base_url.as_ref().map(|found| found.value.clone());
+    let said = said.or_else(|| {
+        let found = from_app(reader, &["BETTER_AUTH_URL"], "better_auth.base_url")?;
+        Some(found.value)
+    });
+    let base = said
+        .and_then(|text| web_url(&text))
+        .map(|url| origin_of(&url));
+    let mut trusted = values(auth.trusted_origins.as_ref());
+    // Split as the framework does: at commas, and nothing is trimmed.
+    let variable = reader.environment.get("BETTER_AUTH_TRUSTED_ORIGINS");
+    trusted.extend(
+        variable
+            .into_iter()
+            .flat_map(|list| list.split(',').map(str::to_owned)),
+    );
+    origin::Settings {
+        base: Some(base.unwrap_or_else(|| own.to_owned())),
+        trusted,
+        disable_csrf_check: auth.disable_csrf_check.as_ref().map(|found| found.value),
+        disable_origin_check: value(auth.disable_origin_check.as_ref(), false),
+        // Behind the gateway the app sees what the gateway sends: the origin browsers see.
+        trusted_proxy_headers: false,
     }
 }
 

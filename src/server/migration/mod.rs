@@ -3,15 +3,22 @@
 //!
 //! The core (`crate::migration`) decides; what is here asks databases, old systems and the app, and waits.
 
+pub mod audit;
+pub mod bans;
+pub mod limits;
+pub mod outbound;
 pub mod passage;
 pub mod pool;
+pub mod reset;
+mod seam;
+pub mod sign_in;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::respond::Answer;
 use crate::credential::cookie_cache::CookieCache;
@@ -20,6 +27,9 @@ use crate::gate::Gate;
 use crate::kind::Kind;
 use crate::migration::accounts::Accounts;
 use crate::migration::control::{self, Mechanism as Word, Reach};
+use crate::migration::dialogue::OldStore;
+use crate::migration::limits as budgets;
+use crate::migration::origin;
 use crate::migration::provider::{Build, Check, Fields, Sessions};
 use crate::migration::vault::Vault;
 use crate::request::RequestView;
@@ -42,6 +52,12 @@ pub struct Settings {
     pub providers: Vec<Configured>,
     /// Threads for hashing.
     pub pool: pool::Settings,
+    /// Sign-ins.
+    pub sign_in: sign_in::Settings,
+    /// Where sign-ins may come from.
+    pub origins: origin::Settings,
+    /// How often they may fail.
+    pub limits: budgets::Settings,
 }
 
 /// One old system as it was configured.
@@ -59,8 +75,12 @@ pub struct Parts {
     pub settings: Settings,
     /// Accounts, opened for writing.
     pub accounts: Arc<dyn Accounts>,
+    /// Counts of sign-ins that gateways share, where they do.
+    pub shared_limits: Option<Arc<dyn budgets::Shared>>,
     /// The runtime on which connections to databases, old systems and the app live.
     pub home: tokio::runtime::Handle,
+    /// The old systems' own tables, where the operator names them.
+    pub old: Option<Arc<dyn OldStore>>,
     /// Where the app's Better Auth is, its base path included: for what the gateway asks it itself.
     pub app: Vec<url::Url>,
 }
@@ -98,12 +118,36 @@ pub fn build(parts: Parts, around: &Around<'_>) -> Result<Migration, String> {
         let sessions = build.sessions.map(|sessions| sessions(&configured.fields));
         providers.push(Provider {
             name,
-            check: check.transpose().map_err(said)?,
+            check: check.transpose().map_err(said)?.flatten(),
             sessions: sessions.transpose().map_err(said)?,
         });
     }
+    let systems = providers.iter().map(|provider| {
+        let check = provider.check.as_deref();
+        (provider.name, check.map(Check::overall))
+    });
+    let outbound = outbound::Outbound::new(
+        systems,
+        parts.old,
+        parts.home.clone(),
+        Arc::clone(around.clock),
+        Arc::clone(around.metrics),
+    )?;
+    let limits = limits::Limits::new(limits::Parts {
+        settings: parts.settings.limits,
+        key: &parts.settings.key,
+        shared: parts.shared_limits,
+        cookies: around.cookies,
+        auth_base_path: around.auth_base_path,
+        home: parts.home.clone(),
+        clock: Arc::clone(around.clock),
+        metrics: Arc::clone(around.metrics),
+    });
     let common = Arc::new(Common {
+        outbound: Arc::new(outbound),
         control: parts.settings.control,
+        origins: parts.settings.origins,
+        limits,
         accounts: parts.accounts,
         vault: Vault::new(&parts.settings.key),
         providers,
@@ -116,8 +160,27 @@ pub fn build(parts: Parts, around: &Around<'_>) -> Result<Migration, String> {
         pool: pool::Pool::new(parts.settings.pool, Arc::clone(around.metrics))
             .map_err(|error| format!("the system gives no threads for hashing: {error}"))?,
     });
+    let resets = match &parts.settings.sign_in.reset {
+        None => None,
+        Some(settings) => {
+            let desk = reset::Desk {
+                app: parts.app,
+                public_url: around.public_url.to_owned(),
+                accounts: Arc::clone(&common.accounts),
+                clock: Arc::clone(around.clock),
+                metrics: Arc::clone(around.metrics),
+            };
+            Some(reset::Resets::new(settings, desk, &parts.home)?)
+        }
+    };
+    let sign_in = sign_in::SignIn::new(
+        Arc::clone(&common),
+        parts.settings.sign_in,
+        resets,
+        parts.home.clone(),
+    );
     Ok(Migration {
-        mechanisms: Vec::new(),
+        mechanisms: vec![Box::new(sign_in)],
         arrivals: None,
         common,
     })
@@ -137,12 +200,18 @@ pub struct Provider {
 pub struct Common {
     /// For whom and when.
     pub control: control::Settings,
+    /// Where sign-ins may come from.
+    pub origins: origin::Settings,
+    /// How often they may fail.
+    pub limits: Arc<limits::Limits>,
     /// Accounts, and what is kept beside them.
     pub accounts: Arc<dyn Accounts>,
     /// Seals what is kept.
     pub vault: Vault,
     /// The old systems.
     pub providers: Vec<Provider>,
+    /// Asks them.
+    pub outbound: Arc<outbound::Outbound>,
     /// Better Auth's base path.
     pub auth_base_path: String,
     /// The origin browsers see.
@@ -163,6 +232,29 @@ impl Common {
     /// How far a mechanism goes for an account now.
     pub fn reach(&self, mechanism: Word, account: &str) -> Reach {
         self.control.reach(mechanism, account, self.clock.now())
+    }
+
+    /// Whether Better Auth itself would let a request through to its endpoint. `body`: its fields, where it is an object.
+    ///
+    /// # Errors
+    /// With what it would refuse it: the request then passes to the app untouched.
+    pub fn would_pass(
+        &self,
+        posted: &Posted<'_>,
+        body: Option<&serde_json::Map<String, serde_json::Value>>,
+    ) -> Result<(), origin::Code> {
+        let query = posted.request.target.query().unwrap_or_default();
+        let mut fields = url::form_urlencoded::parse(query.as_bytes());
+        let callback = fields.find(|(name, _)| name == "callbackURL");
+        let asked = origin::Asked {
+            method: posted.request.method,
+            endpoint: posted.endpoint,
+            headers: posted.request.headers,
+            callback: callback.as_ref().map(|(_, address)| &**address),
+            body,
+            own: &self.public_url,
+        };
+        origin::would_pass(&asked, &self.origins)
     }
 
     /// Bytes nobody can guess.
@@ -222,6 +314,16 @@ pub trait After: Send + Sync {
         headers: &'a HeaderMap,
     ) -> BoxFuture<'a, Option<Answer>>;
 
+    /// `Set-Cookie` lines the answer is to carry besides its own. Asked once, after [`Self::answered`].
+    fn owes(&mut self) -> Vec<HeaderValue> {
+        Vec::new()
+    }
+
+    /// Headers the answer is to carry besides its own, in place of any of the same name. Asked once, after [`Self::answered`].
+    fn adds(&mut self) -> Vec<(HeaderName, HeaderValue)> {
+        Vec::new()
+    }
+
     /// Whether the body of the answer is to be read along: at most 60 KiB of it.
     fn reads(&self) -> bool {
         false
@@ -254,11 +356,14 @@ pub trait Arrivals: Send + Sync {
 }
 
 /// A session that was taken over, or cookies that must go.
+#[derive(Debug, Default)]
 pub struct Arrival {
     /// The `Cookie` header the request goes on with.
     pub cookie: Option<HeaderValue>,
     /// `Set-Cookie` lines for the answer.
     pub set: Vec<HeaderValue>,
+    /// It could not be found out whether the old session lives: whoever would be sent to sign in is told to try again instead.
+    pub unavailable: bool,
 }
 
 /// The migration.

@@ -62,13 +62,18 @@ impl Passage {
 
     /// Lets everybody hear the app's answer, and puts another in its place where one of them wants that.
     pub async fn hear(&mut self, response: &mut ResponseHeader) -> Result<()> {
-        let mut replaced = None;
+        let (mut replaced, mut added) = (None, Vec::new());
         for after in &mut self.heard {
             let other = after.answered(response.status, &response.headers).await;
             replaced = other.or(replaced);
+            self.set.extend(after.owes());
+            added.extend(after.adds());
         }
         if let Some(answer) = replaced {
             self.put(answer, response)?;
+        }
+        for (name, value) in added {
+            response.insert_header(name, value)?;
         }
         let ours = std::mem::take(&mut self.set);
         let name = |line: &HeaderValue| {
