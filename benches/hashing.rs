@@ -168,7 +168,7 @@ fn waiting(gateway: &Gateway) -> u64 {
     let text = gateway.running.gateway.metrics.render();
     let line = text
         .lines()
-        .find_map(|line| line.strip_prefix("vestibule_hash_jobs_waiting "));
+        .find_map(|line| line.strip_prefix("vestibule_hash_queue_entries "));
     line.expect("the metric").parse().unwrap()
 }
 
