@@ -198,7 +198,7 @@ fn migration_settings(database: &str) -> migration::Settings {
          [sessions]\nsource = \"{database}\"\n[routes]\ndefault = \"signed-in\"\n\
          [migration]\nkey = \"a key of the migration's own, for its benches\"\n\
          [migration.sign_in]\nhold = \"100ms\"\n[migration.passwords]\nqueue = {QUEUE}\n\
-         [migration.limits]\naddress = 1000000\naccount = 1000000\npair = 1000000\n"
+         [migration.limits]\naddress = 100000\naccount = 100000\npair = 100000\n"
     );
     let loaded = config::load(&Sources {
         name: "vestibule.toml",
