@@ -21,6 +21,7 @@ mod door;
 mod extension;
 mod faults;
 mod golden;
+mod hash_command;
 mod http_source;
 mod jwt;
 mod lifecycle;

@@ -18,6 +18,7 @@ pub mod db;
 pub mod env_file;
 pub mod explain;
 pub mod gateway;
+pub mod hash;
 pub mod healthcheck;
 pub mod init;
 pub mod serve;
@@ -155,6 +156,11 @@ pub enum Command {
         after_help = "Example:\n  vestibule healthcheck --config vestibule.toml\n  vestibule healthcheck --url http://127.0.0.1:8081/readyz\n\nExit codes: 0 ready, 2 usage or configuration, 3 not ready or not reachable"
     )]
     Healthcheck(healthcheck::Healthcheck),
+    /// Tell which scheme an old password hash may be of, and whether a password fits it.
+    #[command(
+        after_help = "Example:\n  vestibule hash identify < hash.txt\n  vestibule hash verify --scheme bcrypt"
+    )]
+    Hash(hash::Hash),
     /// Tell who has failed to sign in too often, and let them try again.
     #[command(
         after_help = "Example:\n  vestibule bans list --config vestibule.toml\n  vestibule bans lift --account ann@example.com\n  vestibule bans lift --address 192.0.2.1\n\nExit codes: 0 done, 1 nobody was limited (lift), 2 usage or configuration, 3 the gateway or what it shares cannot be reached"
@@ -204,6 +210,7 @@ where
         Command::Db(db) => db.run(world, edges),
         Command::Init(init) => init.run(world),
         Command::Healthcheck(healthcheck) => healthcheck.run(world, edges),
+        Command::Hash(hash) => hash.run(world),
         Command::Bans(bans) => bans.run(world, edges),
         Command::Version(version) => Ok(version.run(world)),
     };

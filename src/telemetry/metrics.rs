@@ -134,11 +134,11 @@ pub const NAMES: &[(&str, &str)] = &[
         "Failed sign-ins that took longer than `migration.sign_in.hold`.",
     ),
     (
-        "vestibule_hash_jobs_waiting",
+        "vestibule_hash_queue_entries",
         "Checks of passwords that wait for a thread.",
     ),
     (
-        "vestibule_hash_jobs_running",
+        "vestibule_hash_jobs_in_flight",
         "Checks of passwords under way.",
     ),
     (
@@ -270,8 +270,8 @@ impl Metrics {
             old_seconds,
             old_up,
             migration: super::migration::Counts::new(&registry)?,
-            hash_waiting: gauge(&registry, place("vestibule_hash_jobs_waiting"))?,
-            hash_running: gauge(&registry, place("vestibule_hash_jobs_running"))?,
+            hash_waiting: gauge(&registry, place("vestibule_hash_queue_entries"))?,
+            hash_running: gauge(&registry, place("vestibule_hash_jobs_in_flight"))?,
             hash_refused: counter(&registry, place("vestibule_hash_jobs_refused_total"))?,
             sign_ins_limited: counters(
                 &registry,

@@ -196,6 +196,7 @@ fn peppered(stored: &Stored, position: &str) -> Result<Box<dyn Hash>, Unusable> 
         None => (text, None),
     };
     let hash = if behind.is_some() { hash } else { text };
+    let bcrypt = Bcrypt::read(hash)?;
     let pepper = match behind {
         Some(pepper) => pepper,
         None => stored.need("pepper")?,
@@ -210,7 +211,7 @@ fn peppered(stored: &Stored, position: &str) -> Result<Box<dyn Hash>, Unusable> 
         _ => return Err(Unusable::Malformed("nobody knows its `pepper_position`")),
     };
     Ok(Box::new(Peppered {
-        bcrypt: Bcrypt::read(hash)?,
+        bcrypt,
         pepper: Secret::new(pepper),
         position,
     }))

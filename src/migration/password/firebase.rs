@@ -114,6 +114,8 @@ impl Hash for Signed {
 
 /// The parameters under the names of the vectors, or of the console.
 fn exported(stored: &Stored) -> Result<Box<dyn Hash>, Unusable> {
+    // What it is comes before what it lacks.
+    base64(stored.hash.expose())?;
     let either = |name: &'static str, console: &str| {
         stored.param(console).map_or_else(|| stored.need(name), Ok)
     };

@@ -142,16 +142,19 @@ fn symfony(stored: &Stored) -> Result<Box<dyn Hash>, Unusable> {
         Some((text, salt)) => (text, Some(salt)),
         None => (text, None),
     };
-    let salt = behind.map_or_else(|| stored.need("salt"), Ok)?;
-    // The encoder refuses a salt with braces, so that no password can reach into it.
-    if salt.contains(['{', '}']) {
-        return Err(Unusable::Malformed("its salt has braces"));
-    }
     let (expected, nothing) = match stored.param("encoding").unwrap_or("base64") {
         "base64" => (base64(text)?, BASE64.encode(&vec![0; algorithm.bytes()])),
         "hex" => (hex(text)?, zeros(algorithm)),
         _ => return Err(Unusable::Malformed("nobody knows its `encoding`")),
     };
+    if expected.len() != algorithm.bytes() {
+        return Err(Unusable::Malformed("its digest is of another length"));
+    }
+    let salt = behind.map_or_else(|| stored.need("salt"), Ok)?;
+    // The encoder refuses a salt with braces, so that no password can reach into it.
+    if salt.contains(['{', '}']) {
+        return Err(Unusable::Malformed("its salt has braces"));
+    }
     Iterated {
         algorithm,
         round: Round::Symfony,
@@ -163,7 +166,17 @@ fn symfony(stored: &Stored) -> Result<Box<dyn Hash>, Unusable> {
     .sound()
 }
 
+/// A digest in hex. What it is comes before what it lacks.
+fn read(stored: &Stored, algorithm: Algorithm) -> Result<Bytes, Unusable> {
+    let expected = hex(stored.hash.expose())?;
+    if expected.len() != algorithm.bytes() {
+        return Err(Unusable::Malformed("its digest is of another length"));
+    }
+    Ok(expected)
+}
+
 fn devise(stored: &Stored, algorithm: Algorithm) -> Result<Box<dyn Hash>, Unusable> {
+    let expected = read(stored, algorithm)?;
     Iterated {
         algorithm,
         round: Round::Devise {
@@ -172,19 +185,20 @@ fn devise(stored: &Stored, algorithm: Algorithm) -> Result<Box<dyn Hash>, Unusab
         },
         rounds: small(stored.param("stretches").unwrap_or("10"))?,
         salt: Secret::new(stored.need("salt")?),
-        expected: hex(stored.hash.expose())?,
+        expected,
         husk: zeros(algorithm),
     }
     .sound()
 }
 
 fn vbulletin(stored: &Stored) -> Result<Box<dyn Hash>, Unusable> {
+    let expected = read(stored, Algorithm::Md5)?;
     Iterated {
         algorithm: Algorithm::Md5,
         round: Round::Vbulletin,
         rounds: 1,
         salt: Secret::new(stored.need("salt")?),
-        expected: hex(stored.hash.expose())?,
+        expected,
         husk: zeros(Algorithm::Md5),
     }
     .sound()

@@ -671,8 +671,14 @@ impl Engine {
         }
         match seam::require_second_factor(&self.common, account).await {
             Ok(true) => Ok(()),
+            // Nothing is written: with the app's two-factor plugin they get in the next time.
             Ok(false) => {
-                self.block(account, "second_factor").await;
+                tracing::warn!(
+                    target: "vestibule::audit",
+                    user_id = account.user_id,
+                    advice = "add Better Auth's two-factor plugin to the app",
+                    "a second factor of the old system cannot be asked for: no session"
+                );
                 Err(End::Shut(Why::SecondFactor))
             }
             Err(error) => Err(self.cannot(&error, Cohort::NOBODY, None).end),
