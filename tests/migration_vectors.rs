@@ -2,6 +2,7 @@
 //! calls. `VESTIBULE_MIGRATION_DATA` names another folder of the same shape (`vectors/` and `exports/` in it).
 
 mod passwords;
+mod two_factor;
 
 use std::io::Write as _;
 use std::path::PathBuf;

@@ -18,6 +18,7 @@ pub mod limits;
 pub mod origin;
 pub mod password;
 pub mod provider;
+pub mod second_factor;
 pub mod sign_in;
 pub mod state;
 pub mod success;
