@@ -11,6 +11,7 @@ pub mod passage;
 pub mod pool;
 pub mod reset;
 mod seam;
+pub mod second_factor;
 pub mod sign_in;
 
 use std::net::IpAddr;
@@ -58,6 +59,8 @@ pub struct Settings {
     pub origins: origin::Settings,
     /// How often they may fail.
     pub limits: budgets::Settings,
+    /// How the app's two-factor plugin is configured.
+    pub second_factor: second_factor::Settings,
 }
 
 /// One old system as it was configured.
@@ -148,6 +151,8 @@ pub fn build(parts: Parts, around: &Around<'_>) -> Result<Migration, String> {
         control: parts.settings.control,
         origins: parts.settings.origins,
         limits,
+        second_factor: parts.settings.second_factor,
+        pending: second_factor::Pending::default(),
         accounts: parts.accounts,
         vault: Vault::new(&parts.settings.key),
         providers,
@@ -160,6 +165,11 @@ pub fn build(parts: Parts, around: &Around<'_>) -> Result<Migration, String> {
         pool: pool::Pool::new(parts.settings.pool, Arc::clone(around.metrics))
             .map_err(|error| format!("the system gives no threads for hashing: {error}"))?,
     });
+    let factors = second_factor::SecondFactor::new(
+        Arc::clone(&common),
+        parts.app.clone(),
+        parts.home.clone(),
+    )?;
     let resets = match &parts.settings.sign_in.reset {
         None => None,
         Some(settings) => {
@@ -180,7 +190,7 @@ pub fn build(parts: Parts, around: &Around<'_>) -> Result<Migration, String> {
         parts.home.clone(),
     );
     Ok(Migration {
-        mechanisms: vec![Box::new(sign_in)],
+        mechanisms: vec![Box::new(sign_in), Box::new(factors)],
         arrivals: None,
         common,
     })
@@ -204,6 +214,10 @@ pub struct Common {
     pub origins: origin::Settings,
     /// How often they may fail.
     pub limits: Arc<limits::Limits>,
+    /// How the app's two-factor plugin is configured.
+    pub second_factor: second_factor::Settings,
+    /// What old systems want back with a code.
+    pub pending: second_factor::Pending,
     /// Accounts, and what is kept beside them.
     pub accounts: Arc<dyn Accounts>,
     /// Seals what is kept.
