@@ -21,9 +21,9 @@ const NEW_TOKEN: &str = "planted-new-token-aeYah3";
 const FORGED: &str = "planted-forged-cookie-eiT8oo";
 const RESET: &str = "planted-reset-token-Ahf0ai";
 const CODE: &str = "planted-oauth-code-gee3Xu";
-const PASSWORD: &str = "planted-password-Iew9oo";
+pub const PASSWORD: &str = "planted-password-Iew9oo";
 const DATABASE: &str = "planted-database-password-uN4ohB";
-const EMAIL: &str = "planted-email-ceiX1o@example.com";
+pub const EMAIL: &str = "planted-email-ceiX1o@example.com";
 const BEARER: &str = "planted-bearer-Ohph7e";
 const ADMIN: &str = "planted-admin-token-naiV5k";
 const KEY: &str = "planted-api-key-aiNg3eequaiY1iesh5jeiThahW4ooxo0Aijei6ahr4ieThu";
@@ -61,10 +61,12 @@ fn planted() -> Vec<String> {
 
 /// What was logged that should not have been, and how often the canary sang.
 #[derive(Default)]
-struct Found {
-    leaks: Vec<String>,
+pub struct Found {
+    pub leaks: Vec<String>,
     canaries: usize,
     access_lines: usize,
+    /// Steps of users who are moved in.
+    pub audited: usize,
 }
 
 /// Reads along with what the whole test binary logs; keeps only what matters.
@@ -79,6 +81,7 @@ impl io::Write for Listening {
         let line = String::from_utf8_lossy(bytes);
         let mut found = self.found.lock().expect("not poisoned");
         found.canaries += usize::from(line.contains(CANARY));
+        found.audited += usize::from(line.contains("vestibule::audit"));
         found.access_lines += usize::from(line.contains("vestibule::access"));
         if self.planted.iter().any(|secret| line.contains(secret)) {
             found.leaks.push(line.into_owned());
@@ -100,7 +103,7 @@ impl<'a> MakeWriter<'a> for Listening {
 }
 
 /// Installs the program's own subscriber, at its most talkative, for the whole process: proxy threads have no other.
-fn listening() -> Arc<Mutex<Found>> {
+pub fn listening() -> Arc<Mutex<Found>> {
     static LISTENING: OnceLock<Arc<Mutex<Found>>> = OnceLock::new();
     let found = LISTENING.get_or_init(|| {
         let listening = Listening {

@@ -94,14 +94,6 @@ pub const NAMES: &[(&str, &str)] = &[
         "WebSockets and other long answers ended because their session was.",
     ),
     (
-        "vestibule_sign_ins_limited_total",
-        "Sign-ins refused because too many failed before, by whose budget was spent.",
-    ),
-    (
-        "vestibule_sign_in_limits_alone_total",
-        "Times the shared counts of sign-ins could not be reached, so that this gateway counted alone.",
-    ),
-    (
         "vestibule_old_system_calls_total",
         "Conversations with old systems, by provider, by what was asked and by what they came to.",
     ),
@@ -149,6 +141,14 @@ pub const NAMES: &[(&str, &str)] = &[
         "vestibule_hash_jobs_refused_total",
         "Sign-ins refused because too many passwords were being checked.",
     ),
+    (
+        "vestibule_sign_ins_limited_total",
+        "Sign-ins refused because too many failed before, by whose budget was spent.",
+    ),
+    (
+        "vestibule_sign_in_limits_alone_total",
+        "Times the shared counts of sign-ins could not be reached, so that this gateway counted alone.",
+    ),
 ];
 
 /// Handles to the metrics, ready to be counted on.
@@ -174,8 +174,6 @@ pub struct Metrics {
     line_lost: IntCounter,
     open_streams: IntGauge,
     ended_streams: IntCounter,
-    sign_ins_limited: IntCounterVec,
-    limits_alone: IntCounter,
     old_calls: IntCounterVec,
     old_seconds: HistogramVec,
     old_down: IntGaugeVec,
@@ -183,6 +181,8 @@ pub struct Metrics {
     hash_waiting: IntGauge,
     hash_running: IntGauge,
     hash_refused: IntCounter,
+    sign_ins_limited: IntCounterVec,
+    limits_alone: IntCounter,
 }
 
 impl Metrics {
@@ -242,12 +242,6 @@ impl Metrics {
             line_lost: counter(&registry, place("vestibule_revocation_line_lost_total"))?,
             open_streams: gauge(&registry, place("vestibule_streams_in_flight"))?,
             ended_streams: counter(&registry, place("vestibule_streams_ended_total"))?,
-            sign_ins_limited: counters(
-                &registry,
-                place("vestibule_sign_ins_limited_total"),
-                &["scope"],
-            )?,
-            limits_alone: counter(&registry, place("vestibule_sign_in_limits_alone_total"))?,
             old_calls: counters(
                 &registry,
                 place("vestibule_old_system_calls_total"),
@@ -259,6 +253,12 @@ impl Metrics {
             hash_waiting: gauge(&registry, place("vestibule_hash_jobs_waiting"))?,
             hash_running: gauge(&registry, place("vestibule_hash_jobs_running"))?,
             hash_refused: counter(&registry, place("vestibule_hash_jobs_refused_total"))?,
+            sign_ins_limited: counters(
+                &registry,
+                place("vestibule_sign_ins_limited_total"),
+                &["scope"],
+            )?,
+            limits_alone: counter(&registry, place("vestibule_sign_in_limits_alone_total"))?,
             registry,
         };
         made.registry

@@ -366,9 +366,13 @@ pub struct Setup {
     pub sliding: Option<vestibule::server::slide::Settings>,
     /// Whether get-session is answered at the door.
     pub door: Option<vestibule::server::door::Settings>,
+    /// How users are moved in, made anew for every try to start.
+    pub migration: Option<MakeMigration>,
     /// What the app signs with.
     pub secret: Secret,
 }
+
+pub type MakeMigration = Arc<dyn Fn() -> vestibule::server::migration::Parts>;
 
 /// A free port of this machine. Somebody else may take it before we do: whoever starts a server tries again.
 pub fn free_port() -> u16 {
@@ -513,6 +517,7 @@ impl Setup {
             },
             sliding: None,
             door: None,
+            migration: None,
             secret: Secret::new(SECRET),
         }
     }
@@ -593,7 +598,7 @@ impl Setup {
                 identity: self.identity.clone(),
                 sliding: self.sliding.clone(),
                 door: self.door,
-                migration: None,
+                migration: self.migration.as_ref().map(|make| make()),
                 telemetry: telemetry::Settings {
                     level: "info".into(),
                     json: false,

@@ -82,6 +82,28 @@ fn second_factor(table: &Migration, reader: &mut Reader<'_>) -> second_factor::S
     }
 }
 
+/// Threads for hashing.
+fn hashing(table: &Migration, reader: &mut Reader<'_>) -> pool::Settings {
+    let passwords = table.passwords.as_ref().map(|found| &found.value);
+    let usual = pool::Settings::default();
+    let mut bounded = |found: Option<&Found<u64>>, usual: usize, range| {
+        let usual = u64::try_from(usual).unwrap_or(u64::MAX);
+        usize::try_from(count(reader, found, usual, range)).unwrap_or(usize::MAX)
+    };
+    pool::Settings {
+        threads: bounded(
+            passwords.and_then(|table| table.threads.as_ref()),
+            usual.threads,
+            1..=256,
+        ),
+        queue: bounded(
+            passwords.and_then(|table| table.queue.as_ref()),
+            usual.queue,
+            0..=10_000,
+        ),
+    }
+}
+
 /// How often sign-ins may fail.
 fn sign_in_limits(table: &Migration, reader: &mut Reader<'_>) -> budgets::Settings {
     let default = budgets::Settings::default();
@@ -128,28 +150,6 @@ fn sign_in_limits(table: &Migration, reader: &mut Reader<'_>) -> budgets::Settin
         device,
         device_lifetime,
         redis,
-    }
-}
-
-/// Threads for hashing.
-fn hashing(table: &Migration, reader: &mut Reader<'_>) -> pool::Settings {
-    let passwords = table.passwords.as_ref().map(|found| &found.value);
-    let usual = pool::Settings::default();
-    let mut bounded = |found: Option<&Found<u64>>, usual: usize, range| {
-        let usual = u64::try_from(usual).unwrap_or(u64::MAX);
-        usize::try_from(count(reader, found, usual, range)).unwrap_or(usize::MAX)
-    };
-    pool::Settings {
-        threads: bounded(
-            passwords.and_then(|table| table.threads.as_ref()),
-            usual.threads,
-            1..=256,
-        ),
-        queue: bounded(
-            passwords.and_then(|table| table.queue.as_ref()),
-            usual.queue,
-            0..=10_000,
-        ),
     }
 }
 

@@ -125,16 +125,6 @@ pub fn build(parts: Parts, around: &Around<'_>) -> Result<Migration, String> {
             sessions: sessions.transpose().map_err(said)?,
         });
     }
-    let limits = limits::Limits::new(limits::Parts {
-        settings: parts.settings.limits,
-        key: &parts.settings.key,
-        shared: parts.shared_limits,
-        cookies: around.cookies,
-        auth_base_path: around.auth_base_path,
-        home: parts.home.clone(),
-        clock: Arc::clone(around.clock),
-        metrics: Arc::clone(around.metrics),
-    });
     let systems = providers.iter().map(|provider| {
         let check = provider.check.as_deref();
         (provider.name, check.map(Check::overall))
@@ -146,6 +136,16 @@ pub fn build(parts: Parts, around: &Around<'_>) -> Result<Migration, String> {
         Arc::clone(around.clock),
         Arc::clone(around.metrics),
     )?;
+    let limits = limits::Limits::new(limits::Parts {
+        settings: parts.settings.limits,
+        key: &parts.settings.key,
+        shared: parts.shared_limits,
+        cookies: around.cookies,
+        auth_base_path: around.auth_base_path,
+        home: parts.home.clone(),
+        clock: Arc::clone(around.clock),
+        metrics: Arc::clone(around.metrics),
+    });
     let common = Arc::new(Common {
         outbound: Arc::new(outbound),
         control: parts.settings.control,

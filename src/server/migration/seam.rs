@@ -1,19 +1,10 @@
 //! What the other parts of the migration do for a sign-in.
 
+use super::limits::{self, RetryAfter, Ticket};
 use super::{Common, Posted};
-use crate::migration::accounts::{Account, AccountsError};
 use crate::migration::attempt::{self, Endpoint};
-use crate::server::respond::Answer;
 
-/// A try that is counted.
-pub struct Held;
-
-impl Held {
-    pub fn succeeded(self) {}
-    pub async fn failed(self) {}
-}
-
-/// Whether the framework would refuse a request for where it comes from. `callbacks`: the fields of the body that name addresses.
+/// Whether the framework would refuse a request for where it comes from.
 pub fn refused_by_origin(
     common: &Common,
     posted: &Posted<'_>,
@@ -24,10 +15,18 @@ pub fn refused_by_origin(
     common.would_pass(posted, callbacks.as_ref()).is_err()
 }
 
-pub async fn held_back(_: &Common, _: &Posted<'_>, _: &str) -> Result<Held, Answer> {
-    Ok(Held)
+/// Takes a try for whoever was typed.
+pub async fn try_of(
+    common: &Common,
+    posted: &Posted<'_>,
+    account: &str,
+) -> Result<Ticket, RetryAfter> {
+    let attempt = limits::Attempt {
+        client: posted.client,
+        identifier: account,
+        headers: posted.request.headers,
+    };
+    common.limits.check(&attempt).await
 }
 
-pub async fn require_second_factor(_: &Common, account: &Account) -> Result<bool, AccountsError> {
-    Ok(account.two_factor)
-}
+pub use super::second_factor::require as require_second_factor;

@@ -11,12 +11,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, USER_AGENT, VARY};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, SET_COOKIE, USER_AGENT, VARY};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use tokio::time::{Instant, sleep_until};
 use zeroize::Zeroizing;
 
 use super::audit::{self, Moved};
+use super::limits::Ticket;
 use super::pool::Admission;
 use super::reset::{Mail, Resets};
 use super::{After, Common, Course, Mechanism, Posted, seam};
@@ -77,6 +78,8 @@ struct Engine {
     /// Old systems that can be asked, in the order of the file.
     providers: Vec<&'static str>,
     home: tokio::runtime::Handle,
+    /// What the cookie of a session is called.
+    session_cookie: String,
     shadows: Arc<tokio::sync::Semaphore>,
     success: Mutex<HashMap<Cohort, Success>>,
 }
@@ -234,6 +237,7 @@ impl SignIn {
             .iter()
             .filter(|provider| provider.check.is_some());
         let providers = providers.map(|provider| provider.name).collect();
+        let session_cookie = common.cookies.cookie("session_token").name;
         Self {
             engine: Arc::new(Engine {
                 common,
@@ -241,6 +245,7 @@ impl SignIn {
                 resets,
                 providers,
                 home,
+                session_cookie,
                 shadows: Arc::new(tokio::sync::Semaphore::new(SHADOWS_MAX)),
                 success: Mutex::default(),
             }),
@@ -306,12 +311,17 @@ impl Engine {
             return Course::Pass;
         }
         let account = trial.typed.account().to_owned();
-        let held = match seam::held_back(&self.common, &posted, &account).await {
-            Ok(held) => held,
-            Err(answer) => return Course::Answer(answer),
+        let ticket = match seam::try_of(&self.common, &posted, &account).await {
+            Ok(ticket) => ticket,
+            Err(spent) => {
+                self.common.metrics.migration_sign_in("none", "", "limited");
+                return Course::Answer(spent.answer());
+            }
         };
         // Before anybody is looked up: whoever is turned away learns nothing.
         let Ok(turn) = self.common.pool.admit() else {
+            // Nothing was checked: it was no guess.
+            ticket.unknown();
             self.common
                 .metrics
                 .migration_sign_in("none", "", "overloaded");
@@ -319,7 +329,7 @@ impl Engine {
         };
         let found = self.find_out(&trial, &turn).await;
         drop(turn);
-        self.forward(began, endpoint, Some(held), found, &posted)
+        self.forward(began, endpoint, Some(ticket), found, &posted)
     }
 
     fn reaches(&self, account: &str, now: UnixMs) -> Reaches {
@@ -342,7 +352,7 @@ impl Engine {
         self: &Arc<Self>,
         began: Instant,
         endpoint: Endpoint,
-        held: Option<seam::Held>,
+        ticket: Option<Ticket>,
         found: Found,
         posted: &Posted<'_>,
     ) -> Course {
@@ -367,7 +377,8 @@ impl Engine {
                 engine: Arc::clone(self),
                 began,
                 endpoint,
-                held,
+                ticket,
+                owed: Vec::new(),
                 found,
                 client: posted.client,
             })),
@@ -660,8 +671,14 @@ impl Engine {
         }
         match seam::require_second_factor(&self.common, account).await {
             Ok(true) => Ok(()),
+            // Nothing is written: with the app's two-factor plugin they get in the next time.
             Ok(false) => {
-                self.block(account, "second_factor").await;
+                tracing::warn!(
+                    target: "vestibule::audit",
+                    user_id = account.user_id,
+                    advice = "add Better Auth's two-factor plugin to the app",
+                    "a second factor of the old system cannot be asked for: no session"
+                );
                 Err(End::Shut(Why::SecondFactor))
             }
             Err(error) => Err(self.cannot(&error, Cohort::NOBODY, None).end),
@@ -1069,9 +1086,11 @@ struct Heard {
     engine: Arc<Engine>,
     began: Instant,
     endpoint: Endpoint,
-    held: Option<seam::Held>,
+    ticket: Option<Ticket>,
     found: Found,
     client: IpAddr,
+    /// Cookies for the answer.
+    owed: Vec<HeaderValue>,
 }
 
 impl Heard {
@@ -1110,6 +1129,21 @@ impl Heard {
             client: self.client,
             not_before: self.began + self.engine.settings.hold,
         });
+    }
+
+    /// Somebody is signed in, if the app says so: a second factor may still be due.
+    fn signed_in(&mut self, headers: &HeaderMap) {
+        let name = self.engine.session_cookie.as_str();
+        let mut lines = headers.get_all(SET_COOKIE).iter();
+        let complete = lines.any(|line| {
+            line.to_str()
+                .ok()
+                .and_then(|line| line.split_once('='))
+                .is_some_and(|(found, rest)| found == name && !rest.starts_with(';'))
+        });
+        if let (true, Some(ticket)) = (complete, self.ticket.take()) {
+            self.owed.extend(ticket.succeeded());
+        }
     }
 
     /// The user got in with a password of their own: nothing is left to do.
@@ -1154,6 +1188,10 @@ impl Heard {
 }
 
 impl After for Heard {
+    fn owes(&mut self) -> Vec<HeaderValue> {
+        std::mem::take(&mut self.owed)
+    }
+
     fn answered<'a>(
         &'a mut self,
         status: StatusCode,
@@ -1175,12 +1213,14 @@ impl After for Heard {
                     self.engine.count(&self.found.cohort, true);
                     if let_in {
                         self.settle();
-                        if let Some(held) = self.held.take() {
-                            held.succeeded();
-                        }
+                        self.signed_in(headers);
                     }
                 } else {
                     metrics.migration_sign_in(mechanism, scheme, "refused");
+                }
+                // Whatever it was the app said, it was not that the password is wrong.
+                if let Some(ticket) = self.ticket.take() {
+                    ticket.unknown();
                 }
                 return None;
             }
@@ -1192,9 +1232,11 @@ impl After for Heard {
             metrics.migration_sign_in(mechanism, scheme, outcome);
             if sorry != Some(Sorry::Unavailable) {
                 self.engine.count(&self.found.cohort, false);
-                if let Some(held) = self.held.take() {
-                    held.failed().await;
+                if let Some(ticket) = self.ticket.take() {
+                    ticket.failed();
                 }
+            } else if let Some(ticket) = self.ticket.take() {
+                ticket.unknown();
             }
             self.mail(sorry);
             let sorry = sorry?;

@@ -10,7 +10,7 @@ import { betterAuth } from "better-auth";
 import { symmetricDecrypt, symmetricEncodeJWT } from "better-auth/crypto";
 import { getMigrations } from "better-auth/db/migration";
 import { toNodeHandler } from "better-auth/node";
-import { admin, bearer, jwt, multiSession, organization, twoFactor } from "better-auth/plugins";
+import { admin, bearer, jwt, multiSession, organization, phoneNumber, twoFactor, username } from "better-auth/plugins";
 import Database from "better-sqlite3";
 import { Redis } from "ioredis";
 import { SignJWT, importJWK } from "jose";
@@ -21,6 +21,9 @@ const { Pool } = createRequire(import.meta.url)("pg");
 /** Codes a user would find in their mail, by address. */
 const mailed = new Map();
 
+/** Links to a new password that a user would find there. */
+const links = [];
+
 const PLUGINS = {
   admin,
   apiKey,
@@ -28,12 +31,14 @@ const PLUGINS = {
   jwt,
   multiSession,
   organization: (options) => organization({ ...options, async sendInvitationEmail() {} }),
+  phoneNumber: (options) => phoneNumber({ ...options, async sendOTP() {} }),
+  username,
   twoFactor: (options) =>
     twoFactor({ ...options, otpOptions: { async sendOTP({ user, otp }) { mailed.set(user.email, otp); } } }),
 };
 
 /** What the test asks for: `options` as Better Auth takes them, `plugins` by name, and where things are stored. */
-async function start({ options, plugins, sqlite, postgres, redis, redisPrefix, origins }) {
+async function start({ options, plugins, sqlite, postgres, redis, redisPrefix, origins, realPasswords, sendsLinks }) {
   const stores = {};
   let query = async () => { throw new Error("there is no database"); };
   if (sqlite) {
@@ -61,7 +66,12 @@ async function start({ options, plugins, sqlite, postgres, redis, redisPrefix, o
     ...options,
     ...stores,
     // Passwords are not what is compared here, and the usual hash is meant to be slow.
-    emailAndPassword: { enabled: true, password: { hash: async (password) => sum(password), verify: async ({ hash, password }) => hash === sum(password) } },
+    emailAndPassword: {
+      enabled: true,
+      ...(realPasswords ? {} : { password: { hash: async (password) => sum(password), verify: async ({ hash, password }) => hash === sum(password) } }),
+      ...(sendsLinks ? { async sendResetPassword({ user, token }, request) { links.push({ email: user.email, token, client: request?.headers.get("x-forwarded-for"), origin: request?.headers.get("origin"), host: request?.headers.get("host") }); } } : {}),
+      ...options?.emailAndPassword,
+    },
     plugins: Object.entries(plugins ?? {}).map(([name, settings]) => PLUGINS[name](settings)),
     // The test asks thousands of questions a minute.
     rateLimit: { enabled: false },
@@ -78,6 +88,7 @@ async function start({ options, plugins, sqlite, postgres, redis, redisPrefix, o
     sql: ({ sql }) => query(sql),
     redis: ({ command }) => client.call(...command),
     mailed: ({ email }) => mailed.get(email) ?? null,
+    links: () => links,
     /** Whom a JWT names, by the server's own judgement. */
     verifyJwt: async ({ token }) => {
       try {
