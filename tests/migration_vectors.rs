@@ -3,6 +3,7 @@
 
 mod passwords;
 mod sessions;
+mod two_factor;
 
 use std::io::Write as _;
 use std::path::PathBuf;

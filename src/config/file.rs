@@ -153,6 +153,8 @@ tables! {
         sign_in: MigrationSignIn,
         /// How often sign-ins may fail: so many at once, then one each `…_within` divided by that.
         limits: MigrationLimits,
+        /// How the app's two-factor plugin is configured.
+        second_factor: MigrationSecondFactor,
         /// Reset mails for those whose password nobody can check.
         reset: MigrationReset,
         /// New accounts during the migration.
@@ -201,6 +203,16 @@ tables! {
         device_lifetime: Duration,
         /// A Redis in which gateways count together, as `redis://HOST/NUMBER`. Default: each counts for itself.
         redis: SecretText,
+    }
+
+    /// How the app's two-factor plugin is configured.
+    MigrationSecondFactor {
+        /// `totpOptions.digits`: 6 or 8. Default: 6.
+        digits: u64,
+        /// `totpOptions.period`. Default: `30s`.
+        period: Duration,
+        /// `backupCodeOptions.storeBackupCodes`: `encrypted` or `plain`. Default: `encrypted`.
+        store_backup_codes: String,
     }
 
     /// Reset mails for those whose password nobody can check.

@@ -19,6 +19,7 @@ pub mod limits;
 pub mod origin;
 pub mod password;
 pub mod provider;
+pub mod second_factor;
 pub mod sign_in;
 pub mod sign_up;
 pub mod state;

@@ -1,14 +1,15 @@
 //! How users are moved in.
 
 use super::*;
-use crate::config::file::MigrationLimits;
+use crate::config::file::{MigrationLimits, MigrationSecondFactor};
 use crate::migration::bridge;
 use crate::migration::control::{self, Mechanism};
 use crate::migration::limits::{self as budgets, Budget};
 use crate::migration::origin;
 use crate::migration::provider::Fields;
+use crate::migration::second_factor::{BackupCodes, Totp};
 use crate::migration::sign_up;
-use crate::server::migration::{Configured, Settings, bridge as bridging, pool};
+use crate::server::migration::{Configured, Settings, bridge as bridging, pool, second_factor};
 
 /// The migration; none without its table.
 pub(super) fn migration(
@@ -46,7 +47,44 @@ pub(super) fn migration(
         origins: origins(file, origin, reader),
         limits: sign_in_limits(table, reader),
         sign_up: sign_up(table),
+        second_factor: second_factor(table, reader),
     })
+}
+
+/// How the app's two-factor plugin is configured.
+fn second_factor(table: &Migration, reader: &mut Reader<'_>) -> second_factor::Settings {
+    let fallback = MigrationSecondFactor::default();
+    let table = table.second_factor.as_ref().map_or(&fallback, |f| &f.value);
+    let default = Totp::default();
+    let digits = count(
+        reader,
+        table.digits.as_ref(),
+        u64::from(default.digits),
+        6..=8,
+    );
+    let usual = Duration::from_secs(u64::from(default.period));
+    let bounds = Duration::from_secs(1)..=Duration::from_secs(3600);
+    let period = bounded(reader, table.period.as_ref(), usual, bounds);
+    let backup_codes = match &table.store_backup_codes {
+        None => BackupCodes::default(),
+        Some(found) => match found.value.as_str() {
+            "encrypted" => BackupCodes::Encrypted,
+            "plain" => BackupCodes::Plain,
+            other => {
+                let what = format!("`{}` is no way to store backup codes", short(other));
+                reader.blame(found, form(what, "known are `encrypted` and `plain`"));
+                BackupCodes::default()
+            }
+        },
+    };
+    second_factor::Settings {
+        totp: Totp {
+            digits: u8::try_from(digits).unwrap_or(default.digits),
+            period: u32::try_from(period.as_secs()).unwrap_or(default.period),
+            ..default
+        },
+        backup_codes,
+    }
 }
 
 /// Threads for hashing.

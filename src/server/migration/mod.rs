@@ -13,6 +13,7 @@ pub mod passage;
 pub mod pool;
 pub mod reset;
 mod seam;
+pub mod second_factor;
 pub mod sign_in;
 pub mod sign_up;
 
@@ -65,6 +66,8 @@ pub struct Settings {
     pub bridge: bridge::Settings,
     /// New accounts meanwhile.
     pub sign_up: crate::migration::sign_up::Settings,
+    /// How the app's two-factor plugin is configured.
+    pub second_factor: second_factor::Settings,
 }
 
 /// One old system as it was configured.
@@ -157,6 +160,8 @@ pub fn build(parts: Parts, around: &Around<'_>) -> Result<Migration, String> {
         control: parts.settings.control,
         origins: parts.settings.origins,
         limits,
+        second_factor: parts.settings.second_factor,
+        pending: second_factor::Pending::default(),
         accounts: parts.accounts,
         vault: Vault::new(&parts.settings.key),
         providers,
@@ -169,6 +174,11 @@ pub fn build(parts: Parts, around: &Around<'_>) -> Result<Migration, String> {
         pool: pool::Pool::new(parts.settings.pool, Arc::clone(around.metrics))
             .map_err(|error| format!("the system gives no threads for hashing: {error}"))?,
     });
+    let factors = second_factor::SecondFactor::new(
+        Arc::clone(&common),
+        parts.app.clone(),
+        parts.home.clone(),
+    )?;
     let resets = match &parts.settings.sign_in.reset {
         None => None,
         Some(settings) => {
@@ -188,7 +198,7 @@ pub fn build(parts: Parts, around: &Around<'_>) -> Result<Migration, String> {
         resets,
         parts.home.clone(),
     );
-    let mut mechanisms: Vec<Box<dyn Mechanism>> = vec![Box::new(sign_in)];
+    let mut mechanisms: Vec<Box<dyn Mechanism>> = vec![Box::new(sign_in), Box::new(factors)];
     let bridge = bridge::Bridge::new(&common, parts.settings.bridge, parts.stores, around);
     if let Some(bridge) = &bridge {
         mechanisms.push(Box::new(bridge.farewell()));
@@ -224,6 +234,10 @@ pub struct Common {
     pub origins: origin::Settings,
     /// How often they may fail.
     pub limits: Arc<limits::Limits>,
+    /// How the app's two-factor plugin is configured.
+    pub second_factor: second_factor::Settings,
+    /// What old systems want back with a code.
+    pub pending: second_factor::Pending,
     /// Accounts, and what is kept beside them.
     pub accounts: Arc<dyn Accounts>,
     /// Seals what is kept.

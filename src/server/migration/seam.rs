@@ -2,7 +2,6 @@
 
 use super::limits::{self, RetryAfter, Ticket};
 use super::{Common, Posted};
-use crate::migration::accounts::{Account, AccountsError};
 use crate::migration::attempt::{self, Endpoint};
 
 /// Whether the framework would refuse a request for where it comes from.
@@ -30,7 +29,4 @@ pub async fn try_of(
     common.limits.check(&attempt).await
 }
 
-/// Sees to it that the app asks for a second factor. `false`: it cannot.
-pub async fn require_second_factor(_: &Common, account: &Account) -> Result<bool, AccountsError> {
-    Ok(account.two_factor)
-}
+pub use super::second_factor::require as require_second_factor;

@@ -661,6 +661,8 @@ impl Engine {
     /// Sees to it that a second factor of the old account is asked for before there is a session.
     async fn second_factor(&self, account: &Account, had: bool) -> Result<(), End> {
         let lost = match &account.factor {
+            // Marked at an import, and nothing stands in for it yet: the app could not ask for its code.
+            Some(factor) if factor.native.is_none() => true,
             // The app asks for it itself.
             _ if account.two_factor => false,
             Some(_) => true,
@@ -745,7 +747,13 @@ impl Engine {
                     );
                     return self.adopt(each, profile, false, account, trial, turn).await;
                 }
-                Checked::SecondFactor { profile, .. } => {
+                Checked::SecondFactor { profile, pending } => {
+                    if let (Some(account), Some(pending)) = (account, &pending) {
+                        let (vault, user_id) = (&self.common.vault, &account.user_id);
+                        self.common
+                            .pending
+                            .keep(vault, user_id, each.provider, pending);
+                    }
                     return self.adopt(each, profile, true, account, trial, turn).await;
                 }
                 Checked::Wrong => last = Why::Wrong,
