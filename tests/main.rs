@@ -25,6 +25,7 @@ mod jwt;
 mod lifecycle;
 mod migration_sign_in;
 mod migration_vectors;
+mod moving;
 mod planted_secret;
 mod redis;
 mod regressions;
