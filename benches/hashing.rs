@@ -187,6 +187,7 @@ fn gateway(runtime: &Runtime, app: &App, url: &str) -> Gateway {
         shared_limits: None,
         home: home.clone(),
         old: None,
+        stores: Default::default(),
         app: vec![url::Url::parse(&format!("http://{base}/api/auth")).unwrap()],
     }));
     setup.start()

@@ -32,6 +32,7 @@ mod migration_sign_in;
 mod migration_sign_up;
 mod migration_truth;
 mod migration_vectors;
+mod moving;
 mod planted_secret;
 mod redis;
 mod regressions;

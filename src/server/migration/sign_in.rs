@@ -1257,7 +1257,7 @@ impl After for Heard {
                 sleep_until(self.began + failure::release(took, hold)).await;
             }
             let control = &self.engine.common.control;
-            let promise = self.engine.resets.is_some().then(|| failure::Promise {
+            let promise = self.engine.resets.is_some().then_some(failure::Promise {
                 before: control.before.as_deref(),
             });
             let promise = promise.filter(|_| !control.disabled.contains(&Word::Reset));
