@@ -468,6 +468,7 @@ fn open_migration(
         settings: settings.clone(),
         accounts,
         home: runtime.handle().clone(),
+        old: None,
         app: app_urls(config, "")?,
     }))
 }

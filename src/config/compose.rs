@@ -21,7 +21,7 @@ use super::file::{
     AdminAddress, AlgorithmWord, ApiKey, Attributes, BetterAuth, Caching, Claims, ConditionWord,
     CookieCache, Day, FeedWord, File, FreshnessWord, Issuer, Jwt, KeyStorage, KeyUsage, KeysWord,
     Level, LogFormat, Migration, Path, Preset, Route, RuleTable, RuleText, RuleWord, SameSite,
-    Sessions, SlidingWord, Threads, Upstream, VersionedSecret,
+    Sessions, SignUpWord, SlidingWord, Threads, Upstream, VersionedSecret,
 };
 use super::node::{At, Node, Value};
 use super::problem::Fault;

@@ -189,6 +189,8 @@ tables! {
     MigrationSignUp {
         /// `open`, `freeze`, `trickle` or `dual_write`. Default: `open`.
         mode: SignUpWord,
+        /// With `freeze`: when accounts can be made again, as `2026-12-01`. Stands in the answer. Default: not said.
+        until: Day,
     }
 
     /// Sessions of the old system that are still alive.

@@ -9,6 +9,7 @@ use http::{HeaderMap, Method};
 
 use crate::credential::key_set::KeySet;
 use crate::secret::Secret;
+use crate::session::BoxFuture;
 use crate::time::UnixMs;
 
 /// Most steps of one dialogue. The longest known (a flow, a password, a second factor, the session ended again) takes five.
@@ -136,6 +137,23 @@ impl Unreachable {
             Self::Unconfigured => "unconfigured",
         }
     }
+}
+
+/// The old system's own tables and its Redis, where the operator names them. Implemented by `store/`.
+pub trait OldStore: Send + Sync {
+    /// One row. Answers within a deadline of its own.
+    fn row<'a>(
+        &'a self,
+        provider: &'a str,
+        query: &'a RowQuery,
+    ) -> BoxFuture<'a, Result<Option<Row>, Unreachable>>;
+
+    /// One value.
+    fn value<'a>(
+        &'a self,
+        provider: &'a str,
+        key: &'a Secret,
+    ) -> BoxFuture<'a, Result<Option<Secret>, Unreachable>>;
 }
 
 /// The next step.

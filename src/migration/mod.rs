@@ -11,7 +11,9 @@
 pub mod accounts;
 pub mod control;
 pub mod dialogue;
+pub mod guard;
 pub mod password;
 pub mod provider;
+pub mod sign_up;
 pub mod state;
 pub mod vault;

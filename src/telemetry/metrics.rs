@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use prometheus::core::Collector;
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
-    TextEncoder,
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 
 use crate::session::feed::Ended;
@@ -93,6 +93,26 @@ pub const NAMES: &[(&str, &str)] = &[
         "vestibule_streams_ended_total",
         "WebSockets and other long answers ended because their session was.",
     ),
+    (
+        "vestibule_old_system_calls_total",
+        "Conversations with old systems, by provider, by what was asked and by what they came to.",
+    ),
+    (
+        "vestibule_old_system_seconds",
+        "Time they took, by provider.",
+    ),
+    (
+        "vestibule_old_system_down",
+        "Whether an old system is left alone because it does not answer: 1 or 0.",
+    ),
+    (
+        "vestibule_sign_ups_total",
+        "Requests that would make an account while users are moved in, by what became of them.",
+    ),
+    (
+        "vestibule_mirrored_total",
+        "Changes told to an old system, by what changed and what became of it.",
+    ),
 ];
 
 /// Handles to the metrics, ready to be counted on.
@@ -118,6 +138,11 @@ pub struct Metrics {
     line_lost: IntCounter,
     open_streams: IntGauge,
     ended_streams: IntCounter,
+    old_calls: IntCounterVec,
+    old_seconds: HistogramVec,
+    old_down: IntGaugeVec,
+    sign_ups: IntCounterVec,
+    mirrored: IntCounterVec,
 }
 
 impl Metrics {
@@ -138,6 +163,15 @@ impl Metrics {
             HistogramOpts::new(name(at), help(at)).buckets(LAG_SECONDS.to_vec()),
         )?;
         registry.register(Box::new(lag.clone()))?;
+        let at = place("vestibule_old_system_seconds");
+        let old_seconds = HistogramVec::new(
+            HistogramOpts::new(name(at), help(at)).buckets(LAG_SECONDS.to_vec()),
+            &["provider"],
+        )?;
+        registry.register(Box::new(old_seconds.clone()))?;
+        let at = place("vestibule_old_system_down");
+        let old_down = IntGaugeVec::new(Opts::new(name(at), help(at)), &["provider"])?;
+        registry.register(Box::new(old_down.clone()))?;
         let made = Self {
             by_class: ["other", "1xx", "2xx", "3xx", "4xx", "5xx"]
                 .map(|class| requests.with_label_values(&[class])),
@@ -168,6 +202,19 @@ impl Metrics {
             line_lost: counter(&registry, place("vestibule_revocation_line_lost_total"))?,
             open_streams: gauge(&registry, place("vestibule_streams_in_flight"))?,
             ended_streams: counter(&registry, place("vestibule_streams_ended_total"))?,
+            old_calls: counters(
+                &registry,
+                place("vestibule_old_system_calls_total"),
+                &["provider", "asked", "outcome"],
+            )?,
+            old_seconds,
+            old_down,
+            sign_ups: counters(&registry, place("vestibule_sign_ups_total"), &["course"])?,
+            mirrored: counters(
+                &registry,
+                place("vestibule_mirrored_total"),
+                &["operation", "outcome"],
+            )?,
             registry,
         };
         made.registry
@@ -275,6 +322,42 @@ impl Metrics {
     /// A long answer was ended because its session was.
     pub fn stream_ended(&self) {
         self.ended_streams.inc();
+    }
+
+    /// A conversation with an old system is over.
+    pub fn old_system_asked(
+        &self,
+        provider: &'static str,
+        asked: &'static str,
+        outcome: &'static str,
+    ) {
+        self.old_calls
+            .with_label_values(&[provider, asked, outcome])
+            .inc();
+    }
+
+    /// It took this long.
+    pub fn old_system_took(&self, provider: &'static str, took: Duration) {
+        self.old_seconds
+            .with_label_values(&[provider])
+            .observe(took.as_secs_f64());
+    }
+
+    /// An old system is left alone from now on, or not any more.
+    pub fn old_system_down(&self, provider: &'static str, down: bool) {
+        self.old_down
+            .with_label_values(&[provider])
+            .set(i64::from(down));
+    }
+
+    /// A request would make an account, and this became of it.
+    pub fn sign_up(&self, course: &'static str) {
+        self.sign_ups.with_label_values(&[course]).inc();
+    }
+
+    /// A change was told to an old system, or was not.
+    pub fn mirrored(&self, operation: &'static str, outcome: &'static str) {
+        self.mirrored.with_label_values(&[operation, outcome]).inc();
     }
 
     /// A lookup failed.

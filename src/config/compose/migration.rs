@@ -3,6 +3,7 @@
 use super::*;
 use crate::migration::control::{self, Mechanism};
 use crate::migration::provider::Fields;
+use crate::migration::sign_up;
 use crate::server::migration::{Configured, Settings};
 
 /// The migration; none without its table.
@@ -32,7 +33,26 @@ pub(super) fn migration(
         database,
         key,
         providers,
+        sign_up: sign_up(table),
     })
+}
+
+/// New accounts meanwhile.
+fn sign_up(table: &Migration) -> sign_up::Settings {
+    let Some(table) = table.sign_up.as_ref().map(|found| &found.value) else {
+        return sign_up::Settings::default();
+    };
+    let mode = match value(table.mode.as_ref(), SignUpWord::Open) {
+        SignUpWord::Open => sign_up::Mode::Open,
+        SignUpWord::Freeze => sign_up::Mode::Freeze,
+        SignUpWord::Trickle => sign_up::Mode::Trickle,
+        SignUpWord::DualWrite => sign_up::Mode::DualWrite,
+    };
+    let until = table.until.as_ref();
+    sign_up::Settings {
+        mode,
+        until: until.map(|found| (found.value.at, found.value.text.clone())),
+    }
 }
 
 fn control(table: &Migration, reader: &mut Reader<'_>) -> control::Settings {

@@ -17,6 +17,7 @@ mod keycloak;
 mod kratos;
 mod laravel;
 mod lucia;
+mod native;
 mod oidc;
 mod rails;
 mod stytch;
@@ -279,7 +280,7 @@ pub type LookedUp = Result<Option<Profile>, Unreachable>;
 pub enum Mirror {
     /// A user signed up here.
     SignUp {
-        /// Who.
+        /// Who. The id is the one they have here, for the old system to remember where it can.
         profile: Profile,
         /// The password, once and in memory.
         password: Option<Secret>,
@@ -300,6 +301,25 @@ pub enum Mirror {
         /// The new one, once and in memory.
         password: Secret,
     },
+    /// Their password changed, and only Better Auth's hash of it is known.
+    Hash {
+        /// The id there.
+        id: String,
+        /// `account.password`, a native hash.
+        native: Secret,
+    },
+    /// Their name changed.
+    Name {
+        /// The id there.
+        id: String,
+        /// The new one.
+        name: String,
+    },
+    /// They are gone.
+    Delete {
+        /// The id there.
+        id: String,
+    },
 }
 
 /// What became of mirroring: the id there.
@@ -310,6 +330,11 @@ pub trait Check: Send + Sync {
     /// Most checks of one account in a time, below the vendor's own limit: beyond it we do not ask, and nobody is locked out there
     /// through us.
     fn limit(&self) -> Limit;
+
+    /// Most requests to the old system in a time, by all of us and of every kind, below the vendor's own limit.
+    fn overall(&self) -> Limit {
+        OVERALL
+    }
 
     /// Asks once whether a password fits, and ends at once whatever session that made.
     fn check(&self, attempt: &Attempt) -> Box<dyn Dialogue<Checked>>;
@@ -334,6 +359,12 @@ pub trait Check: Send + Sync {
         None
     }
 }
+
+/// Most requests to an old system in a time, where nothing else is known: what a small installation of any of them answers.
+pub const OVERALL: Limit = Limit {
+    most: 300,
+    within: std::time::Duration::from_secs(10),
+};
 
 /// So many in so long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

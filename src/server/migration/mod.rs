@@ -3,7 +3,9 @@
 //!
 //! The core (`crate::migration`) decides; what is here asks databases, old systems and the app, and waits.
 
+pub mod outbound;
 pub mod passage;
+pub mod sign_up;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -19,6 +21,7 @@ use crate::gate::Gate;
 use crate::kind::Kind;
 use crate::migration::accounts::Accounts;
 use crate::migration::control::{self, Mechanism as Word, Reach};
+use crate::migration::dialogue::OldStore;
 use crate::migration::provider::{Build, Check, Fields, Sessions};
 use crate::migration::vault::Vault;
 use crate::request::RequestView;
@@ -39,6 +42,8 @@ pub struct Settings {
     pub key: Secret,
     /// The old systems, in the order of the file.
     pub providers: Vec<Configured>,
+    /// New accounts meanwhile.
+    pub sign_up: crate::migration::sign_up::Settings,
 }
 
 /// One old system as it was configured.
@@ -58,6 +63,8 @@ pub struct Parts {
     pub accounts: Arc<dyn Accounts>,
     /// The runtime on which connections to databases, old systems and the app live.
     pub home: tokio::runtime::Handle,
+    /// The old systems' own tables, where the operator names them.
+    pub old: Option<Arc<dyn OldStore>>,
     /// Where the app's Better Auth is, its base path included: for what the gateway asks it itself.
     pub app: Vec<url::Url>,
 }
@@ -99,7 +106,19 @@ pub fn build(parts: Parts, around: &Around<'_>) -> Result<Migration, String> {
             sessions: sessions.transpose().map_err(said)?,
         });
     }
+    let systems = providers.iter().map(|provider| {
+        let check = provider.check.as_deref();
+        (provider.name, check.map(Check::overall))
+    });
+    let outbound = outbound::Outbound::new(
+        systems,
+        parts.old,
+        parts.home.clone(),
+        Arc::clone(around.clock),
+        Arc::clone(around.metrics),
+    )?;
     let common = Arc::new(Common {
+        outbound: Arc::new(outbound),
         control: parts.settings.control,
         accounts: parts.accounts,
         vault: Vault::new(&parts.settings.key),
@@ -111,8 +130,13 @@ pub fn build(parts: Parts, around: &Around<'_>) -> Result<Migration, String> {
         clock: Arc::clone(around.clock),
         metrics: Arc::clone(around.metrics),
     });
+    let sign_up = sign_up::SignUp::new(
+        parts.settings.sign_up,
+        Arc::clone(&common),
+        parts.home.clone(),
+    );
     Ok(Migration {
-        mechanisms: Vec::new(),
+        mechanisms: vec![Box::new(sign_up)],
         arrivals: None,
         common,
     })
@@ -138,6 +162,8 @@ pub struct Common {
     pub vault: Vault,
     /// The old systems.
     pub providers: Vec<Provider>,
+    /// Asks them.
+    pub outbound: Arc<outbound::Outbound>,
     /// Better Auth's base path.
     pub auth_base_path: String,
     /// The origin browsers see.
