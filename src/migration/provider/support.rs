@@ -450,8 +450,13 @@ pub(super) fn factor_ending(end: Ask) -> Next<FactorChecked> {
     ask(end, |_, _| factor(FactorChecked::Right))
 }
 
+/// What an answer to a change means when nothing of it is needed but that it was made.
+pub(super) fn mirrored(answer: Result<Answer, Unreachable>, id: &str) -> Option<Mirrored> {
+    mirrored_as(answer, Some(id.to_owned()), "")
+}
+
 /// What an answer to a change means. The id is known, or stands in the answer.
-pub(super) fn mirrored(
+pub(super) fn mirrored_as(
     answer: Result<Answer, Unreachable>,
     id: Option<String>,
     pointer: &str,
@@ -460,6 +465,8 @@ pub(super) fn mirrored(
         status if is_success(status) => Ok(id.or_else(|| text(&json, pointer).map(str::to_owned))),
         429 => Err(Unreachable::Refused),
         401 | 403 => Err(Unreachable::Unconfigured),
+        // Who is not there any more needs no change, least of all to be removed.
+        404 | 410 if id.is_some() => Ok(id),
         _ => Err(Unreachable::Garbage),
     }))
 }

@@ -402,6 +402,20 @@ impl Check for Auth0 {
                     Some(id.clone()),
                 )
             }
+            Mirror::Name { id, name } => {
+                let user = support::below(&users, &[id]);
+                let body = [("name", Json::Text(name))];
+                (
+                    support::with_json(Method::PATCH, user, &body),
+                    Some(id.clone()),
+                )
+            }
+            Mirror::Delete { id } => {
+                let user = support::below(&users, &[id]);
+                (support::request(Method::DELETE, user), Some(id.clone()))
+            }
+            // Hashes of Better Auth are not taken there.
+            Mirror::Hash { .. } => return None,
         };
         Some(support::talk_at(move |_| {
             managed(
@@ -409,7 +423,7 @@ impl Check for Auth0 {
                 |why| Some(Err(why)),
                 move |token| {
                     ask(change.bearer(token), move |answer, _| {
-                        Next::Done(support::mirrored(answer, id, "/user_id"))
+                        Next::Done(support::mirrored_as(answer, id, "/user_id"))
                     })
                 },
             )

@@ -302,13 +302,26 @@ impl Check for Firebase {
                 ];
                 ("accounts:update", Some(id.clone()), body)
             }
+            Mirror::Name { id, name } => {
+                let body = vec![
+                    ("localId", Json::Text(id)),
+                    ("displayName", Json::Text(name)),
+                ];
+                ("accounts:update", Some(id.clone()), body)
+            }
+            Mirror::Delete { id } => {
+                let body = vec![("localId", Json::Text(id))];
+                ("accounts:delete", Some(id.clone()), body)
+            }
+            // Hashes of Better Auth are not taken there.
+            Mirror::Hash { .. } => return None,
         };
         let change = support::post_json(self.0.closed(&service, what), &body);
         Some(managed(
             service,
             change,
             |why| Some(Err(why)),
-            move |answer| support::mirrored(answer, id, "/localId"),
+            move |answer| support::mirrored_as(answer, id, "/localId"),
         ))
     }
 }

@@ -330,6 +330,12 @@ impl Check for Keycloak {
                     Some(id.clone()),
                 )
             }
+            Mirror::Delete { id } => (
+                support::request(Method::DELETE, realm.admin(&[id])),
+                Some(id.clone()),
+            ),
+            // Names are kept there in two parts, and one does not say where to part it. Hashes of Better Auth are not taken.
+            Mirror::Name { .. } | Mirror::Hash { .. } => return None,
             Mirror::Email {
                 id,
                 email,
@@ -400,7 +406,7 @@ fn created(answer: Result<Answer, Unreachable>, id: Option<String>) -> Option<Mi
         Some(id.to_owned()).filter(|id| !id.is_empty())
     };
     let id = id.or_else(|| answer.as_ref().ok().and_then(from_location));
-    support::mirrored(answer, id, "/id")
+    support::mirrored_as(answer, id, "/id")
 }
 
 fn claimed(claims: &Value) -> Option<Profile> {

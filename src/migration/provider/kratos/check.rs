@@ -57,10 +57,10 @@ const ADDRESS_NOT_VERIFIED: u64 = 4_000_010;
 const NO_TOTP: u64 = 4_000_011;
 /// A recovery code was used before, there are none, or it is wrong.
 const LOOKUP_WRONG: [u64; 3] = [4_000_012, 4_000_014, 4_000_016];
-/// The account exists and signs in by other means.
-const ACCOUNT_WITHOUT_PASSWORD: [u64; 2] = [4_000_033, 4_000_035];
+/// There is no such account, or nothing it could sign in with.
+const NO_ACCOUNT: u64 = 4_000_037;
 /// A captcha is wanted.
-const CAPTCHA: [u64; 2] = [4_000_038, 4_010_011];
+const CAPTCHA: u64 = 4_000_038;
 /// What no account could have.
 const INVALID_INPUT: std::ops::RangeInclusive<u64> = 4_000_001..=4_000_009;
 
@@ -188,13 +188,9 @@ impl Server {
         Next::Done(match answer.status {
             429 => Checked::Unavailable(Unreachable::Refused),
             400 if said.contains(&ADDRESS_NOT_VERIFIED) => return self.unverified(email),
-            400 if said.iter().any(|id| CAPTCHA.contains(id)) => {
-                Checked::Unavailable(Unreachable::Challenge)
-            }
-            400 if said.iter().any(|id| ACCOUNT_WITHOUT_PASSWORD.contains(id)) => {
-                Checked::NoPassword
-            }
+            400 if said.contains(&CAPTCHA) => Checked::Unavailable(Unreachable::Challenge),
             400 if said.contains(&INVALID_CREDENTIALS)
+                || said.contains(&NO_ACCOUNT)
                 || said.iter().any(|id| INVALID_INPUT.contains(id)) =>
             {
                 Checked::Wrong

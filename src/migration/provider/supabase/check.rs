@@ -331,10 +331,24 @@ impl Check for Supabase {
                     Some(id.clone()),
                 )
             }
+            Mirror::Name { id, name } => {
+                let metadata = [("name", Json::Text(name))];
+                let body = [("user_metadata", Json::Object(&metadata))];
+                (
+                    support::with_json(Method::PUT, users(id), &body),
+                    Some(id.clone()),
+                )
+            }
+            Mirror::Delete { id } => (
+                support::request(Method::DELETE, users(id)),
+                Some(id.clone()),
+            ),
+            // Hashes of Better Auth are not taken there.
+            Mirror::Hash { .. } => return None,
         };
         let change = Project::admin(service, change);
         Some(support::talk(change, move |answer, _| {
-            Next::Done(support::mirrored(answer, id, "/id"))
+            Next::Done(support::mirrored_as(answer, id, "/id"))
         }))
     }
 }
