@@ -23,6 +23,7 @@ mod golden;
 mod http_source;
 mod jwt;
 mod lifecycle;
+mod migration_checks;
 mod planted_secret;
 mod redis;
 mod regressions;

@@ -4,6 +4,7 @@ pub mod databases;
 pub mod keys;
 pub mod redis;
 pub mod tls;
+pub mod vendors;
 pub mod wire;
 
 use std::collections::HashMap;

@@ -445,9 +445,18 @@ pub(super) fn factor(found: FactorChecked) -> Next<FactorChecked> {
     Next::Done(found)
 }
 
-/// Ends the session a right code made there; the code was right whatever becomes of that.
-pub(super) fn factor_ending(end: Ask) -> Next<FactorChecked> {
-    ask(end, |_, _| factor(FactorChecked::Right))
+/// Whether a right code is theirs of whom it is asked: it is said by the answer whose it was.
+pub(super) fn theirs(whose: Option<&str>, source_id: &str) -> FactorChecked {
+    match whose {
+        Some(id) if id == source_id => FactorChecked::Right,
+        Some(_) => FactorChecked::Wrong,
+        None => FactorChecked::Unavailable(Unreachable::Garbage),
+    }
+}
+
+/// Ends the session a code made there; what was found out stands whatever becomes of that.
+pub(super) fn factor_ending(end: Ask, found: FactorChecked) -> Next<FactorChecked> {
+    ask(end, move |_, _| factor(found))
 }
 
 /// What an answer to a change means when nothing of it is needed but that it was made.

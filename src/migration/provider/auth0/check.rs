@@ -338,11 +338,11 @@ impl Check for Auth0 {
             };
             if answer.status == 200 {
                 let claims = text(&json, "/id_token").and_then(support::claims);
-                let same = claims.as_ref().and_then(|claims| text(claims, "/sub"));
-                return match (same == Some(&source_id), text(&json, "/refresh_token")) {
-                    (true, Some(refresh)) => support::factor_ending(tenant.revoke(refresh)),
-                    (true, None) => factor(FactorChecked::Right),
-                    (false, _) => factor(FactorChecked::Wrong),
+                let whose = claims.as_ref().and_then(|claims| text(claims, "/sub"));
+                let found = support::theirs(whose, &source_id);
+                return match text(&json, "/refresh_token") {
+                    Some(refresh) => support::factor_ending(tenant.revoke(refresh), found),
+                    None => factor(found),
                 };
             }
             factor(

@@ -279,14 +279,11 @@ impl Pool {
             return factor(refused_code(&answer, &json));
         }
         let claims = text(&json, "/AuthenticationResult/IdToken").and_then(support::claims);
-        let Some(subject) = claims.as_ref().and_then(|claims| text(claims, "/sub")) else {
-            return factor(FactorChecked::Unavailable(Unreachable::Garbage));
-        };
-        let same = subject == source_id;
+        let whose = claims.as_ref().and_then(|claims| text(claims, "/sub"));
+        let found = support::theirs(whose, source_id);
         match text(&json, "/AuthenticationResult/RefreshToken") {
-            Some(refresh) if same => support::factor_ending(self.revoke(refresh)),
-            _ if same => factor(FactorChecked::Right),
-            _ => factor(FactorChecked::Wrong),
+            Some(refresh) => support::factor_ending(self.revoke(refresh), found),
+            None => factor(found),
         }
     }
 }

@@ -246,12 +246,8 @@ impl Check for Firebase {
                 };
                 if answer.status == 200 {
                     let claims = text(&json, "/idToken").and_then(support::claims);
-                    let subject = claims.as_ref().and_then(|claims| text(claims, "/sub"));
-                    return factor(match subject {
-                        Some(subject) if subject == source_id => FactorChecked::Right,
-                        Some(_) => FactorChecked::Wrong,
-                        None => FactorChecked::Unavailable(Unreachable::Garbage),
-                    });
+                    let whose = claims.as_ref().and_then(|claims| text(claims, "/sub"));
+                    return factor(support::theirs(whose, &source_id));
                 }
                 factor(match word(&json) {
                     "INVALID_CODE"

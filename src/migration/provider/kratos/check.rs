@@ -302,11 +302,8 @@ impl Server {
             // The same session goes on, under the same token unless it says another.
             let token = text(&json, "/session_token").unwrap_or(token.expose());
             let end = self.log_out(token);
-            return match text(&json, "/session/identity/id") {
-                Some(id) if id == source_id => support::factor_ending(end),
-                Some(_) => ask(end, |_, _| factor(FactorChecked::Wrong)),
-                None => factor(FactorChecked::Unavailable(Unreachable::Garbage)),
-            };
+            let whose = text(&json, "/session/identity/id");
+            return support::factor_ending(end, support::theirs(whose, source_id));
         }
         let said = messages(&json);
         factor(match answer.status {
