@@ -218,7 +218,7 @@ const SYSTEMS: &[System] = &[
                 ("public_url", text(url)),
                 ("admin_url", text(url)),
                 ("admin_key", text("key-of-the-operator")),
-                ("email_trait", text("/contact/mail")),
+                ("email_trait", text("contact.mail")),
             ]
         },
         id: plain,

@@ -38,7 +38,7 @@ pub(super) const KEYS: &[Key] = &[
     ),
     key(
         "email_trait",
-        "Where the address is among the traits, as a JSON pointer. Default: \"/email\".",
+        "Where the address is among the traits, with dots. Default: \"email\".",
         KeyKind::Text,
     ),
     support::IDENTIFY_BY,
@@ -65,22 +65,19 @@ const CAPTCHA: u64 = 4_000_038;
 const INVALID_INPUT: std::ops::RangeInclusive<u64> = 4_000_001..=4_000_009;
 
 fn build(fields: &Fields) -> Result<Option<Box<dyn Check>>, String> {
-    if !support::wanted(fields, &["public_url"], &["email_trait"])? {
+    if !support::wanted(fields, &["public_url"], &["admin_url", "admin_key"])? {
         return Ok(None);
     }
     let admin = match fields.text("admin_url") {
         Some(_) => Some(fields.url("admin_url", "")?),
         None => None,
     };
-    let email_trait = fields.text("email_trait").map_or("/email", Secret::expose);
-    if !email_trait.starts_with('/') {
-        return Err("`email_trait` is a JSON pointer: it begins with a slash".to_owned());
-    }
+    let email_trait = fields.text("email_trait").map_or("email", Secret::expose);
     Ok(Some(Box::new(Kratos(Arc::new(Server {
         public: fields.url("public_url", "")?,
         admin,
         admin_key: fields.text("admin_key").cloned(),
-        email_trait: format!("/traits{email_trait}"),
+        email_trait: format!("/traits/{}", email_trait.replace('.', "/")),
         identifier: support::Identifier::of(fields)?,
     })))))
 }

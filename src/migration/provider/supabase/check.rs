@@ -24,7 +24,7 @@ pub(super) const KEYS: &[Key] = &[
     support::CHECK,
     key(
         "url",
-        "The project's address: https://REF.supabase.co, or that of a server of one's own.",
+        "The project's address, or that of a server of one's own. Default: \"https://REF.supabase.co\" with `project_ref`.",
         KeyKind::Text,
     ),
     key(
@@ -43,11 +43,18 @@ pub(super) const KEYS: &[Key] = &[
 pub(super) const BUILD: Option<BuildCheck> = Some(build);
 
 fn build(fields: &Fields) -> Result<Option<Box<dyn Check>>, String> {
-    if !support::wanted(fields, &["url", "anon_key"], &["anon_key"])? {
+    if !support::wanted(fields, &["anon_key"], &["service_role_key"])? {
         return Ok(None);
     }
+    let url = match (fields.text("url"), fields.text("project_ref")) {
+        (Some(_), _) => fields.url("url", "")?,
+        (None, Some(name)) => {
+            fields.url("url", &format!("https://{}.supabase.co", name.expose()))?
+        }
+        (None, None) => return Err("`url` is missing, which the live check needs".to_owned()),
+    };
     Ok(Some(Box::new(Supabase(Arc::new(Project {
-        auth: support::below(&fields.url("url", "")?, &["auth", "v1"]),
+        auth: support::below(&url, &["auth", "v1"]),
         anon: fields.required("anon_key")?.clone(),
         service: fields.text("service_role_key").cloned(),
     })))))
