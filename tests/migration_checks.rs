@@ -9,7 +9,7 @@ use std::time::Duration;
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use aws_lc_rs::rsa::{KeyPair, KeySize};
 use vestibule::kind;
-use vestibule::migration::dialogue::Unreachable;
+use vestibule::migration::dialogue::{Answer, Given, Moment, Need, Step, Unreachable};
 use vestibule::migration::provider::{
     Attempt, Check, Checked, FactorChecked, Field, Fields, KINDS, Mirror, Profile,
 };
@@ -801,4 +801,128 @@ fn the_stand_in_of_cognito_speaks_with_the_vendors_own_client() {
         "{}",
         String::from_utf8_lossy(&ran.stderr)
     );
+}
+
+/// Documented answers that the stand-ins do not give, told to the conversation step by step, without a network.
+#[test]
+fn every_documented_answer_means_what_its_vendor_says() {
+    use Expected::{Blocked, Limited, NoPassword, RightBut, Unavailable, Wrong};
+    use Unreachable::{Challenge, Garbage, Refused, Unconfigured};
+    let cognito = |kind: &str, said: &str| format!(r#"{{"__type":"{kind}","message":"{said}"}}"#);
+    let firebase = |word: &str| format!(r#"{{"error":{{"code":400,"message":"{word}"}}}}"#);
+    let auth0 = |word: &str| format!(r#"{{"error":"{word}","error_description":"x"}}"#);
+    let kratos = |id: u64| format!(r#"{{"id":"f","ui":{{"messages":[{{"id":{id}}}]}}}}"#);
+    let descope =
+        |code: &str, said: &str| format!(r#"{{"errorCode":"{code}","errorDescription":"{said}"}}"#);
+    let stytch = |kind: &str| format!(r#"{{"error_type":"{kind}"}}"#);
+    let supabase = |code: &str| format!(r#"{{"code":"{code}","message":"x"}}"#);
+    let grant = |said: &str| format!(r#"{{"error":"invalid_grant","error_description":"{said}"}}"#);
+    let cases: Vec<(&str, u16, String, Expected)> = vec![
+        ("supabase", 400, supabase("invalid_credentials"), Wrong),
+        ("supabase", 400, grant("Invalid login credentials"), Wrong),
+        ("supabase", 400, grant("Phone not confirmed"), Blocked),
+        ("supabase", 400, supabase("captcha_failed"), Unavailable(Challenge)),
+        ("supabase", 422, supabase("email_provider_disabled"), Unavailable(Unconfigured)),
+        ("supabase", 400, supabase("of_the_future"), Unavailable(Garbage)),
+        ("auth0", 429, auth0("too_many_requests"), Unavailable(Refused)),
+        ("auth0", 429, auth0("too_many_attempts"), Limited(Some(9))),
+        ("auth0", 403, auth0("unauthorized_client"), Unavailable(Unconfigured)),
+        ("auth0", 403, auth0("access_denied"), Blocked),
+        ("auth0", 401, auth0("requires_validation"), Unavailable(Challenge)),
+        ("auth0", 403, auth0("of_the_future"), Unavailable(Garbage)),
+        ("firebase", 400, firebase("INVALID_PASSWORD"), Wrong),
+        ("firebase", 400, firebase("INVALID_EMAIL"), Wrong),
+        ("firebase", 400, firebase("PASSWORD_LOGIN_DISABLED"), Unavailable(Unconfigured)),
+        ("firebase", 400, firebase("QUOTA_EXCEEDED : Exceeded quota"), Unavailable(Refused)),
+        ("firebase", 400, firebase("MISSING_RECAPTCHA_TOKEN"), Unavailable(Challenge)),
+        ("firebase", 401, firebase("Firebase App Check token is invalid."), Unavailable(Challenge)),
+        ("firebase", 403, firebase("Requests from referer <empty> are blocked."), Unavailable(Unconfigured)),
+        ("firebase", 400, firebase("BLOCKING_FUNCTION_ERROR_RESPONSE : no"), Blocked),
+        ("cognito", 400, cognito("com.amazonaws#UserNotFoundException", "User does not exist."), Wrong),
+        ("cognito", 400, cognito("NotAuthorizedException", "Password attempts exceeded"), Limited(Some(9))),
+        ("cognito", 400, cognito("NotAuthorizedException", "Unable to verify secret hash for client x"), Unavailable(Unconfigured)),
+        ("cognito", 400, cognito("NotAuthorizedException", "Temporary password has expired and must be reset"), NoPassword),
+        ("cognito", 400, cognito("UserNotConfirmedException", "User is not confirmed."), Blocked),
+        ("cognito", 400, cognito("PasswordResetRequiredException", "Password reset required"), NoPassword),
+        ("cognito", 400, cognito("TooManyRequestsException", "Rate exceeded"), Unavailable(Refused)),
+        ("cognito", 400, cognito("InvalidParameterException", "USER_PASSWORD_AUTH flow not enabled for this client"), Unavailable(Unconfigured)),
+        ("cognito", 400, cognito("InvalidParameterException", "1 validation error detected"), Wrong),
+        ("cognito", 400, cognito("ForbiddenException", "Request not allowed due to WAF block."), Unavailable(Challenge)),
+        ("cognito", 400, cognito("UserLambdaValidationException", "PreAuthentication failed"), Blocked),
+        ("cognito", 200, format!(r#"{{"ChallengeName":"MFA_SETUP","Session":"s","ChallengeParameters":{{"USER_ID_FOR_SRP":"{}"}}}}"#, GOOD.id), RightBut("must_enrol_second_factor")),
+        ("cognito", 200, format!(r#"{{"ChallengeName":"SMS_MFA","Session":"s","ChallengeParameters":{{"USER_ID_FOR_SRP":"{}"}}}}"#, GOOD.id), Expected::SecondFactor),
+        ("cognito", 200, r#"{"ChallengeName":"SMS_MFA","Session":"s","ChallengeParameters":{"USER_ID_FOR_SRP":"grace"}}"#.to_owned(), Blocked),
+        ("keycloak", 400, auth0("unauthorized_client"), Unavailable(Unconfigured)),
+        ("keycloak", 400, grant("Account disabled"), Blocked),
+        ("keycloak", 404, r#"{"error":"Realm does not exist"}"#.to_owned(), Unavailable(Unconfigured)),
+        ("kratos", 400, kratos(4_000_037), Wrong),
+        ("kratos", 400, kratos(4_000_002), Wrong),
+        ("kratos", 400, kratos(4_000_038), Unavailable(Challenge)),
+        ("kratos", 410, r#"{"error":{"id":"self_service_flow_expired"}}"#.to_owned(), Unavailable(Garbage)),
+        ("kratos", 422, r#"{"error":{"id":"browser_location_change_required"}}"#.to_owned(), Blocked),
+        ("kratos", 403, r#"{"error":{"id":"session_aal2_required"}}"#.to_owned(), Blocked),
+        ("supertokens", 200, r#"{"status":"OF_THE_FUTURE"}"#.to_owned(), Unavailable(Garbage)),
+        ("supertokens", 404, "Not found".to_owned(), Unavailable(Unconfigured)),
+        ("stytch", 429, stytch("too_many_requests"), Unavailable(Refused)),
+        ("stytch", 404, stytch("email_not_found"), Wrong),
+        ("stytch", 400, stytch("reset_password"), NoPassword),
+        ("stytch", 401, stytch("invalid_secret_authentication"), Unavailable(Unconfigured)),
+        ("descope", 429, descope("E130429", "API rate limit exceeded"), Unavailable(Refused)),
+        ("descope", 401, descope("E061301", "Password expired"), NoPassword),
+        ("descope", 401, descope("E062001", "User is locked"), Limited(Some(9))),
+        ("descope", 400, descope("E011001", "Bad request"), Unavailable(Unconfigured)),
+        ("descope", 403, r#"{"ok":false}"#.to_owned(), Unavailable(Garbage)),
+    ];
+    for (name, status, body, expected) in cases {
+        let is_it = |system: &&System| system.name == name;
+        let system = SYSTEMS.iter().rfind(is_it).expect("a system");
+        let fields: Vec<(&'static str, Field)> = (system.fields)("https://old.example")
+            .into_iter()
+            // What is asked of the admin API next is another test's.
+            .filter(|(key, _)| !key.starts_with("admin_") && !key.starts_with("service_role"))
+            .collect();
+        let check = build(name, fields).expect("valid").expect("on");
+        let attempt = Attempt {
+            email: Some(GOOD.email.to_owned()),
+            username: None,
+            phone: None,
+            source_id: None,
+            password: Secret::new(PASSWORD),
+            client: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            user_agent: String::new(),
+        };
+        let mut dialogue = check.check(&attempt);
+        let random = |bytes: &mut [u8]| bytes.fill(7);
+        let moment = Moment {
+            now: NOW,
+            random: &random,
+        };
+        let answer = |status: u16, body: &str| {
+            let mut headers = http::HeaderMap::new();
+            headers.insert("retry-after", http::HeaderValue::from_static("9"));
+            Given::Answer(Ok(Answer {
+                status,
+                headers,
+                body: Secret::new(body),
+            }))
+        };
+        let mut step = dialogue.step(Given::Nothing, moment);
+        if name == "kratos" {
+            assert!(matches!(step, Step::Need(_)));
+            step = dialogue.step(answer(200, r#"{"id":"f"}"#), moment);
+        }
+        let Step::Need(Need::Answer(ask)) = step else {
+            panic!("{name} asks nothing");
+        };
+        assert!(
+            !format!("{ask:?}").contains("o=r"),
+            "{name} prints a password"
+        );
+        match dialogue.step(answer(status, &body), moment) {
+            Step::Done(checked) => {
+                assert_eq!(kind_of(&checked), expected, "{name} {status} {body}")
+            }
+            Step::Need(_) => panic!("{name} asks on after {status} {body}"),
+        }
+    }
 }

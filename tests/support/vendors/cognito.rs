@@ -125,7 +125,7 @@ fn answer(
     match what {
         "RevokeToken" => {
             sessions.end(asked.text("/Token"));
-            return json(200, value!({}));
+            json(200, value!({}))
         }
         "InitiateAuth" => {
             let name = asked.text("/AuthParameters/USERNAME");

@@ -25,9 +25,6 @@ use super::{App, Seen, reply};
 pub const PASSWORD: &str = "p\"ä\\s's\nw&o=r%d+ {}\u{1F512}";
 /// The code of who has an authenticator.
 pub const CODE: &str = "123456";
-/// What must be in no log, whatever happens.
-pub const SECRETS: &[&str] = &["tok-", PASSWORD, "key-of-the-operator", "@example.com"];
-
 /// Whoever is known there.
 pub struct Person {
     pub email: &'static str,
@@ -208,8 +205,6 @@ pub enum Broken {
     Garbage,
     Endless,
 }
-
-pub type Answers = dyn Fn(&Asked, &Sessions) -> Reply + Send + Sync;
 
 /// A stand-in that runs.
 pub struct Vendor {
