@@ -1198,6 +1198,19 @@ fn shipped_environment() -> Environment {
         ("APP_KEY", SECRET),
         ("WP_LOGGED_IN_KEY", SECRET),
         ("WP_LOGGED_IN_SALT", SECRET),
+        ("SUPABASE_ANON_KEY", SECRET),
+        ("SUPABASE_SERVICE_ROLE_KEY", SECRET),
+        ("AUTH0_CLIENT_SECRET", SECRET),
+        ("AUTH0_MANAGEMENT_SECRET", SECRET),
+        ("FIREBASE_API_KEY", SECRET),
+        ("FIREBASE_SERVICE_ACCOUNT", SECRET),
+        ("COGNITO_CLIENT_SECRET", SECRET),
+        ("KEYCLOAK_CLIENT_SECRET", SECRET),
+        ("KEYCLOAK_ADMIN_SECRET", SECRET),
+        ("ORY_API_KEY", SECRET),
+        ("SUPERTOKENS_API_KEY", SECRET),
+        ("STYTCH_SECRET", SECRET),
+        ("DESCOPE_MANAGEMENT_KEY", SECRET),
     ])
 }
 

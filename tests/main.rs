@@ -26,6 +26,7 @@ mod http_source;
 mod jwt;
 mod lifecycle;
 mod migration_bridge;
+mod migration_checks;
 mod migration_providers;
 mod migration_readers;
 mod migration_sign_in;

@@ -111,6 +111,7 @@ impl World {
                 },
                 limits: Default::default(),
                 bridge: Default::default(),
+                second_factor: Default::default(),
             },
             accounts: Arc::clone(&kept),
             shared_limits: None,

@@ -14,7 +14,7 @@ use serde_json::Value;
 use url::Url;
 use zeroize::Zeroizing;
 
-use super::{Attempt, Checked, Fields, Mirrored};
+use super::{Attempt, Checked, FactorChecked, Fields, Key, KeyKind, Mirrored};
 use crate::migration::dialogue::{Answer, Ask, Dialogue, Given, Moment, Need, Step, Unreachable};
 use crate::secret::Secret;
 use crate::time::UnixMs;
@@ -435,17 +435,71 @@ pub(super) fn claims(token: &str) -> Option<Value> {
     serde_json::from_slice(&payload).ok()
 }
 
+/// Nothing was found out about a password.
+pub(super) fn unavailable(why: Unreachable) -> Next<Checked> {
+    Next::Done(Checked::Unavailable(why))
+}
+
+/// What was found out about a code.
+pub(super) fn factor(found: FactorChecked) -> Next<FactorChecked> {
+    Next::Done(found)
+}
+
+/// Whether a right code is theirs of whom it is asked: it is said by the answer whose it was.
+pub(super) fn theirs(whose: Option<&str>, source_id: &str) -> FactorChecked {
+    match whose {
+        Some(id) if id == source_id => FactorChecked::Right,
+        Some(_) => FactorChecked::Wrong,
+        None => FactorChecked::Unavailable(Unreachable::Garbage),
+    }
+}
+
+/// Ends the session a code made there; what was found out stands whatever becomes of that.
+pub(super) fn factor_ending(end: Ask, found: FactorChecked) -> Next<FactorChecked> {
+    ask(end, move |_, _| factor(found))
+}
+
 /// What an answer to a change means when nothing of it is needed but that it was made.
 pub(super) fn mirrored(answer: Result<Answer, Unreachable>, id: &str) -> Option<Mirrored> {
-    let made = read(answer).and_then(|(answer, _)| match answer.status {
-        status if is_success(status) => Ok(Some(id.to_owned())),
+    mirrored_as(answer, Some(id.to_owned()), "")
+}
+
+/// What an answer to a change means. The id is known, or stands in the answer.
+pub(super) fn mirrored_as(
+    answer: Result<Answer, Unreachable>,
+    id: Option<String>,
+    pointer: &str,
+) -> Option<Mirrored> {
+    Some(read(answer).and_then(|(answer, json)| match answer.status {
+        status if is_success(status) => Ok(id.or_else(|| text(&json, pointer).map(str::to_owned))),
         429 => Err(Unreachable::Refused),
+        401 | 403 => Err(Unreachable::Unconfigured),
+        // Who is not there any more needs no change, least of all to be removed.
+        404 | 410 if id.is_some() => Ok(id),
         _ => Err(Unreachable::Garbage),
-    });
-    Some(made)
+    }))
 }
 
 // ------------------------------------------------------------------------------------------------------------- configuration
+
+/// A key of a table.
+pub(super) const fn key(name: &'static str, about: &'static str, kind: KeyKind) -> Key {
+    Key { name, about, kind }
+}
+
+/// The key that switches a live check off.
+pub(super) const CHECK: Key = key(
+    "check",
+    "Whether passwords are checked there at sign-in. Default: true when the keys this needs are there.",
+    KeyKind::Flag,
+);
+
+/// The key that says by what users are known there.
+pub(super) const IDENTIFY_BY: Key = key(
+    "identify_by",
+    "What users are signed in with there: \"email\", \"username\" or \"id\". Default: \"email\".",
+    KeyKind::Text,
+);
 
 /// Whether the live check is wanted and its keys are all there. The keys of a check stand in one table with those of the sessions, and
 /// some belong to both: so it is on when every one of `needed` is written, off when one of `own` (which nothing else needs) is not or
@@ -469,6 +523,20 @@ pub(super) fn wanted(fields: &Fields, needed: &[&str], own: &[&str]) -> Result<b
         Some(key) if begun => Err(format!("`{key}` is missing, which the live check needs")),
         Some(_) => Ok(false),
     }
+}
+
+/// An address, where people also write a bare host.
+///
+/// # Errors
+/// Says what is wrong with it.
+pub(super) fn address(fields: &Fields, key: &str) -> Result<Url, String> {
+    let text = fields.required(key)?.expose();
+    let default = match text.contains("://") {
+        true => return fields.url(key, ""),
+        false => format!("https://{text}"),
+    };
+    // The key itself is not read again: only its text with a scheme is.
+    Fields::default().url(key, &default)
 }
 
 /// By what a system knows its users at sign-in.

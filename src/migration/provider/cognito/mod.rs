@@ -2,6 +2,7 @@
 
 mod check;
 mod session;
+mod srp;
 
 use crate::kind::Kind;
 
