@@ -24,6 +24,7 @@ mod http_source;
 mod jwt;
 mod lifecycle;
 mod migration_bridge;
+mod migration_vectors;
 mod planted_secret;
 mod redis;
 mod regressions;

@@ -117,6 +117,18 @@ pub const NAMES: &[(&str, &str)] = &[
         "vestibule_mirrored_total",
         "Changes told to an old system, by what changed and what became of it.",
     ),
+    (
+        "vestibule_hash_jobs_waiting",
+        "Checks of passwords that wait for a thread.",
+    ),
+    (
+        "vestibule_hash_jobs_running",
+        "Checks of passwords under way.",
+    ),
+    (
+        "vestibule_hash_jobs_refused_total",
+        "Sign-ins refused because too many passwords were being checked.",
+    ),
 ];
 
 /// Handles to the metrics, ready to be counted on.
@@ -148,6 +160,9 @@ pub struct Metrics {
     old_down: IntGaugeVec,
     sign_ups: IntCounterVec,
     mirrored: IntCounterVec,
+    hash_waiting: IntGauge,
+    hash_running: IntGauge,
+    hash_refused: IntCounter,
 }
 
 impl Metrics {
@@ -225,6 +240,9 @@ impl Metrics {
                 place("vestibule_mirrored_total"),
                 &["operation", "outcome"],
             )?,
+            hash_waiting: gauge(&registry, place("vestibule_hash_jobs_waiting"))?,
+            hash_running: gauge(&registry, place("vestibule_hash_jobs_running"))?,
+            hash_refused: counter(&registry, place("vestibule_hash_jobs_refused_total"))?,
             registry,
         };
         made.registry
@@ -373,6 +391,19 @@ impl Metrics {
     /// A change was told to an old system, or was not.
     pub fn mirrored(&self, operation: &'static str, outcome: &'static str) {
         self.mirrored.with_label_values(&[operation, outcome]).inc();
+    }
+
+    /// So many checks of passwords wait and are under way.
+    pub fn hashing(&self, waiting: usize, running: usize) {
+        self.hash_waiting
+            .set(i64::try_from(waiting).unwrap_or(i64::MAX));
+        self.hash_running
+            .set(i64::try_from(running).unwrap_or(i64::MAX));
+    }
+
+    /// A sign-in was refused because too many passwords were being checked.
+    pub fn hashing_refused(&self) {
+        self.hash_refused.inc();
     }
 
     /// A lookup failed.

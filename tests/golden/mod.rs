@@ -6,6 +6,7 @@ mod cookie_cache;
 mod cookies;
 mod databases;
 mod get_session;
+mod passwords;
 mod redis;
 mod tokens;
 

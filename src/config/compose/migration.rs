@@ -5,7 +5,7 @@ use crate::migration::bridge;
 use crate::migration::control::{self, Mechanism};
 use crate::migration::provider::Fields;
 use crate::migration::sign_up;
-use crate::server::migration::{Configured, Settings, bridge as bridging};
+use crate::server::migration::{Configured, Settings, bridge as bridging, pool};
 
 /// The migration; none without its table.
 pub(super) fn migration(
@@ -27,6 +27,7 @@ pub(super) fn migration(
         },
     });
     let providers = providers.collect();
+    let pool = hashing(table, reader);
     let key = key(found, tree, reader)?;
     let database = accounts(found, tree, source, reader)?;
     let bridge = bridge(table, file, source, &database, reader);
@@ -37,7 +38,30 @@ pub(super) fn migration(
         key,
         providers,
         sign_up: sign_up(table),
+        pool,
     })
+}
+
+/// Threads for hashing.
+fn hashing(table: &Migration, reader: &mut Reader<'_>) -> pool::Settings {
+    let passwords = table.passwords.as_ref().map(|found| &found.value);
+    let usual = pool::Settings::default();
+    let mut bounded = |found: Option<&Found<u64>>, usual: usize, range| {
+        let usual = u64::try_from(usual).unwrap_or(u64::MAX);
+        usize::try_from(count(reader, found, usual, range)).unwrap_or(usize::MAX)
+    };
+    pool::Settings {
+        threads: bounded(
+            passwords.and_then(|table| table.threads.as_ref()),
+            usual.threads,
+            1..=256,
+        ),
+        queue: bounded(
+            passwords.and_then(|table| table.queue.as_ref()),
+            usual.queue,
+            0..=10_000,
+        ),
+    }
 }
 
 /// New accounts meanwhile.

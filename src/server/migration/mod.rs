@@ -8,6 +8,7 @@ pub mod farewell;
 pub mod outbound;
 pub mod passage;
 pub mod sign_up;
+pub mod pool;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -48,6 +49,8 @@ pub struct Settings {
     pub bridge: bridge::Settings,
     /// New accounts meanwhile.
     pub sign_up: crate::migration::sign_up::Settings,
+    /// Threads for hashing.
+    pub pool: pool::Settings,
 }
 
 /// One old system as it was configured.
@@ -135,6 +138,8 @@ pub fn build(parts: Parts, around: &Around<'_>) -> Result<Migration, String> {
         secrets: around.secrets.clone(),
         clock: Arc::clone(around.clock),
         metrics: Arc::clone(around.metrics),
+        pool: pool::Pool::new(parts.settings.pool, Arc::clone(around.metrics))
+            .map_err(|error| format!("the system gives no threads for hashing: {error}"))?,
     });
     let mut mechanisms: Vec<Box<dyn Mechanism>> = Vec::new();
     let bridge = bridge::Bridge::new(&common, parts.settings.bridge, parts.stores, around);
@@ -188,6 +193,8 @@ pub struct Common {
     pub clock: Arc<dyn Clock>,
     /// Counts.
     pub metrics: Arc<Metrics>,
+    /// Threads for hashing.
+    pub pool: pool::Pool,
 }
 
 impl Common {
