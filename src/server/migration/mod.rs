@@ -7,8 +7,8 @@ pub mod bridge;
 pub mod farewell;
 pub mod outbound;
 pub mod passage;
-pub mod sign_up;
 pub mod pool;
+pub mod sign_up;
 
 use std::net::IpAddr;
 use std::sync::Arc;
