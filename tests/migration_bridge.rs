@@ -100,7 +100,7 @@ impl World {
         Self::start_with(store, from, "")
     }
 
-    /// `bridge`: lines of `[migration.bridge]`.
+    /// `bridge`: lines of `[migration.bridge]`, or one of `[migration]`.
     fn start_with(store: Store, from: &str, bridge: &str) -> Self {
         let folder = Folder::new("bridge");
         let file = folder.join("app.db").display().to_string();
@@ -138,6 +138,8 @@ impl World {
         };
         let server = Server::start(&app);
         let database = database.map_or_else(String::new, |url| format!("database = \"{url}\""));
+        let is_above = bridge.starts_with("shadow") || bridge.starts_with("disable");
+        let (above, bridge) = if is_above { (bridge, "") } else { ("", bridge) };
         let text = format!(
             r#"
             admin = "off"
@@ -163,6 +165,7 @@ impl World {
             [migration]
             key = "a key of the tests, forty-two letters long"
             {database}
+            {above}
             [migration.bridge]
             {bridge}
             {from}
@@ -776,6 +779,9 @@ fn in_shadow_and_outside_the_window_nothing_is_made() {
     for (bridge, arrives_here) in [
         ("opens = \"2999-01-01\"", false),
         ("closes = \"2020-01-01\"", false),
+        ("shadow = true", false),
+        ("disable = [\"bridge\"]", false),
+        ("disable = [\"jit\"]", true),
         ("opens = \"2020-01-01\"\ncloses = \"2999-01-01\"", true),
     ] {
         let world = World::start_with(Store::Sqlite, &usual(), bridge);
