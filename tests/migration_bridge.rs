@@ -100,7 +100,7 @@ impl World {
         Self::start_with(store, from, "")
     }
 
-    /// `bridge`: lines of `[migration.bridge]`.
+    /// `bridge`: lines of `[migration.bridge]`, or one of `[migration]`.
     fn start_with(store: Store, from: &str, bridge: &str) -> Self {
         let folder = Folder::new("bridge");
         let file = folder.join("app.db").display().to_string();
@@ -138,6 +138,8 @@ impl World {
         };
         let server = Server::start(&app);
         let database = database.map_or_else(String::new, |url| format!("database = \"{url}\""));
+        let is_above = bridge.starts_with("shadow") || bridge.starts_with("disable");
+        let (above, bridge) = if is_above { (bridge, "") } else { ("", bridge) };
         let text = format!(
             r#"
             admin = "off"
@@ -163,6 +165,7 @@ impl World {
             [migration]
             key = "a key of the tests, forty-two letters long"
             {database}
+            {above}
             [migration.bridge]
             {bridge}
             {from}
@@ -750,13 +753,13 @@ fn sessions_that_are_rows_of_the_old_app_arrive() {
         "#;
     for store in [Store::Sqlite, Store::Postgres] {
         let world = World::start(store, from);
-        let ada = world.user("ada", &[("lucia", "ada-of-lucia")]);
+        let ada = world.user("ada", &[]);
         let later = seconds() + 86_400;
         world.sql("CREATE TABLE lucia_session (id varchar(64) PRIMARY KEY, user_id text, expires_at bigint)");
         world.sql("CREATE TABLE authjs_sessions (id varchar(64), \"sessionToken\" text, \"userId\" text, expires text)");
         for (id, ends) in [("live", later), ("dead", seconds() - 60)] {
             world.sql(&format!(
-                "INSERT INTO lucia_session VALUES ('{id}', 'ada-of-lucia', {ends})"
+                "INSERT INTO lucia_session VALUES ('{id}', '{ada}', {ends})"
             ));
             world.sql(&format!(
                 "INSERT INTO authjs_sessions VALUES ('{id}', 'token-{id}', '{ada}', '{}')",
@@ -776,6 +779,9 @@ fn in_shadow_and_outside_the_window_nothing_is_made() {
     for (bridge, arrives_here) in [
         ("opens = \"2999-01-01\"", false),
         ("closes = \"2020-01-01\"", false),
+        ("shadow = true", false),
+        ("disable = [\"bridge\"]", false),
+        ("disable = [\"jit\"]", true),
         ("opens = \"2020-01-01\"\ncloses = \"2999-01-01\"", true),
     ] {
         let world = World::start_with(Store::Sqlite, &usual(), bridge);
@@ -812,4 +818,94 @@ fn a_session_taken_over_lives_no_longer_than_it_was_told_and_began_when_it_began
     let began = rows[0]["createdAt"].as_str().expect("a date");
     let began = chrono::DateTime::parse_from_rfc3339(began).expect("a date");
     assert!(seconds() - began.timestamp() > 3600, "{began}");
+}
+
+#[test]
+fn sessions_of_supabase_auth0_firebase_and_express_arrive_though_some_share_a_cookie() {
+    let keys = mint(&[json!({ "sdk": "key" })]);
+    let key = &keys[0];
+    let secret = "a secret of the old systems, thirty-two letters";
+    let old_redis = Redis::start();
+    let from = format!(
+        r#"
+        [migration.from.supabase]
+        project_ref = "ref"
+        jwt_secret = "{secret}"
+        [migration.from.auth0]
+        secret = "{secret}"
+        [migration.from.firebase]
+        project_id = "project"
+        jwks = {}
+        [migration.from.express_session]
+        secret = "{secret}"
+        "#,
+        Value::from(key["jwks"].to_string())
+    );
+    let bridge = format!("redis = \"{}\"", old_redis.url(0));
+    let world = World::start_with(Store::Sqlite, &from, &bridge);
+    world.user(
+        "ada",
+        &[
+            ("supabase", "5f2c0c1e-0000-4000-8000-000000000001"),
+            ("auth0", "auth0|41"),
+            ("firebase", "fire41"),
+            ("express_session", "41"),
+        ],
+    );
+    let now = seconds();
+    let access = mint(&[
+        json!({
+            "sdk": "jwt", "secret": secret, "header": { "alg": "HS256" },
+            "claims": {
+                "iss": "https://ref.supabase.co/auth/v1", "aud": "authenticated", "role": "authenticated",
+                "sub": "5f2c0c1e-0000-4000-8000-000000000001", "session_id": "5f2c0c1e-0000-4000-8000-0000000000aa",
+                "iat": now - 60, "exp": now + 3600, "aal": "aal1", "is_anonymous": false,
+                "amr": [{ "method": "password", "timestamp": now - 60 }],
+            },
+        }),
+        json!({
+            "sdk": "jwt", "private": key["private"],
+            "claims": {
+                "iss": "https://session.firebase.google.com/project", "aud": "project", "sub": "fire41",
+                "user_id": "fire41", "auth_time": now - 60, "iat": now - 60, "exp": now + 3600,
+                "firebase": { "identities": {}, "sign_in_provider": "password" },
+            },
+        }),
+    ]);
+    let user = json!({ "id": "5f2c0c1e-0000-4000-8000-000000000001", "email": "ada@example.com" });
+    let minted = mint(&[
+        json!({
+            "sdk": "supabase", "url": "https://ref.supabase.co", "access_token": access[0]["token"], "user": user,
+        }),
+        json!({
+            "sdk": "auth0", "secret": secret,
+            "session": {
+                "user": { "sub": "auth0|41" }, "internal": { "sid": "sid-41", "createdAt": now - 60 },
+                "tokenSet": { "accessToken": "a", "expiresAt": now + 3600 },
+            },
+        }),
+        json!({ "sdk": "express", "secret": secret, "session": { "passport": { "user": "41" } } }),
+    ]);
+    let mut redis = old_redis.connect();
+    let name = format!("sess:{}", minted[2]["sid"].as_str().expect("an id"));
+    let stored = minted[2]["stored"].as_str().expect("a session");
+    let _: () = crate::support::redis::run(&mut redis, &["SET", &name, stored]);
+    arrives(&world, &cookies(&minted[0]), "ada@example.com");
+    arrives(&world, &cookies(&minted[1]), "ada@example.com");
+    let firebase = format!(
+        "__session={}",
+        access[1]["token"].as_str().expect("a token")
+    );
+    arrives(&world, &firebase, "ada@example.com");
+    arrives(&world, &cookies(&minted[2]), "ada@example.com");
+    // Signed out over there.
+    let _: () = crate::support::redis::run(&mut redis, &["DEL", &name]);
+    let other = mint(&[
+        json!({ "sdk": "express", "secret": secret, "session": { "passport": { "user": "41" } } }),
+    ]);
+    stays_out(
+        &world,
+        &cookies(&other[0]),
+        "a session the old Redis does not hold",
+    );
 }

@@ -114,20 +114,18 @@ impl Redis {
             write.arg(self.key(token)).arg(self.key(&list_name));
             write.arg(&entry).arg(life);
             write.arg(list).arg(longer).arg(list_life);
-            match self.line.ask(&write, deadline).await.map_err(told)? {
-                // Ours: nobody else has this token. The connection broke after it had been written, and it was asked again.
-                Value::Int(0 | 1) => {
-                    // Asked after the entry is there: whoever ends all sessions writes this first, and deletes what the list names then.
-                    let before = self.value(&revoked_name, MOMENT_BYTES_MAX, deadline).await;
-                    #[allow(clippy::cast_precision_loss)]
-                    let created = session.created_at.0 as f64;
-                    if number(&before.map_err(told)?).is_some_and(|before| created < before) {
-                        self.withdraw(session).await?;
-                        return Ok(Written::Ended);
-                    }
-                    return Ok(Written::There);
+            let written = self.line.ask(&write, deadline).await.map_err(told)?;
+            // Ours: nobody else has this token. The connection broke after it had been written, and it was asked again.
+            if let Value::Int(0 | 1) = written {
+                // Asked after the entry is there: whoever ends all sessions writes this first, and deletes what the list names then.
+                let before = self.value(&revoked_name, MOMENT_BYTES_MAX, deadline).await;
+                #[allow(clippy::cast_precision_loss)]
+                let created = session.created_at.0 as f64;
+                if number(&before.map_err(told)?).is_some_and(|before| created < before) {
+                    self.withdraw(session).await?;
+                    return Ok(Written::Ended);
                 }
-                _ => {}
+                return Ok(Written::There);
             }
         }
         Err(SourceError::Timeout {
