@@ -27,7 +27,6 @@ impl<B: Backend> Store<B> {
 
     pub(super) async fn due(&self, now: UnixMs, most: usize) -> Result<Vec<Deferred>, Undone> {
         let deadline = self.deadline();
-        let plan = self.plan(deadline).await;
         let text = |column: &str| (B::DIALECT.text)(column, "bigint");
         let table = own_tables::name::<B>("deferred");
         // Numbers of ours, so they stand in the text.
@@ -39,7 +38,6 @@ impl<B: Backend> Store<B> {
             now.0
         )
         .into();
-        let _ = &plan;
         let rows = self.core().ask(&sql, None, deadline).await?;
         let read = rows.iter().map(|row| {
             let tries = number(row, 3)?.and_then(|tries| u32::try_from(tries).ok());

@@ -249,7 +249,6 @@ impl<B: Backend> Store<B> {
 
     pub(super) async fn count(&self) -> Result<Vec<(State, u64)>, Undone> {
         let deadline = self.deadline();
-        let plan = self.plan(deadline).await;
         let (credential, identity) = (
             own_tables::name::<B>("legacy_credential"),
             own_tables::name::<B>("legacy_identity"),
@@ -263,7 +262,6 @@ impl<B: Backend> Store<B> {
              GROUP BY state"
         )
         .into();
-        let _ = &plan;
         let rows = self.core().ask(&sql, None, deadline).await?;
         let counts = rows.iter().map(|row| {
             let users = number(row, 1)?.and_then(|users| u64::try_from(users).ok());
