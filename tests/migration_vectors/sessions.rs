@@ -22,8 +22,16 @@ use super::{Family, Tally, files, load};
 /// The clock where a file has none: that of the others.
 const NOW_SECONDS: i64 = 1_763_700_000;
 
+/// A name in the vectors, the system, what its table says besides, and whether entries were sealed at the real time of their making.
+type System = (
+    &'static str,
+    &'static str,
+    &'static [(&'static str, &'static str)],
+    bool,
+);
+
 /// Names in the vectors: the system, what its table says besides, and whether the entry was sealed at the real time of its making.
-const SYSTEMS: &[(&str, &str, &[(&str, &str)], bool)] = &[
+const SYSTEMS: &[System] = &[
     ("clerk", "clerk", &[], false),
     ("workos", "workos", &[], false),
     ("iron-session", "iron_session", &[], true),
