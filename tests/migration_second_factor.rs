@@ -108,6 +108,7 @@ impl Place {
             shared_limits: None,
             home: home.clone(),
             old: None,
+            stores: Default::default(),
             app: app.clone(),
         }));
         let quick = store::Settings {
