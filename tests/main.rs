@@ -23,6 +23,7 @@ mod golden;
 mod http_source;
 mod jwt;
 mod lifecycle;
+mod migration_limits;
 mod migration_second_factor;
 mod migration_sign_in;
 mod migration_vectors;
