@@ -288,6 +288,9 @@ impl Metrics {
             self.heard.with_label_values(&[what]);
         }
         self.key_fetches.with_label_values(&["fetched"]);
+        for scope in crate::migration::limits::Scope::ALL {
+            self.sign_ins_limited.with_label_values(&[scope.as_str()]);
+        }
         for cause in ["timeout", "unreachable", "garbage", "busy", "refused"] {
             self.source_failures.with_label_values(&[cause]);
         }
