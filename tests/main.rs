@@ -29,6 +29,7 @@ mod migration_bridge;
 mod migration_checks;
 mod migration_providers;
 mod migration_readers;
+mod migration_limits;
 mod migration_second_factor;
 mod migration_sign_in;
 mod migration_sign_up;

@@ -145,8 +145,7 @@ fn waiting(gateway: &Gateway, name: &str) -> Browser {
     gateway.clock.set(now());
     let mut browser = Browser::default();
     let answer = browser.sign_in_here(gateway.address, name, true);
-    let counted = gateway.running.gateway.metrics.render();
-    assert_eq!(answer.status, 200, "{} {counted}", answer.text());
+    assert_eq!(answer.status, 200, "{}", answer.text());
     assert!(
         answer.text().contains("twoFactorRedirect"),
         "{}",
@@ -363,4 +362,71 @@ fn switched_off_the_app_alone_has_the_word() {
     let mut browser = waiting(&gateway, "ann");
     let code = Totp::default().code(&OLD_SECRET, Totp::default().step(now()));
     assert_eq!(give(&gateway, &mut browser, TOTP, &code).status, 401);
+}
+
+// ------------------------------------------------------------------------------------------------- limits, on the way of a request
+
+fn try_password(gateway: &Gateway, browser: &mut Browser, password: &str) -> Answer {
+    let body = json!({ "email": "ann@example.com", "password": password });
+    browser.post(gateway.address, "/sign-in/email", &body)
+}
+
+fn admin(gateway: &Gateway, method: &str, target: &str, body: &str) -> Answer {
+    let request = format!(
+        "{method} {target} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer admin token of the tests\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    crate::support::exchange(gateway.admin, request.as_bytes())
+}
+
+#[test]
+fn a_stranger_is_held_back_a_known_device_is_not_and_the_operator_lifts_it() {
+    let place = Place::start();
+    Browser::sign_up(place.real.address, "ann");
+    let gateway = place.gateway("[migration.sign_in]\nhold = \"100ms\"\n");
+    let mut known = Browser::default();
+    assert_eq!(try_password(&gateway, &mut known, PASSWORD).status, 200);
+    let mut stranger = Browser::default();
+    for _ in 0..5 {
+        let answer = try_password(&gateway, &mut stranger, "not this one");
+        assert_eq!(answer.status, 401, "{}", answer.text());
+    }
+    // Also with the right one: nothing is checked any more.
+    for password in ["not this one", PASSWORD] {
+        let answer = try_password(&gateway, &mut stranger, password);
+        assert_eq!(answer.status, 429, "{}", answer.text());
+        let wait: u64 = answer.header("retry-after").unwrap().parse().unwrap();
+        assert!((1..=60).contains(&wait), "{wait}");
+        assert_eq!(answer.header("x-retry-after"), answer.header("retry-after"));
+        assert!(answer.text().contains("Too many requests"));
+    }
+    let other = json!({ "email": "nobody@example.com", "password": "not this one" });
+    let answer = stranger.post(gateway.address, "/sign-in/email", &other);
+    assert_eq!(answer.status, 401, "another account has tries of its own");
+    // The owner's own browser, from the same address.
+    known
+        .cookies
+        .retain(|name, _| name.ends_with("known_device"));
+    assert_eq!(try_password(&gateway, &mut known, PASSWORD).status, 200);
+
+    let unasked = crate::support::exchange(
+        gateway.admin,
+        b"GET /bans HTTP/1.1\r\nhost: localhost\r\n\r\n",
+    );
+    assert_eq!(unasked.status, 401);
+    let listed = admin(&gateway, "GET", "/bans", "");
+    assert_eq!(listed.status, 200, "{}", listed.text());
+    assert!(listed.text().contains("\"scope\":\"pair\""));
+    assert!(!listed.text().contains("ann@"), "{}", listed.text());
+    for (body, status) in [
+        ("{}", 400),
+        (r#"{"all":true,"key":"x"}"#, 400),
+        (r#"{"account":"Ann@example.com"}"#, 200),
+    ] {
+        let lifted = admin(&gateway, "POST", "/bans/lift", body);
+        assert_eq!(lifted.status, status, "{body} {}", lifted.text());
+    }
+    assert!(admin(&gateway, "GET", "/bans", "").text().contains("[]"));
+    let answer = try_password(&gateway, &mut stranger, PASSWORD);
+    assert_eq!(answer.status, 200, "{}", answer.text());
 }

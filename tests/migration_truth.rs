@@ -159,6 +159,11 @@ fn sign_in(at: std::net::SocketAddr, email: &str, password: &str) -> Answer {
     request(at, "POST", "/api/auth/sign-in/email", &[], Some(&body))
 }
 
+/// Whether the framework takes an address for one at all.
+fn is_taken(server: &Server, email: &str) -> bool {
+    !sign_in(server.address, email, "whatever").text().contains("INVALID_EMAIL\"")
+}
+
 fn told_user(answer: &Answer) -> Option<String> {
     let said: Value = serde_json::from_slice(&answer.body).ok()?;
     said["user"]["email"].as_str().map(str::to_owned)
@@ -190,7 +195,7 @@ fn everybody_signs_in_with_the_old_password_once_slow_and_then_without_us() {
             };
             assert_eq!(world.password_of(&person.email), None, "{who}");
             let first = sign_in(gateway.address, &person.email, password);
-            if person.issues.iter().any(|issue| issue == "email_invalid") {
+            if !is_taken(&world.server, &person.email) {
                 // The framework takes no such address, with or without us.
                 assert_eq!(first.status, 400, "{who}");
                 continue;
@@ -217,7 +222,7 @@ fn everybody_signs_in_with_the_old_password_once_slow_and_then_without_us() {
             let Some(password) = &person.plaintext else {
                 continue;
             };
-            if person.issues.iter().any(|issue| issue == "email_invalid") {
+            if !is_taken(&world.server, &person.email) {
                 continue;
             }
             let alone = sign_in(world.server.address, &person.email, password);

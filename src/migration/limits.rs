@@ -633,6 +633,22 @@ mod tests {
     }
 
     #[test]
+    fn what_was_no_guess_costs_nothing() {
+        let (settings, local, keys) = (Settings::default(), Local::default(), keys());
+        let account = keys.account("ann@example.com");
+        let wanted = settings.wanted(client("192.0.2.1"), &account, None);
+        for second in 0..1000 {
+            let now = NOW.plus(Duration::from_millis(second * 150));
+            assert_eq!(local.take(&wanted, now), Taken::All, "{second}");
+            local.give_back(&wanted);
+        }
+        assert_eq!(
+            fails(&local, &wanted, NOW.plus(Duration::from_secs(200))),
+            5
+        );
+    }
+
+    #[test]
     fn what_was_refused_took_nothing() {
         let (settings, local, keys) = (Settings::default(), Local::default(), keys());
         let account = keys.account("ann@example.com");

@@ -321,6 +321,9 @@ impl Metrics {
         self.sign_ups.with_label_values(&["passed"]);
         self.mirrored.with_label_values(&["sign_up", "done"]);
         self.key_fetches.with_label_values(&["fetched"]);
+        for scope in crate::migration::limits::Scope::ALL {
+            self.sign_ins_limited.with_label_values(&[scope.as_str()]);
+        }
         for cause in ["timeout", "unreachable", "garbage", "busy", "refused"] {
             self.source_failures.with_label_values(&[cause]);
         }

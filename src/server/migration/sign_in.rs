@@ -1149,7 +1149,7 @@ impl Heard {
                 .and_then(|line| line.split_once('='))
                 .is_some_and(|(found, rest)| found == name && !rest.starts_with(';'))
         });
-        if let (true, Some(ticket)) = (complete, self.ticket.take()) {
+        if complete && let Some(ticket) = self.ticket.take() {
             self.owed.extend(ticket.succeeded());
         }
     }
