@@ -161,7 +161,9 @@ fn sign_in(at: std::net::SocketAddr, email: &str, password: &str) -> Answer {
 
 /// Whether the framework takes an address for one at all.
 fn is_taken(server: &Server, email: &str) -> bool {
-    !sign_in(server.address, email, "whatever").text().contains("INVALID_EMAIL\"")
+    !sign_in(server.address, email, "whatever")
+        .text()
+        .contains("INVALID_EMAIL\"")
 }
 
 fn told_user(answer: &Answer) -> Option<String> {

@@ -15,6 +15,10 @@ use super::{Family, Tally, files, load};
 /// How long a broken or hostile hash may take: nothing was worked on.
 const REFUSED_WITHIN: Duration = Duration::from_secs(2);
 
+/// Schemes whose recipe nobody could tell us: what is published of it does not make these hashes. Their passwords are refused, and
+/// whoever has one is sent a link.
+const UNTOLD: [&str; 1] = ["devise-sha1-stretches"];
+
 fn stored(vector: &Value) -> Stored {
     let mut params = BTreeMap::new();
     for (name, value) in vector["params"].as_object().into_iter().flatten() {
@@ -64,7 +68,14 @@ fn every_vector() {
             let vectors = data["vectors"].as_array().expect("vectors");
             let mut tally = Tally::new(file, vectors.len());
             for vector in vectors {
-                tally.case(vector["id"].as_str().expect("an id"), run(vector));
+                let id = vector["id"].as_str().expect("an id");
+                let untold = UNTOLD.contains(&vector["scheme"].as_str().unwrap_or_default());
+                match run(vector) {
+                    Err(_) if untold && vector["expect"] == true => {
+                        tally.left_open(id, "the recipe of its scheme is not known");
+                    }
+                    outcome => tally.case(id, outcome),
+                }
             }
             tally.finish();
         };

@@ -22,8 +22,6 @@ pub struct Person {
     pub plaintext: Option<String>,
     /// What was exported of their password; none where the system gives nothing.
     pub exported: Option<Exported>,
-    /// Whether the old system must be asked.
-    pub just_in_time: bool,
     /// What is odd about them.
     pub issues: Vec<String>,
 }
@@ -84,7 +82,6 @@ pub fn of(system: &str) -> Vec<Person> {
             verified: user["email_verified"].as_bool().unwrap_or(false),
             plaintext: password["plaintext"].as_str().map(str::to_owned),
             exported,
-            just_in_time: password["check"] == "jit",
             issues: issues
                 .filter_map(|issue| Some(issue.as_str()?.to_owned()))
                 .collect(),
