@@ -1534,6 +1534,8 @@ async fn connections_cut_at_any_moment_leave_every_user_with_the_old_hash_or_bot
     let ids = many(&*accounts, 60).await;
     let url = place.url.clone();
     let over = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let (ready, begun) = tokio::sync::oneshot::channel();
+    let mut ready = Some(ready);
     let cutter = tokio::spawn({
         let over = Arc::clone(&over);
         async move {
@@ -1543,11 +1545,16 @@ async fn connections_cut_at_any_moment_leave_every_user_with_the_old_hash_or_bot
                 let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
                            WHERE datname = current_database() AND application_name = 'vestibule'";
                 cut += sqlx::query(sql).fetch_all(&mut admin).await.unwrap().len();
+                if let Some(ready) = ready.take() {
+                    ready.send(()).unwrap();
+                }
                 tokio::task::yield_now().await;
             }
             cut
         }
     });
+    // The connections at rest are cut before anything begins.
+    begun.await.unwrap();
     let tasks = ids.iter().enumerate().map(|(number, id)| {
         let (accounts, replacement) = (Arc::clone(&accounts), moved(id, number));
         tokio::spawn(async move { accounts.replace_password(&replacement).await })

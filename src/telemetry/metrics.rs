@@ -319,7 +319,9 @@ impl Metrics {
         self.old_seconds.with_label_values(&["none"]);
         self.old_up.with_label_values(&["none"]).set(1);
         self.sign_ups.with_label_values(&["passed"]);
+        self.bridged.with_label_values(&["none", "made"]);
         self.mirrored.with_label_values(&["sign_up", "done"]);
+        self.migration.begin_at_zero();
         self.key_fetches.with_label_values(&["fetched"]);
         for scope in crate::migration::limits::Scope::ALL {
             self.sign_ins_limited.with_label_values(&[scope.as_str()]);

@@ -24,6 +24,17 @@ pub(super) struct Counts {
 }
 
 impl Counts {
+    /// What is labelled exists from the start: a series that does not cannot be watched for its first increase.
+    pub(super) fn begin_at_zero(&self) {
+        self.sign_ins.with_label_values(&["native", "none", "done"]);
+        self.moves
+            .with_label_values(&["hash", "pending", "rehashed"]);
+        self.hashes.with_label_values(&["none"]);
+        // Nobody has failed yet.
+        self.success.with_label_values(&["native", "none"]).set(1.0);
+        self.resets.with_label_values(&["sent"]);
+    }
+
     pub(super) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
         let counters = |name, labels: &[&str]| {
             let made = IntCounterVec::new(opts(name), labels)?;
