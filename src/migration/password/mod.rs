@@ -304,7 +304,7 @@ pub fn check(
     Ok(fits(hash.as_ref(), password))
 }
 
-/// Whether a password fits a hash that was [read](read). No password is longer than [`PASSWORD_BYTES_MAX`].
+/// Whether a password fits a hash that was [`read`]. No password is longer than [`PASSWORD_BYTES_MAX`].
 pub fn fits(hash: &dyn Hash, password: &[u8]) -> bool {
     password.len() <= PASSWORD_BYTES_MAX && hash.verify(password)
 }
