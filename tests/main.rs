@@ -34,6 +34,7 @@ mod migration_second_factor;
 mod migration_sign_in;
 mod migration_sign_up;
 mod migration_truth;
+mod migration_truth_live;
 mod migration_vectors;
 mod moving;
 mod planted_secret;
