@@ -27,6 +27,7 @@ mod jwt;
 mod lifecycle;
 mod migration_bridge;
 mod migration_checks;
+mod migration_crash;
 mod migration_limits;
 mod migration_providers;
 mod migration_readers;
