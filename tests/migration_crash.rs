@@ -351,7 +351,7 @@ fn storm(postgres: bool, people: usize, seed: u64) {
         unsaid
     });
     println!(
-        "crash {all} tries after {:?}, {} cut; at most {unsaid} were written and not told",
+        "crash {all} tries after {:?}, {} cut; {unsaid} or more were written and not told",
         began.elapsed(),
         crowd.cut.load(Ordering::SeqCst)
     );
