@@ -22,15 +22,15 @@ use crate::support::{Answer, SECRET};
 const KEY: &str = "what old hashes are sealed under, in the tests";
 
 /// A real Better Auth with people who have not signed in here yet.
-struct World {
-    server: Server,
+pub struct World {
+    pub server: Server,
     folder: Folder,
     /// Those who are there, with whether an old hash is kept for them.
-    people: Vec<(Person, bool)>,
+    pub people: Vec<(Person, bool)>,
 }
 
 impl World {
-    fn of(system: &str, people: Vec<Person>) -> Self {
+    pub fn of(system: &str, people: Vec<Person>) -> Self {
         let folder = Folder::new(&format!("truth-{system}"));
         let server = Server::start(&json!({
             "options": { "baseURL": "http://app.test", "secret": SECRET },
@@ -62,20 +62,25 @@ impl World {
     }
 
     fn gateway(&self) -> gateway::Gateway {
+        self.gateway_with("")
+    }
+
+    /// One with these tables in its configuration too.
+    pub fn gateway_with(&self, more: &str) -> gateway::Gateway {
         let database = self.folder.join("app.sqlite");
         let configuration = format!(
             "public_url = \"http://app.test\"\nhosts = [\"app.test\"]\nadmin = \"off\"\n\
              [upstream]\nurl = \"http://{}\"\n[better_auth]\nsecret = \"{SECRET}\"\n\
              [sessions]\nsource = \"sqlite:{}\"\n[routes]\ndefault = \"signed-in\"\nsign_in = \"/sign-in\"\n\
              [migration]\nkey = \"{KEY}\"\nbefore = \"2026-01-01\"\n[migration.sign_in]\nhold = \"50ms\"\n\
-             [migration.limits]\naddress = 10000\naccount = 10000\npair = 10000\n",
+             [migration.limits]\naddress = 10000\naccount = 10000\npair = 10000\n{more}",
             self.server.address,
             database.display(),
         );
         gateway::Gateway::start(&configuration, &self.folder.join("vestibule.toml"))
     }
 
-    fn password_of(&self, email: &str) -> Option<String> {
+    pub fn password_of(&self, email: &str) -> Option<String> {
         let email = email.replace('\'', "''");
         let rows = self.server.sql(&format!(
             "SELECT a.password FROM account a JOIN user u ON u.id = a.userId WHERE u.email = '{email}' AND a.providerId = 'credential'"
@@ -151,19 +156,19 @@ fn now() -> UnixMs {
     UnixMs(i64::try_from(since.as_millis()).unwrap())
 }
 
-fn sign_in(at: std::net::SocketAddr, email: &str, password: &str) -> Answer {
+pub fn sign_in(at: std::net::SocketAddr, email: &str, password: &str) -> Answer {
     let body = json!({ "email": email, "password": password });
     request(at, "POST", "/api/auth/sign-in/email", &[], Some(&body))
 }
 
 /// Whether the framework takes an address for one at all.
-fn is_taken(server: &Server, email: &str) -> bool {
+pub fn is_taken(server: &Server, email: &str) -> bool {
     !sign_in(server.address, email, "whatever")
         .text()
         .contains("INVALID_EMAIL\"")
 }
 
-fn told_user(answer: &Answer) -> Option<String> {
+pub fn told_user(answer: &Answer) -> Option<String> {
     let said: Value = serde_json::from_slice(&answer.body).ok()?;
     said["user"]["email"].as_str().map(str::to_owned)
 }

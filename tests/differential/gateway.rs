@@ -27,6 +27,12 @@ impl Drop for Gateway {
 }
 
 impl Gateway {
+    /// Ends it in the midst of whatever it does, as a crash would: SIGKILL, which it cannot hear. Returns when it is gone.
+    pub fn kill(self) {
+        // The keeper does it when the pipe closes.
+        drop(self);
+    }
+
     /// Starts one with this configuration, to which a free port is added.
     pub fn start(configuration: &str, file: &std::path::Path) -> Self {
         let mut told = String::new();

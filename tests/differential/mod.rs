@@ -10,7 +10,7 @@
 
 mod case;
 mod compare;
-mod dice;
+pub mod dice;
 pub mod gateway;
 mod plugins;
 mod seed;

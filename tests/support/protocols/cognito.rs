@@ -13,12 +13,33 @@ pub const POOL: &str = "eu-west-1_AbCdEfGhI";
 const CLIENT: &str = "client-1";
 const SECRET: &str = "s3cret&";
 
+/// A pool with the people whom every stand-in knows.
 pub fn start() -> Vendor {
-    // Its secret, by session of a sign-in under way.
-    let begun: Mutex<BTreeMap<String, (BigUint, BigUint, String)>> = Mutex::default();
+    let people = [&GOOD, &FACTOR, &BLOCKED, &LIMITED, &UNFINISHED];
+    with_people(people.map(|person| (person, PASSWORD.to_owned())).into())
+}
+
+/// A pool with people of the test's own, and what they type.
+pub fn with_people(people: Vec<(&'static Person, String)>) -> Vendor {
+    let pool = Pool {
+        people,
+        begun: Mutex::default(),
+    };
     Vendor::start(&["RevokeToken"], move |asked, sessions| {
-        answer(asked, sessions, &begun)
+        answer(asked, sessions, &pool)
     })
+}
+
+struct Pool {
+    people: Vec<(&'static Person, String)>,
+    /// Its secret, by session of a sign-in under way.
+    begun: Mutex<BTreeMap<String, (BigUint, BigUint, String)>>,
+}
+
+impl Pool {
+    fn by_email(&self, email: &str) -> Option<&(&'static Person, String)> {
+        self.people.iter().find(|(person, _)| person.email == email)
+    }
 }
 
 fn error(kind: &str, said: &str) -> Reply {
@@ -68,8 +89,8 @@ fn digest(parts: &[&[u8]]) -> BigUint {
     BigUint::from_bytes_be(&Sha256::digest(parts.concat()))
 }
 
-fn verifier(person: &Person, salt: &BigUint, prime: &BigUint) -> BigUint {
-    let inner = Sha256::digest(format!("AbCdEfGhI{}:{PASSWORD}", person.id));
+fn verifier(person: &Person, password: &str, salt: &BigUint, prime: &BigUint) -> BigUint {
+    let inner = Sha256::digest(format!("AbCdEfGhI{}:{password}", person.id));
     BigUint::from(2_u32).modpow(&digest(&[&bytes(salt), &inner]), prime)
 }
 
@@ -100,11 +121,7 @@ fn proved(person: &'static Person, sessions: &Sessions) -> Reply {
     }
 }
 
-fn answer(
-    asked: &Asked,
-    sessions: &Sessions,
-    begun: &Mutex<BTreeMap<String, (BigUint, BigUint, String)>>,
-) -> Reply {
+fn answer(asked: &Asked, sessions: &Sessions, pool: &Pool) -> Reply {
     let what = asked
         .header("x-amz-target")
         .trim_start_matches("AWSCognitoIdentityProviderService.");
@@ -135,17 +152,17 @@ fn answer(
                     "Unable to verify secret hash for client client-1",
                 );
             }
-            match (asked.text("/AuthFlow"), person(name)) {
-                (_, Some(person)) if person.id == LIMITED.id => {
+            match (asked.text("/AuthFlow"), pool.by_email(name)) {
+                (_, Some((person, _))) if person.id == LIMITED.id => {
                     error("NotAuthorizedException", "Password attempts exceeded")
                 }
-                ("USER_PASSWORD_AUTH", Some(person))
-                    if asked.text("/AuthParameters/PASSWORD") == PASSWORD =>
+                ("USER_PASSWORD_AUTH", Some((person, password)))
+                    if asked.text("/AuthParameters/PASSWORD") == password =>
                 {
                     proved(person, sessions)
                 }
                 ("USER_PASSWORD_AUTH", _) => refused(),
-                ("USER_SRP_AUTH", person) => srp_a(asked, person, begun),
+                ("USER_SRP_AUTH", person) => srp_a(asked, person, pool),
                 _ => error(
                     "InvalidParameterException",
                     "flow not enabled for this client",
@@ -161,7 +178,7 @@ fn answer(
                 );
             }
             match asked.text("/ChallengeName") {
-                "PASSWORD_VERIFIER" => srp_proof(asked, sessions, begun),
+                "PASSWORD_VERIFIER" => srp_proof(asked, sessions, pool),
                 "SOFTWARE_TOKEN_MFA" => {
                     let right = asked.text("/Session") == "tok-session-of-a-challenge"
                         && asked.text("/ChallengeResponses/SOFTWARE_TOKEN_MFA_CODE") == CODE;
@@ -177,21 +194,17 @@ fn answer(
     }
 }
 
-fn srp_a(
-    asked: &Asked,
-    person: Option<&'static Person>,
-    begun: &Mutex<BTreeMap<String, (BigUint, BigUint, String)>>,
-) -> Reply {
+fn srp_a(asked: &Asked, person: Option<&(&'static Person, String)>, pool: &Pool) -> Reply {
     // Nobody learns that there is no such user: they get a challenge that no proof meets.
     let nobody = Person {
         email: "",
         id: "99999999-9999-4999-8999-999999999999",
     };
-    let known = person.unwrap_or(&nobody);
+    let known = person.map_or(&nobody, |(person, _)| person);
     let prime = prime();
     let salt = digest(&[known.id.as_bytes()]) >> 128_u32;
     let verifier = match person {
-        Some(person) => verifier(person, &salt, &prime),
+        Some((person, password)) => verifier(person, password, &salt, &prime),
         None => BigUint::from(12_345_u32),
     };
     let client = asked.text("/AuthParameters/SRP_A");
@@ -201,7 +214,7 @@ fn srp_a(
     let public = (multiplier * &verifier + BigUint::from(2_u32).modpow(&secret, &prime)) % &prime;
     let scramble = digest(&[&bytes(&client), &bytes(&public)]);
     let shared = (client * verifier.modpow(&scramble, &prime)).modpow(&secret, &prime);
-    let mut begun = begun.lock().expect("not poisoned");
+    let mut begun = pool.begun.lock().expect("not poisoned");
     let session = format!("session-{}", begun.len());
     begun.insert(session.clone(), (shared, scramble, known.id.to_owned()));
     let block = base64::engine::general_purpose::STANDARD.encode(&session);
@@ -213,17 +226,13 @@ fn srp_a(
     )
 }
 
-fn srp_proof(
-    asked: &Asked,
-    sessions: &Sessions,
-    begun: &Mutex<BTreeMap<String, (BigUint, BigUint, String)>>,
-) -> Reply {
+fn srp_proof(asked: &Asked, sessions: &Sessions, pool: &Pool) -> Reply {
     let standard = base64::engine::general_purpose::STANDARD;
     let block = standard
         .decode(asked.text("/ChallengeResponses/PASSWORD_CLAIM_SECRET_BLOCK"))
         .expect("base64");
     let session = String::from_utf8(block.clone()).expect("ours");
-    let Some((shared, scramble, user)) = begun.lock().expect("not poisoned").remove(&session)
+    let Some((shared, scramble, user)) = pool.begun.lock().expect("not poisoned").remove(&session)
     else {
         return refused();
     };
@@ -252,11 +261,11 @@ fn srp_proof(
         mac.update(part);
     }
     let wanted = standard.encode(mac.finalize().into_bytes());
-    let known = [&GOOD, &FACTOR, &BLOCKED, &UNFINISHED]
-        .into_iter()
-        .find(|person| person.id == user);
+    let known = pool.people.iter().find(|(person, _)| person.id == user);
     match known {
-        Some(person) if asked.text("/ChallengeResponses/PASSWORD_CLAIM_SIGNATURE") == wanted => {
+        Some((person, _))
+            if asked.text("/ChallengeResponses/PASSWORD_CLAIM_SIGNATURE") == wanted =>
+        {
             proved(person, sessions)
         }
         _ => refused(),
