@@ -1695,3 +1695,105 @@ fn the_command_prints_and_makes_the_tables() {
     assert_eq!(code, 2);
     assert!(err.contains("[migration]"), "{err}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_id_nobody_can_have_is_nobodys_and_no_outage() {
+    let long = "x".repeat(20_000);
+    let hostile = [
+        "",
+        "\0",
+        "a\0b",
+        "urn:uuid:550e8400-e29b-41d4-a716-446655440000",
+        "{550e8400-e29b-41d4-a716-446655440000}",
+        "550e8400e29b41d4a716446655440000",
+        "550e8400-e29b-41d4-a716-44665544000g",
+        "+5",
+        " 5",
+        "5abc",
+        "99999999999999999999",
+        "-9223372036854775808",
+        "'; DROP TABLE \"user\"; --",
+        "\\' OR 1=1 -- ",
+        &long,
+    ];
+    for name in LAYOUTS {
+        let place = Place::of(name).await;
+        let accounts = place.open().await;
+        made(&*accounts, "bystander@example.com").await;
+        for text in hostile {
+            let shown: String = text.chars().take(40).collect();
+            for by in [
+                email(text),
+                Identifier::Username(text.into()),
+                Identifier::Phone(text.into()),
+                Identifier::UserId(text.into()),
+                Identifier::Source("clerk".into(), text.into()),
+                Identifier::Source(text.into(), "u".into()),
+            ] {
+                let met = accounts.find(&by).await;
+                assert!(matches!(met, Ok(None)), "{name}: {shown:?}: {met:?}");
+            }
+            let moved = accounts.move_state(text, State::Done, AT).await;
+            assert!(matches!(moved, Ok(false)), "{name}: {shown:?}: {moved:?}");
+            let since = accounts.sessions_count_from(text).await;
+            assert!(matches!(since, Ok(None)), "{name}: {shown:?}: {since:?}");
+            let read = accounts.verification(text, AT).await;
+            assert!(matches!(read, Ok(None)), "{name}: {shown:?}: {read:?}");
+            let written = accounts.replace_password(&rehash(text, None, "n")).await;
+            assert!(
+                matches!(written, Ok(false)),
+                "{name}: {shown:?}: {written:?}"
+            );
+        }
+        found(&*accounts, &email("bystander@example.com")).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_profile_with_too_long_a_name_or_picture_is_adopted_all_the_same() {
+    for name in FULL {
+        let place = Place::of(name).await;
+        let accounts = place.open().await;
+        let odd = NewUser {
+            name: format!("Ann\0{}", "é".repeat(70_000)),
+            image: Some(format!("https://img.example/{}", "x".repeat(70_000))),
+            ..user("long@example.com")
+        };
+        let made = accounts.create(&odd, AT).await;
+        assert!(made.is_ok(), "{name}: {made:?}");
+        let shown = place.one("SELECT \"name\" FROM \"user\" WHERE email = 'long@example.com'");
+        assert!(shown.await.starts_with("Anné"), "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_username_in_other_capitals_is_taken_too() {
+    for name in FULL {
+        let place = Place::of(name).await;
+        let accounts = place.open().await;
+        let named = |username: &str, address: &str| NewUser {
+            username: Some(username.into()),
+            ..user(address)
+        };
+        accounts
+            .create(&named("ada", "a@move.example"), AT)
+            .await
+            .unwrap();
+        let again = accounts.create(&named("ADA", "b@move.example"), AT).await;
+        assert!(
+            matches!(again, Err(AccountsError::Taken("username"))),
+            "{name}: {again:?}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_somebody_was_is_found_without_reading_everybody() {
+    let place = Place::of("core.sqlite").await;
+    let _accounts = place.open().await;
+    let asked = "EXPLAIN QUERY PLAN SELECT user_id FROM vestibule_legacy_identity WHERE source_user_id = 'u'";
+    let mut link = sqlx::SqliteConnection::connect(&place.url).await.unwrap();
+    let row = sqlx::query(asked).fetch_one(&mut link).await.unwrap();
+    let plan: String = row.get("detail");
+    assert!(plan.starts_with("SEARCH"), "{plan}");
+}

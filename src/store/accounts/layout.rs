@@ -208,7 +208,8 @@ impl Plan {
         }
         match B::cast_of_id(self.kind(logical)) {
             "" => true,
-            "::uuid" => uuid::Uuid::try_parse(text).is_ok(),
+            // `urn:uuid:` parses here and is an error there; no row shows another spelling than this.
+            "::uuid" => text.len() == 36 && uuid::Uuid::try_parse(text).is_ok(),
             "::bigint" => text.parse::<i64>().is_ok(),
             _ => text.parse::<i32>().is_ok(),
         }
@@ -225,12 +226,8 @@ impl Plan {
             }
             Ids::Uuid | Ids::Letters => {
                 // Where the length is not said, it is that of the framework's own columns.
-                let said = kind.split_once('(').and_then(|(_, rest)| {
-                    let (length, _) = rest.split_once(')')?;
-                    length.parse::<usize>().ok()
-                });
                 let most = match kind.contains("char") {
-                    true => said.unwrap_or(36),
+                    true => said_letters(kind).unwrap_or(36),
                     false => 255,
                 };
                 let plain = |letter: char| !letter.is_control();
@@ -238,6 +235,19 @@ impl Plan {
                     (1..=most).contains(&wanted.chars().count()) && wanted.chars().all(plain);
                 fits.then_some(wanted)
             }
+        }
+    }
+
+    /// How much a column holds, in letters.
+    pub(super) fn letters_max(&self, logical: &str) -> usize {
+        /// `TEXT` of MySQL is 65,535 bytes, and a letter four at most. Elsewhere a name of such a length helps nobody either.
+        const TEXT_LETTERS: usize = 16_000;
+        let kind = self.kind(logical);
+        match (said_letters(kind), kind) {
+            (Some(said), _) => said,
+            (None, "tinytext") => 63,
+            (None, kind) if kind.contains("char") => 255,
+            (None, _) => TEXT_LETTERS,
         }
     }
 
@@ -257,4 +267,11 @@ impl Plan {
             false => "2026-11-21T00:00:00.000Z",
         }
     }
+}
+
+/// The length a kind of column says: `varchar(255)`.
+fn said_letters(kind: &str) -> Option<usize> {
+    let (_, rest) = kind.split_once('(')?;
+    let (length, _) = rest.split_once(')')?;
+    length.parse().ok()
 }

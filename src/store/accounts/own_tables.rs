@@ -49,7 +49,8 @@ const TABLES: &[Table] = &[
             ("imported_at", Kind::Number, FILLED),
             ("moved_at", Kind::Number, FILLED),
         ],
-        primary: &["provider", "source_user_id"],
+        // The id first: it is looked up by itself, and then its provider compared.
+        primary: &["source_user_id", "provider"],
         unique: &["user_id", "provider"],
     },
     Table {

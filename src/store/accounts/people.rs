@@ -469,9 +469,11 @@ impl<B: Backend> Work<'_, B> {
         let plan = self.plan;
         let phone = user.phone.as_ref().map(|(number, _)| number.as_str());
         let id = user.id.as_deref().and_then(|id| plan.wanted_id(id));
+        // As it will be written.
+        let username = user.username.as_ref().map(|name| name.to_lowercase());
         let claims = [
             ("address", "user.email", Some(user.email.as_str())),
-            ("username", "user.username", user.username.as_deref()),
+            ("username", "user.username", username.as_deref()),
             ("phone number", "user.phoneNumber", phone),
             ("id", "user.id", id),
         ];
@@ -519,17 +521,23 @@ impl<B: Backend> Work<'_, B> {
         at: UnixMs,
     ) -> Result<String, Undone> {
         let username = user.username.as_ref().map(|name| name.to_lowercase());
+        // The old system's columns were longer, or knew no bounds: nobody is kept out by a name or a picture.
+        let letters = user.name.chars().filter(|letter| *letter != '\0');
+        let name: String = letters.take(self.plan.letters_max("user.name")).collect();
+        let image = user.image.as_ref().filter(|image| {
+            !image.contains('\0') && image.chars().count() <= self.plan.letters_max("user.image")
+        });
         let mut values = vec![
             ("user.email", Value::Text(&user.email)),
             ("user.emailVerified", Value::Flag(user.email_verified)),
-            ("user.name", Value::Text(&user.name)),
+            ("user.name", Value::Text(&name)),
             ("user.createdAt", Value::Date(user.created_at.unwrap_or(at))),
             ("user.updatedAt", Value::Date(at)),
             ("user.twoFactorEnabled", Value::Flag(user.had_second_factor)),
             ("user.banned", Value::Flag(false)),
             ("user.isAnonymous", Value::Flag(false)),
         ];
-        if let Some(image) = &user.image {
+        if let Some(image) = image {
             values.push(("user.image", Value::Text(image)));
         }
         if let (Some(username), Some(shown)) = (&username, &user.username) {
