@@ -733,6 +733,24 @@ fn short_tokens_of_the_other_systems_are_held_to_who_and_for_whom() {
 }
 
 #[test]
+fn a_seal_that_was_signed_out_makes_no_second_session_without_its_version() {
+    let made = mint(&[
+        json!({ "sdk": "iron", "password": LONG, "cookie": "app", "data": { "userId": 7 } }),
+    ]);
+    let reader = reader(
+        "iron_session",
+        json!({ "cookie_name": "app", "cookie_password": LONG }),
+    );
+    let whole = made[0]["cookies"]["app"].as_str().unwrap();
+    let bare = whole.strip_suffix("~2").expect("a version");
+    let read = |seal: &str| {
+        let cookies = headers(&json!({ "app": seal }));
+        alive(World::at(seconds()).read(&*reader, &Presented::Cookies(&cookies))).session
+    };
+    assert_eq!(read(whole), read(bare));
+}
+
+#[test]
 fn a_key_nobody_knows_is_asked_for_once_more() {
     let Signed { tokens, .. } = signed(&[clerk_claims(json!({}))]);
     let reader = reader("clerk", json!({ "publishable_key": PUBLISHABLE }));
