@@ -733,6 +733,68 @@ fn short_tokens_of_the_other_systems_are_held_to_who_and_for_whom() {
 }
 
 #[test]
+fn a_token_made_anew_after_a_change_of_the_password_does_not_make_its_session_younger() {
+    let cases = [
+        (
+            "keycloak",
+            json!({ "issuer": "https://id.example.com/realms/r", "client_id": "app" }),
+            json!({ "iss": "https://id.example.com/realms/r", "azp": "app", "typ": "Bearer", "sid": "s1" }),
+        ),
+        (
+            "supertokens",
+            json!({ "issuer": "https://api.example.com/auth" }),
+            json!({ "iss": "https://api.example.com/auth", "sessionHandle": "s1" }),
+        ),
+        (
+            "descope",
+            json!({ "project_id": "P1" }),
+            json!({ "iss": "P1", "drn": "DS", "rexp": "2099-01-01T00:00:00Z" }),
+        ),
+        (
+            "oidc",
+            json!({ "issuer": "https://id.example.com", "audience": "api", "jwks_url": "https://id.example.com/keys" }),
+            json!({ "iss": "https://id.example.com", "aud": "api", "sid": "s1" }),
+        ),
+        (
+            "workos",
+            json!({ "cookie_password": LONG, "client_id": "client_1" }),
+            json!({ "iss": "https://api.workos.com", "sid": "s1" }),
+        ),
+        (
+            "cognito",
+            json!({ "issuer": "https://cognito-idp.eu-west-1.amazonaws.com/eu-west-1_A", "client_id": "app" }),
+            json!({ "iss": "https://cognito-idp.eu-west-1.amazonaws.com/eu-west-1_A", "client_id": "app", "token_use": "access", "origin_jti": "s1" }),
+        ),
+    ];
+    for (system, table, claims) in cases {
+        let with = |more: Value| {
+            let mut claims = claims.clone();
+            let map = claims.as_object_mut().unwrap();
+            let usual = json!({ "sub": "u1", "iat": 900, "exp": 1100 });
+            map.extend(usual.as_object().unwrap().clone());
+            map.extend(more.as_object().unwrap().clone());
+            claims
+        };
+        let made = [with(json!({})), with(json!({ "auth_time": 500 }))];
+        let Signed { jwks, tokens } = signed(&made);
+        let reader = reader(system, table);
+        let began = |token: &str| {
+            let mut world = World::at(1000).publishing(&jwks);
+            alive(world.read(&*reader, &Presented::Bearer(token))).authenticated_at
+        };
+        assert_eq!(began(&tokens[0]), None, "{system}");
+        assert_eq!(began(&tokens[1]), Some(UnixMs(500_000)), "{system}");
+    }
+    let made = mint(&[
+        json!({ "sdk": "authjs", "secret": LONG, "cookie": "authjs.session-token", "token": { "sub": "u1" } }),
+    ]);
+    let reader = reader("authjs", json!({ "secret": LONG }));
+    let cookies = headers(&made[0]["cookies"]);
+    let reading = World::at(seconds()).read(&*reader, &Presented::Cookies(&cookies));
+    assert_eq!(alive(reading).authenticated_at, None);
+}
+
+#[test]
 fn a_seal_that_was_signed_out_makes_no_second_session_without_its_version() {
     let made = mint(&[
         json!({ "sdk": "iron", "password": LONG, "cookie": "app", "data": { "userId": 7 } }),

@@ -206,7 +206,8 @@ impl AuthJs {
         alive(OldSession {
             session,
             subject,
-            authenticated_at: claims.moment("iat"),
+            // The library makes the token anew, `iat` and all, whenever a page asks for the session.
+            authenticated_at: claims.signed_in(),
             expires_at: claims.moment("exp"),
             email,
             data: Some(Value::Object(claims.0)),
