@@ -813,6 +813,47 @@ fn a_seal_that_was_signed_out_makes_no_second_session_without_its_version() {
 }
 
 #[test]
+fn the_trait_with_the_address_is_named_with_dots_or_as_a_pointer() {
+    let whoami = json!({ "id": "k1", "active": true, "identity": { "id": "i1", "state": "active",
+        "traits": { "email": "ada@example.com", "contact": { "mail": "grace@example.com" } } } });
+    for (named, address) in [
+        (None, "ada@example.com"),
+        (Some("email"), "ada@example.com"),
+        (Some("/email"), "ada@example.com"),
+        (Some("contact.mail"), "grace@example.com"),
+        (Some("/contact/mail"), "grace@example.com"),
+    ] {
+        let mut table = json!({ "public_url": "https://auth.example.com/" });
+        if let Some(named) = named {
+            table["email_trait"] = named.into();
+        }
+        let reader = reader("kratos", table);
+        let mut world = World::at(5000).answering(200, whoami.clone());
+        let found = alive(world.read(&*reader, &Presented::Bearer("token")));
+        assert_eq!(found.email.as_deref(), Some(address), "{named:?}");
+    }
+}
+
+#[test]
+fn a_key_of_two_mechanisms_of_one_system_takes_the_same_in_both() {
+    for system in KINDS {
+        let keys: Vec<_> = system.build.keys.iter().copied().flatten().collect();
+        for (at, key) in keys.iter().enumerate() {
+            for other in keys.iter().skip(at + 1).filter(|one| one.name == key.name) {
+                assert_eq!(key.kind, other.kind, "{}.{}", system.name, key.name);
+            }
+        }
+        for group in system.build.keys {
+            let mut names: Vec<_> = group.iter().map(|key| key.name).collect();
+            names.sort_unstable();
+            let before = names.len();
+            names.dedup();
+            assert_eq!(names.len(), before, "{}: a key stands twice", system.name);
+        }
+    }
+}
+
+#[test]
 fn a_key_nobody_knows_is_asked_for_once_more() {
     let Signed { tokens, .. } = signed(&[clerk_claims(json!({}))]);
     let reader = reader("clerk", json!({ "publishable_key": PUBLISHABLE }));
