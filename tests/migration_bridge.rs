@@ -742,6 +742,25 @@ fn an_old_system_that_is_down_signs_nobody_out() {
 }
 
 #[test]
+fn in_shadow_an_old_system_that_is_down_changes_no_answer() {
+    let [key] = &mint(&[json!({ "sdk": "key" })])[..] else {
+        panic!("a key");
+    };
+    // Nobody listens there.
+    let from = format!(
+        "{}secret_key = \"sk_test_1\"\napi_url = \"http://127.0.0.1:9\"\n",
+        clerk(key)
+    );
+    let world = World::start_with(Store::Sqlite, &from, "shadow = true");
+    world.user("ada", &[("clerk", "user_ada")]);
+    let token = mint(&[clerk_token(key, "user_ada", "sess_1", -600)])[0]["token"]
+        .as_str()
+        .expect("a token")
+        .to_owned();
+    stays_out(&world, &format!("__session={token}"), "as without us");
+}
+
+#[test]
 fn sessions_that_are_rows_of_the_old_app_arrive() {
     let from = r#"
         [migration.from.lucia]

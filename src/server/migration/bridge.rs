@@ -388,6 +388,8 @@ impl Inner {
                 unavailable: false,
             }),
             Outcome::Refused => None,
+            // Nothing would have been made of it either: what the app answers stays as it is.
+            Outcome::Unavailable if self.common.control.shadow => None,
             Outcome::Unavailable => Some(Arrival {
                 unavailable: true,
                 ..Arrival::default()
