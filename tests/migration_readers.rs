@@ -882,6 +882,33 @@ fn cookies_of_two_minds_are_refused() {
 }
 
 #[test]
+fn cookies_of_two_names_are_of_one_person_or_nobodys() {
+    let token = |sdk: &str, cookie: &str, user: &str, age: i64| json!({ "sdk": sdk, "secret": LONG, "cookie": cookie, "token": { "sub": user }, "maxAge": age });
+    let made = mint(&[
+        token("authjs", "__Secure-authjs.session-token", "mallory", 600),
+        token("authjs", "authjs.session-token", "u1", 600),
+        token("authjs", "__Secure-authjs.session-token", "u1", 600),
+        token("authjs", "__Secure-authjs.session-token", "mallory", -600),
+    ]);
+    let reader = reader("authjs", json!({ "secret": LONG }));
+    let read = |which: &[usize]| {
+        let mut all = serde_json::Map::new();
+        for at in which {
+            all.extend(made[*at]["cookies"].as_object().unwrap().clone());
+        }
+        let cookies = headers(&Value::Object(all));
+        World::at(seconds()).read(&*reader, &Presented::Cookies(&cookies))
+    };
+    assert_eq!(refused(read(&[0, 1])), Refusal::Ambiguous);
+    for one_person in [&[1, 2], &[1, 3]] {
+        assert_eq!(
+            alive(read(one_person)).subject,
+            Subject::Source("u1".into())
+        );
+    }
+}
+
+#[test]
 fn a_table_that_pins_nothing_is_refused() {
     for kind in KINDS {
         let Some(sessions) = kind.build.sessions else {
