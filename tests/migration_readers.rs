@@ -909,6 +909,42 @@ fn cookies_of_two_names_are_of_one_person_or_nobodys() {
 }
 
 #[test]
+fn a_session_of_django_that_was_written_again_does_not_say_when_it_began() {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use hmac::{Hmac, KeyInit as _, Mac as _};
+    use sha2::{Digest as _, Sha256};
+    let mac = |salt: &str, text: &str| {
+        let key = Sha256::digest(format!("{salt}{LONG}"));
+        let mac = <Hmac<Sha256>>::new_from_slice(&key).unwrap();
+        mac.chain_update(text).finalize().into_bytes()
+    };
+    let hash = mac(
+        "django.contrib.auth.models.AbstractBaseUser.get_session_auth_hash",
+        "pbkdf2_sha256$1$a$b",
+    );
+    let data =
+        json!({ "_auth_user_id": "1", "_auth_user_hash": data_encoding::HEXLOWER.encode(&hash) });
+    // 100 in sixty-two digits.
+    let signed = format!("{}:1c", URL_SAFE_NO_PAD.encode(data.to_string()));
+    let seal = URL_SAFE_NO_PAD.encode(mac(
+        "django.contrib.sessions.backends.signed_cookiessigner",
+        &signed,
+    ));
+    let table = json!({ "secret_key": LONG, "backend": "signed_cookies" });
+    let reader = reader("django", table);
+    let cookies = headers(&json!({ "sessionid": format!("{signed}:{seal}") }));
+    let mut world = World::at(200);
+    world.rows.insert(
+        ("auth_user".into(), "1".into()),
+        json!({ "id": "1", "password": "pbkdf2_sha256$1$a$b" }),
+    );
+    let found = alive(world.read(&*reader, &Presented::Cookies(&cookies)));
+    assert_eq!(found.subject, Subject::Source("1".into()));
+    assert_eq!(found.authenticated_at, None);
+}
+
+#[test]
 fn a_table_that_pins_nothing_is_refused() {
     for kind in KINDS {
         let Some(sessions) = kind.build.sessions else {
