@@ -431,6 +431,25 @@ fn who_signs_out_stays_signed_out_whatever_cookie_is_left() {
 }
 
 #[test]
+fn who_signs_out_with_sessions_of_two_old_systems_leaves_neither_behind() {
+    let world = World::start(Store::Sqlite, &usual());
+    world.user("ada", &[("authjs", "old-ada"), ("iron_session", "41")]);
+    let minted = mint(&[authjs("old-ada"), iron("41")]);
+    let (old, other) = (cookies(&minted[0]), cookies(&minted[1]));
+    let ours = arrives(&world, &format!("{old}; {other}"), "ada@example.com");
+    let same_origin = [
+        ("sec-fetch-site", "same-origin"),
+        ("origin", "http://app.test"),
+        ("content-type", "application/json"),
+    ];
+    let all = format!("{old}; {other}; {ours}");
+    let answer = world.ask("POST", "/api/auth/sign-out", &all, &same_origin, "{}");
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    stays_out(&world, &old, "the one that made the session");
+    stays_out(&world, &other, "the one beside it");
+}
+
+#[test]
 fn a_sign_out_of_a_session_that_began_here_ends_the_old_one_beside_it() {
     let world = World::start(Store::Sqlite, &usual());
     world.user("ada", &[("authjs", "old-ada")]);
@@ -739,6 +758,25 @@ fn an_old_system_that_is_down_signs_nobody_out() {
     assert_eq!(found(&world.page("/public/whoami", &old)), Value::Null);
     // Whoever presents nothing of it is sent to sign in as ever.
     assert_eq!(world.page("/whoami", "theme=dark").status, 302);
+}
+
+#[test]
+fn in_shadow_an_old_system_that_is_down_changes_no_answer() {
+    let [key] = &mint(&[json!({ "sdk": "key" })])[..] else {
+        panic!("a key");
+    };
+    // Nobody listens there.
+    let from = format!(
+        "{}secret_key = \"sk_test_1\"\napi_url = \"http://127.0.0.1:9\"\n",
+        clerk(key)
+    );
+    let world = World::start_with(Store::Sqlite, &from, "shadow = true");
+    world.user("ada", &[("clerk", "user_ada")]);
+    let token = mint(&[clerk_token(key, "user_ada", "sess_1", -600)])[0]["token"]
+        .as_str()
+        .expect("a token")
+        .to_owned();
+    stays_out(&world, &format!("__session={token}"), "as without us");
 }
 
 #[test]

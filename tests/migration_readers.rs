@@ -733,6 +733,127 @@ fn short_tokens_of_the_other_systems_are_held_to_who_and_for_whom() {
 }
 
 #[test]
+fn a_token_made_anew_after_a_change_of_the_password_does_not_make_its_session_younger() {
+    let cases = [
+        (
+            "keycloak",
+            json!({ "issuer": "https://id.example.com/realms/r", "client_id": "app" }),
+            json!({ "iss": "https://id.example.com/realms/r", "azp": "app", "typ": "Bearer", "sid": "s1" }),
+        ),
+        (
+            "supertokens",
+            json!({ "issuer": "https://api.example.com/auth" }),
+            json!({ "iss": "https://api.example.com/auth", "sessionHandle": "s1" }),
+        ),
+        (
+            "descope",
+            json!({ "project_id": "P1" }),
+            json!({ "iss": "P1", "drn": "DS", "rexp": "2099-01-01T00:00:00Z" }),
+        ),
+        (
+            "oidc",
+            json!({ "issuer": "https://id.example.com", "audience": "api", "jwks_url": "https://id.example.com/keys" }),
+            json!({ "iss": "https://id.example.com", "aud": "api", "sid": "s1" }),
+        ),
+        (
+            "workos",
+            json!({ "cookie_password": LONG, "client_id": "client_1" }),
+            json!({ "iss": "https://api.workos.com", "sid": "s1" }),
+        ),
+        (
+            "cognito",
+            json!({ "issuer": "https://cognito-idp.eu-west-1.amazonaws.com/eu-west-1_A", "client_id": "app" }),
+            json!({ "iss": "https://cognito-idp.eu-west-1.amazonaws.com/eu-west-1_A", "client_id": "app", "token_use": "access", "origin_jti": "s1" }),
+        ),
+    ];
+    for (system, table, claims) in cases {
+        let with = |more: Value| {
+            let mut claims = claims.clone();
+            let map = claims.as_object_mut().unwrap();
+            let usual = json!({ "sub": "u1", "iat": 900, "exp": 1100 });
+            map.extend(usual.as_object().unwrap().clone());
+            map.extend(more.as_object().unwrap().clone());
+            claims
+        };
+        let made = [with(json!({})), with(json!({ "auth_time": 500 }))];
+        let Signed { jwks, tokens } = signed(&made);
+        let reader = reader(system, table);
+        let began = |token: &str| {
+            let mut world = World::at(1000).publishing(&jwks);
+            alive(world.read(&*reader, &Presented::Bearer(token))).authenticated_at
+        };
+        assert_eq!(began(&tokens[0]), None, "{system}");
+        assert_eq!(began(&tokens[1]), Some(UnixMs(500_000)), "{system}");
+    }
+    let made = mint(&[
+        json!({ "sdk": "authjs", "secret": LONG, "cookie": "authjs.session-token", "token": { "sub": "u1" } }),
+    ]);
+    let reader = reader("authjs", json!({ "secret": LONG }));
+    let cookies = headers(&made[0]["cookies"]);
+    let reading = World::at(seconds()).read(&*reader, &Presented::Cookies(&cookies));
+    assert_eq!(alive(reading).authenticated_at, None);
+}
+
+#[test]
+fn a_seal_that_was_signed_out_makes_no_second_session_without_its_version() {
+    let made = mint(&[
+        json!({ "sdk": "iron", "password": LONG, "cookie": "app", "data": { "userId": 7 } }),
+    ]);
+    let reader = reader(
+        "iron_session",
+        json!({ "cookie_name": "app", "cookie_password": LONG }),
+    );
+    let whole = made[0]["cookies"]["app"].as_str().unwrap();
+    let bare = whole.strip_suffix("~2").expect("a version");
+    let read = |seal: &str| {
+        let cookies = headers(&json!({ "app": seal }));
+        alive(World::at(seconds()).read(&*reader, &Presented::Cookies(&cookies))).session
+    };
+    assert_eq!(read(whole), read(bare));
+}
+
+#[test]
+fn the_trait_with_the_address_is_named_with_dots_or_as_a_pointer() {
+    let whoami = json!({ "id": "k1", "active": true, "identity": { "id": "i1", "state": "active",
+        "traits": { "email": "ada@example.com", "contact": { "mail": "grace@example.com" } } } });
+    for (named, address) in [
+        (None, "ada@example.com"),
+        (Some("email"), "ada@example.com"),
+        (Some("/email"), "ada@example.com"),
+        (Some("contact.mail"), "grace@example.com"),
+        (Some("/contact/mail"), "grace@example.com"),
+    ] {
+        let mut table = json!({ "public_url": "https://auth.example.com/" });
+        if let Some(named) = named {
+            table["email_trait"] = named.into();
+        }
+        let reader = reader("kratos", table);
+        let mut world = World::at(5000).answering(200, whoami.clone());
+        let found = alive(world.read(&*reader, &Presented::Bearer("token")));
+        assert_eq!(found.email.as_deref(), Some(address), "{named:?}");
+    }
+}
+
+#[test]
+fn a_key_of_two_mechanisms_of_one_system_takes_the_same_in_both() {
+    for system in KINDS {
+        let keys: Vec<_> = system.build.keys.iter().copied().flatten().collect();
+        for (at, key) in keys.iter().enumerate() {
+            for other in keys.iter().skip(at + 1).filter(|one| one.name == key.name) {
+                assert_eq!(key.kind, other.kind, "{}.{}", system.name, key.name);
+            }
+        }
+        for group in system.build.keys {
+            let mut names: Vec<_> = group.iter().map(|key| key.name).collect();
+            names.sort_unstable();
+            let before = names.len();
+            names.dedup();
+            assert_eq!(names.len(), before, "{}: a key stands twice", system.name);
+        }
+    }
+}
+
+#[test]
 fn a_key_nobody_knows_is_asked_for_once_more() {
     let Signed { tokens, .. } = signed(&[clerk_claims(json!({}))]);
     let reader = reader("clerk", json!({ "publishable_key": PUBLISHABLE }));
@@ -758,6 +879,69 @@ fn cookies_of_two_minds_are_refused() {
     five.append(COOKIE, HeaderValue::from_static("__session=a..b.c.d"));
     let reading = World::at(1030).read(&*reader, &Presented::Cookies(&five));
     assert!(matches!(reading, Reading::Nothing), "that is Auth0's");
+}
+
+#[test]
+fn cookies_of_two_names_are_of_one_person_or_nobodys() {
+    let token = |sdk: &str, cookie: &str, user: &str, age: i64| json!({ "sdk": sdk, "secret": LONG, "cookie": cookie, "token": { "sub": user }, "maxAge": age });
+    let made = mint(&[
+        token("authjs", "__Secure-authjs.session-token", "mallory", 600),
+        token("authjs", "authjs.session-token", "u1", 600),
+        token("authjs", "__Secure-authjs.session-token", "u1", 600),
+        token("authjs", "__Secure-authjs.session-token", "mallory", -600),
+    ]);
+    let reader = reader("authjs", json!({ "secret": LONG }));
+    let read = |which: &[usize]| {
+        let mut all = serde_json::Map::new();
+        for at in which {
+            all.extend(made[*at]["cookies"].as_object().unwrap().clone());
+        }
+        let cookies = headers(&Value::Object(all));
+        World::at(seconds()).read(&*reader, &Presented::Cookies(&cookies))
+    };
+    assert_eq!(refused(read(&[0, 1])), Refusal::Ambiguous);
+    for one_person in [&[1, 2], &[1, 3]] {
+        assert_eq!(
+            alive(read(one_person)).subject,
+            Subject::Source("u1".into())
+        );
+    }
+}
+
+#[test]
+fn a_session_of_django_that_was_written_again_does_not_say_when_it_began() {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use hmac::{Hmac, KeyInit as _, Mac as _};
+    use sha2::{Digest as _, Sha256};
+    let mac = |salt: &str, text: &str| {
+        let key = Sha256::digest(format!("{salt}{LONG}"));
+        let mac = <Hmac<Sha256>>::new_from_slice(&key).unwrap();
+        mac.chain_update(text).finalize().into_bytes()
+    };
+    let hash = mac(
+        "django.contrib.auth.models.AbstractBaseUser.get_session_auth_hash",
+        "pbkdf2_sha256$1$a$b",
+    );
+    let data =
+        json!({ "_auth_user_id": "1", "_auth_user_hash": data_encoding::HEXLOWER.encode(&hash) });
+    // 100 in sixty-two digits.
+    let signed = format!("{}:1c", URL_SAFE_NO_PAD.encode(data.to_string()));
+    let seal = URL_SAFE_NO_PAD.encode(mac(
+        "django.contrib.sessions.backends.signed_cookiessigner",
+        &signed,
+    ));
+    let table = json!({ "secret_key": LONG, "backend": "signed_cookies" });
+    let reader = reader("django", table);
+    let cookies = headers(&json!({ "sessionid": format!("{signed}:{seal}") }));
+    let mut world = World::at(200);
+    world.rows.insert(
+        ("auth_user".into(), "1".into()),
+        json!({ "id": "1", "password": "pbkdf2_sha256$1$a$b" }),
+    );
+    let found = alive(world.read(&*reader, &Presented::Cookies(&cookies)));
+    assert_eq!(found.subject, Subject::Source("1".into()));
+    assert_eq!(found.authenticated_at, None);
 }
 
 #[test]

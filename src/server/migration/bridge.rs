@@ -242,10 +242,10 @@ impl Bridge {
         let name = self.inner.name(&visit);
         let known = self.inner.remembered.get(&name);
         self.inner.remembered.invalidate(&name);
-        if let Some((Outcome::Made(made), _)) = known {
-            return vec![made.key.clone()];
-        }
         let mut keys = Vec::new();
+        if let Some((Outcome::Made(made), _)) = known {
+            keys.push(made.key.clone());
+        }
         for provider in &self.inner.common.providers {
             let Some(reader) = provider
                 .sessions
@@ -254,6 +254,10 @@ impl Bridge {
             else {
                 continue;
             };
+            // What is remembered is of one of them: the same person may have brought a session of another one too.
+            if keys.iter().any(|key| key.provider == provider.name) {
+                continue;
+            }
             let dialogue = reader.read(&visit.presented());
             let outbound = &self.inner.common.outbound;
             match outbound.run(provider.name, dialogue).await {
@@ -388,6 +392,8 @@ impl Inner {
                 unavailable: false,
             }),
             Outcome::Refused => None,
+            // Nothing would have been made of it either: what the app answers stays as it is.
+            Outcome::Unavailable if self.common.control.shadow => None,
             Outcome::Unavailable => Some(Arrival {
                 unavailable: true,
                 ..Arrival::default()

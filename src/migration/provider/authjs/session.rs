@@ -150,8 +150,8 @@ fn keys(cookie: &str, secret: &Secret) -> Vec<ContentKey> {
 }
 
 impl Reader for AuthJs {
-    /// The name of the cookie, and its value.
-    type Found = (String, Secret);
+    /// The names of its cookies that are there, and their values.
+    type Found = Vec<(String, Secret)>;
 
     fn concerns(&self, cookie: &[u8]) -> bool {
         self.names
@@ -163,28 +163,64 @@ impl Reader for AuthJs {
         let Presented::Cookies(headers) = presented else {
             return Ok(None);
         };
+        let mut found = Vec::new();
         for name in &self.names {
             if let Some(value) = cookie::pieces(headers, name, BETWEEN)? {
-                return Ok(Some((name.clone(), Secret::new(value))));
+                found.push((name.clone(), Secret::new(value)));
             }
         }
-        Ok(None)
+        Ok((!found.is_empty()).then_some(found))
     }
 
-    fn begin(self: Arc<Self>, (name, value): Self::Found, moment: Moment<'_>) -> Outcome {
+    fn begin(self: Arc<Self>, found: Self::Found, moment: Moment<'_>) -> Outcome {
         match &self.strategy {
-            Strategy::Tokens(keys) => {
-                let keys = keys.iter().find(|(known, _)| *known == name);
-                let keys = keys.map(|(_, keys)| keys.as_slice()).unwrap_or_default();
-                self.open(keys, value, moment)
-            }
-            Strategy::Rows { table, columns } => self.look_up(value, table, columns),
+            Strategy::Tokens(keys) => self.open_all(keys, found, moment),
+            Strategy::Rows { table, columns } => match found.into_iter().next() {
+                Some((_, value)) => self.look_up(value, table, columns),
+                None => reading::nothing(),
+            },
         }
     }
 }
 
 impl AuthJs {
-    fn open(&self, keys: &[ContentKey], value: Secret, moment: Moment<'_>) -> Outcome {
+    /// The one whose session they are. A sibling domain can add a cookie of another of the names: which of two people it is must not
+    /// depend on the order of the names.
+    fn open_all(
+        &self,
+        keys: &[(String, Vec<ContentKey>)],
+        found: Vec<(String, Secret)>,
+        moment: Moment<'_>,
+    ) -> Outcome {
+        let mut first: Option<OldSession> = None;
+        let mut refused = None;
+        for (name, value) in found {
+            let keys = keys.iter().find(|(known, _)| *known == name);
+            let keys = keys.map(|(_, keys)| keys.as_slice()).unwrap_or_default();
+            match (self.open(keys, value, moment), &first) {
+                (Ok(session), Some(known)) if known.subject != session.subject => {
+                    return Err(Refusal::Ambiguous);
+                }
+                (Ok(session), None) => first = Some(session),
+                (Ok(_), Some(_)) => {}
+                (Err(refusal), _) => {
+                    refused.get_or_insert(refusal);
+                }
+            }
+        }
+        match (first, refused) {
+            (Some(session), _) => alive(session),
+            (None, Some(refusal)) => Err(refusal),
+            (None, None) => reading::nothing(),
+        }
+    }
+
+    fn open(
+        &self,
+        keys: &[ContentKey],
+        value: Secret,
+        moment: Moment<'_>,
+    ) -> Result<OldSession, Refusal> {
         // A piece that is missing makes another text, or none: either way nothing opens.
         let token = Jwe::parse(value.expose()).ok_or(Refusal::Undecryptable)?;
         let plain = keys.iter().find_map(|key| key.open(&token));
@@ -203,10 +239,11 @@ impl AuthJs {
             (None, _) => return Err(Refusal::NoSubject),
         };
         let session = claims.id("jti").map(Secret::new).unwrap_or(value);
-        alive(OldSession {
+        Ok(OldSession {
             session,
             subject,
-            authenticated_at: claims.moment("iat"),
+            // The library makes the token anew, `iat` and all, whenever a page asks for the session.
+            authenticated_at: claims.signed_in(),
             expires_at: claims.moment("exp"),
             email,
             data: Some(Value::Object(claims.0)),

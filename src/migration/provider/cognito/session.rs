@@ -230,7 +230,7 @@ impl Cognito {
         let found = OldSession {
             session: Secret::new(session),
             subject: Subject::Source(subject.clone()),
-            authenticated_at: begun,
+            authenticated_at: claims.signed_in(),
             second_factor: claims.second_factor(),
             email: email.and_then(reading::address),
             ..OldSession::default()

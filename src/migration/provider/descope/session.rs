@@ -151,7 +151,7 @@ impl Descope {
         Ok(OldSession {
             session: Secret::new(format!("{subject}:{}", since.0)),
             subject: Subject::Source(subject.to_owned()),
-            authenticated_at: claims.moment("auth_time").or(claims.moment("iat")),
+            authenticated_at: claims.signed_in(),
             expires_at: ends,
             second_factor: claims.second_factor(),
             impersonator: claims.actor(),

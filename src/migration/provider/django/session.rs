@@ -194,7 +194,7 @@ impl Django {
     }
 
     fn weigh(self: Arc<Self>, session: Secret, data: Data, ends: UnixMs) -> Outcome {
-        let Data { value, signed_at } = data;
+        let Data { value, .. } = data;
         let user = value.get("_auth_user_id").and_then(reading::id);
         let user = user.ok_or(Refusal::NoSubject)?;
         let [id, password] = self.columns.clone();
@@ -226,7 +226,7 @@ impl Django {
                 // A session in a cookie has no id: the digest of the password and when it was signed tell it apart.
                 session,
                 subject: Subject::Source(user),
-                authenticated_at: Some(signed_at),
+                // When it was signed is when it was last written, not when its user signed in.
                 expires_at: Some(ends),
                 // django-otp.
                 second_factor: Some(value.get("otp_device_id").is_some()),

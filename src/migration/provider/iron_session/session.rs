@@ -86,7 +86,7 @@ impl Reader for IronSession {
                 let id = reading::at(&opened.data, path).and_then(reading::id);
                 Secret::new(id.ok_or(Refusal::NotASessionToken)?)
             }
-            None => seal,
+            None => opened.seal,
         };
         alive(OldSession {
             session,

@@ -99,7 +99,7 @@ impl Keycloak {
         alive(OldSession {
             session: Secret::new(session.ok_or(Refusal::NotASessionToken)?),
             subject: Subject::Source(subject),
-            authenticated_at: claims.moment("auth_time").or(claims.moment("iat")),
+            authenticated_at: claims.signed_in(),
             second_factor: claims.second_factor(),
             impersonator: claims.actor(),
             email: claims.text("email").and_then(reading::address),

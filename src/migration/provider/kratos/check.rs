@@ -38,7 +38,7 @@ pub(super) const KEYS: &[Key] = &[
     ),
     key(
         "email_trait",
-        "Where the address is among the traits, with dots. Default: \"email\".",
+        "Where the address is among the traits, with dots; or a JSON pointer, which begins with a slash. Default: \"email\".",
         KeyKind::Text,
     ),
     support::IDENTIFY_BY,
@@ -72,14 +72,21 @@ fn build(fields: &Fields) -> Result<Option<Box<dyn Check>>, String> {
         Some(_) => Some(fields.url("admin_url", "")?),
         None => None,
     };
-    let email_trait = fields.text("email_trait").map_or("email", Secret::expose);
     Ok(Some(Box::new(Kratos(Arc::new(Server {
         public: fields.url("public_url", "")?,
         admin,
         admin_key: fields.text("admin_key").cloned(),
-        email_trait: format!("/traits/{}", email_trait.replace('.', "/")),
+        email_trait: email_trait(fields),
         identifier: support::Identifier::of(fields)?,
     })))))
+}
+
+/// Where the address is in an identity, as a pointer.
+pub(super) fn email_trait(fields: &Fields) -> String {
+    match fields.text("email_trait").map_or("email", Secret::expose) {
+        pointer if pointer.starts_with('/') => format!("/traits{pointer}"),
+        dotted => format!("/traits/{}", dotted.replace('.', "/")),
+    }
 }
 
 struct Kratos(Arc<Server>);

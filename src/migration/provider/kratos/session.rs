@@ -17,7 +17,7 @@ use crate::migration::provider::{
 };
 use crate::secret::Secret;
 
-/// The keys of its sessions. `public_url` and `email_trait` (a JSON pointer) are those of the live check.
+/// The keys of its sessions. `public_url` and `email_trait` are those of the live check.
 pub(super) const KEYS: &[Key] = &[key(
     "cookie_name",
     KeyKind::Text,
@@ -38,10 +38,7 @@ fn build(fields: &Fields) -> Result<Option<Box<dyn Sessions>>, String> {
     Ok(reading::boxed(Kratos {
         cookie: reading::text(fields, "cookie_name", "ory_kratos_session"),
         url: outside::below(&fields.url("public_url", "")?, &["sessions", "whoami"]),
-        email: format!(
-            "/identity/traits{}",
-            reading::text(fields, "email_trait", "/email")
-        ),
+        email: format!("/identity{}", super::check::email_trait(fields)),
     }))
 }
 

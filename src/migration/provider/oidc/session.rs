@@ -122,7 +122,7 @@ impl Oidc {
         };
         alive(OldSession {
             session: Secret::new(session),
-            authenticated_at: begun,
+            authenticated_at: claims.signed_in(),
             subject: Subject::Source(subject),
             second_factor: claims.second_factor(),
             impersonator: claims.actor(),

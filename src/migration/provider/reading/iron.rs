@@ -29,6 +29,8 @@ pub struct Opened {
     pub data: Value,
     /// When the seal itself ends.
     pub expires_at: Option<UnixMs>,
+    /// The seal as it was made. The version behind it is under no seal: with or without it, this is the same one.
+    pub seal: Secret,
 }
 
 /// Opens a seal with whichever of the passwords it was made with. The password's id selects nothing here: it is under the seal like
@@ -84,7 +86,11 @@ pub fn open(text: &str, passwords: &[Secret], now: UnixMs) -> Result<Opened, Ref
     {
         data = persistent.take();
     }
-    Ok(Opened { data, expires_at })
+    Ok(Opened {
+        data,
+        expires_at,
+        seal: Secret::new(seal),
+    })
 }
 
 /// The first six fields, and the rest.

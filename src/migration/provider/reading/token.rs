@@ -173,6 +173,12 @@ impl Claims {
         Some(UnixMs(seconds.saturating_mul(1000)))
     }
 
+    /// When its user signed in, where it says so. Not when it was made (`iat`): systems make new tokens of one session as long as it
+    /// lives, and then whoever holds it would always have signed in just now, after every change of the password.
+    pub fn signed_in(&self) -> Option<UnixMs> {
+        self.moment("auth_time")
+    }
+
     /// Whose it is.
     pub fn subject(&self) -> Result<String, Refusal> {
         self.id("sub").map(str::to_owned).ok_or(Refusal::NoSubject)

@@ -244,7 +244,7 @@ impl Supabase {
         let found = OldSession {
             session: Secret::new(session),
             subject: Subject::Source(subject.clone()),
-            authenticated_at: signed_in.or(claims.moment("iat")),
+            authenticated_at: signed_in,
             second_factor: claims.text("aal").map(|level| level == "aal2"),
             anonymous: claims.0.get("is_anonymous") == Some(&Value::Bool(true)),
             impersonator: claims.actor(),

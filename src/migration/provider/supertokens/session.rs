@@ -123,7 +123,7 @@ impl SuperTokens {
         alive(OldSession {
             session: Secret::new(session),
             subject: Subject::Source(subject),
-            authenticated_at: claims.moment("iat"),
+            authenticated_at: claims.signed_in(),
             second_factor: factors,
             email: claims.text("email").and_then(reading::address),
             ..OldSession::default()

@@ -189,7 +189,7 @@ impl WorkOs {
         let found = OldSession {
             session: Secret::new(session),
             subject: Subject::Source(subject.clone()),
-            authenticated_at: claims.moment("iat"),
+            authenticated_at: claims.signed_in(),
             impersonator: claims.actor().or(around.impersonator),
             organization,
             email: around.email,
