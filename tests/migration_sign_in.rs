@@ -481,14 +481,14 @@ fn bodies_pass_as_they_came_or_are_refused() {
         );
         assert_ne!(ours.status, 401, "{what}");
     }
-    // Longer than can be held: it passes as it came, and nothing of it is looked at; or is refused when that is found out too late.
+    // Longer than can be held: it is refused, and nothing of it is looked at.
     let padded = |bytes: usize| {
         let body = body("long");
         format!(r#"{{"x":"{}",{}"#, "x".repeat(bytes), &body[1..])
     };
     assert_eq!(
         send(json_type, padded(70_000).as_bytes(), false).status,
-        401
+        413
     );
     assert_eq!(send(json_type, padded(70_000).as_bytes(), true).status, 413);
     assert_eq!(place.state("long"), Some(State::Pending));
@@ -784,6 +784,30 @@ fn too_many_wrong_ones_are_told_to_wait_and_nothing_is_checked_any_more() {
     // Others sign in.
     place.native("native");
     assert_eq!(sign_in(gateway.address, "native", OLD_PASSWORD).status, 200);
+}
+
+#[test]
+fn whoever_is_blocked_does_not_get_in_with_a_long_body() {
+    let place = Place::start();
+    place.imported("ann", "bcrypt", &bcrypt_of(OLD_PASSWORD));
+    let moved = place.accounts.move_state("ann", State::Blocked, now());
+    assert!(place.runtime.block_on(moved).unwrap());
+    place.credential(
+        "ann",
+        native::hash(OLD_PASSWORD.as_bytes(), place.random()).expose(),
+    );
+    let gateway = place.gateway(USUAL);
+    assert_eq!(sign_in(gateway.address, "ann", OLD_PASSWORD).status, 401);
+    let padded = format!(
+        r#"{{"x":"{}","email":"ann@example.com","password":"{OLD_PASSWORD}"}}"#,
+        "x".repeat(70_000)
+    );
+    let json = "application/json";
+    for chunked in [false, true] {
+        let at = gateway.address;
+        let answer = raw(at, "/sign-in/email", json, padded.as_bytes(), chunked);
+        assert_eq!(answer.status, 413, "{}", answer.text());
+    }
 }
 
 // ------------------------------------------------------------------------------------------------------- the framework's vectors

@@ -258,6 +258,13 @@ impl Mechanism for SignIn {
         Endpoint::of(endpoint).is_some()
     }
 
+    /// Or padding would lead past the limits, and those who are blocked past that. Nobody's password is that long.
+    fn insists(&self, _endpoint: &str) -> bool {
+        let common = &self.engine.common;
+        let control = &common.control;
+        control.window(common.clock.now()) == Window::Open && !control.shadow
+    }
+
     fn course<'a>(&'a self, posted: Posted<'a>) -> BoxFuture<'a, Course> {
         Box::pin(self.engine.course(posted))
     }
