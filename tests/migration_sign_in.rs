@@ -810,6 +810,30 @@ fn whoever_is_blocked_does_not_get_in_with_a_long_body() {
     }
 }
 
+#[test]
+fn a_hash_in_the_account_that_is_of_no_use_or_blocked_fails_like_any_other() {
+    let place = Place::start();
+    for user in ["ann", "bob"] {
+        place.user(user);
+    }
+    // Broken off.
+    place.credential("ann", "$2b$10$abc");
+    place.imported("cleo", "bcrypt", &bcrypt_of(OLD_PASSWORD));
+    let moved = place.accounts.move_state("cleo", State::Blocked, now());
+    assert!(place.runtime.block_on(moved).unwrap());
+    place.credential("cleo", &bcrypt_of(OLD_PASSWORD));
+    let gateway = place.gateway(&format!(
+        "{USUAL}[migration.passwords]\nin_account = [\"bcrypt\"]\n"
+    ));
+    let unknown = shape(&sign_in(gateway.address, "unknown", WRONG));
+    for user in ["ann", "cleo"] {
+        let answer = sign_in(gateway.address, user, OLD_PASSWORD);
+        assert_eq!(shape(&answer), unknown, "{user}");
+    }
+    await_until("the mail", || !place.links("ann").is_empty());
+    assert_eq!(place.links("cleo").len(), 0);
+}
+
 // ------------------------------------------------------------------------------------------------------- the framework's vectors
 
 /// What differs from one run of the framework to the next.

@@ -140,11 +140,15 @@ struct Who {
     provider: String,
     /// Nothing is kept of an old hash.
     bare: bool,
+    /// What stands in `account.password` is none of the framework's: it stumbles over it.
+    foreign: bool,
 }
 
 impl Who {
-    fn of(account: &Account) -> Self {
+    fn of(account: &Account, in_account: &[String]) -> Self {
+        let stored = account.password.as_ref();
         Self {
+            foreign: stored.is_some_and(|found| sign_in::foreign(found, in_account).is_some()),
             user_id: account.user_id.clone(),
             email: account.email.clone(),
             state: sign_in::state(account),
@@ -437,7 +441,9 @@ impl Engine {
             trickle: self.settings.trickle,
         };
         let plan = sign_in::plan(account.as_ref(), &rules);
-        let who = account.as_ref().map(Who::of);
+        let who = account
+            .as_ref()
+            .map(|account| Who::of(account, &self.settings.in_account));
         let mut found = self.carry_out(plan, account.as_ref(), trial, turn).await;
         found.who = found.who.or(who);
         if account.is_none() && matches!(found.end, End::Fails(_)) {
@@ -886,7 +892,7 @@ impl Engine {
             Ok(None) => return done(End::Fails(Why::Identity)),
             Err(error) => return self.cannot(&error, Cohort::JIT, None),
         };
-        let who = Some(Who::of(&account));
+        let who = Some(Who::of(&account, &self.settings.in_account));
         if account.password.is_some() {
             return Found {
                 who,
@@ -1217,7 +1223,7 @@ impl After for Heard {
             let Cohort { mechanism, scheme } = self.found.cohort;
             // A foreign hash in the app's own table makes the framework stumble instead of saying no.
             let foreign = status == StatusCode::INTERNAL_SERVER_ERROR
-                && self.found.cohort.mechanism == "hash"
+                && self.found.who.as_ref().is_some_and(|who| who.foreign)
                 && !matches!(self.found.end, End::Goes(_));
             if status != StatusCode::UNAUTHORIZED && !foreign {
                 let let_in = status.is_success() || status.is_redirection();
