@@ -834,6 +834,38 @@ fn a_hash_in_the_account_that_is_of_no_use_or_blocked_fails_like_any_other() {
     assert_eq!(place.links("cleo").len(), 0);
 }
 
+#[test]
+fn a_new_password_by_mail_does_not_take_the_place_of_a_second_factor() {
+    let place = Place::start();
+    let user = vestibule::migration::accounts::NewUser {
+        id: Some("ann".into()),
+        email: "ann@example.com".into(),
+        email_verified: true,
+        name: "Ann".into(),
+        image: None,
+        username: None,
+        phone: None,
+        created_at: None,
+        source: Some(("generic".into(), "s-ann".into())),
+        password: None,
+        had_second_factor: true,
+    };
+    let made = place.accounts.create(&user, now());
+    let ann = place.runtime.block_on(made).unwrap();
+    place.credential(
+        &ann,
+        native::hash(OLD_PASSWORD.as_bytes(), place.random()).expose(),
+    );
+    // The app has no plugin that could ask for it.
+    let gateway = place.gateway(USUAL);
+    let answer = sign_in(gateway.address, "ann", OLD_PASSWORD);
+    assert_eq!(answer.status, 401, "{}", answer.text());
+    assert_eq!(
+        shape(&answer),
+        shape(&sign_in(gateway.address, "unknown", WRONG))
+    );
+}
+
 // ------------------------------------------------------------------------------------------------------- the framework's vectors
 
 /// What differs from one run of the framework to the next.

@@ -461,7 +461,14 @@ impl Engine {
     ) -> Found {
         match plan {
             // Its own check costs the app what our decoy costs for all others.
-            Plan::Native => Found::new(Cohort::NATIVE, End::Goes("native")),
+            Plan::Native => {
+                let end = match account.filter(|account| !trial.dry && loses_factor(account)) {
+                    // Whatever they got their new password by, it was no second factor.
+                    Some(account) => self.second_factor(account, false).await.err(),
+                    None => None,
+                };
+                Found::new(Cohort::NATIVE, end.unwrap_or(End::Goes("native")))
+            }
             Plan::Verify {
                 old,
                 unusable,
@@ -987,6 +994,16 @@ impl Found {
     const fn of(why: Why) -> Self {
         Self::new(Cohort::NOBODY, End::Fails(why))
     }
+}
+
+/// Whether somebody who was not signed in here before would be, without the second factor that was marked at their import.
+fn loses_factor(account: &Account) -> bool {
+    let first = matches!(
+        sign_in::state(account),
+        Some(State::Imported | State::Pending | State::ResetSent)
+    );
+    let marked = account.factor.as_ref();
+    first && !account.two_factor && marked.is_some_and(|factor| factor.native.is_none())
 }
 
 fn presented(account: Option<&Account>, whom: &Whom, trial: &Trial) -> Attempt {
