@@ -866,6 +866,29 @@ fn a_new_password_by_mail_does_not_take_the_place_of_a_second_factor() {
     );
 }
 
+#[test]
+fn guesses_in_a_body_that_the_app_refuses_are_counted_and_answered_no_sooner() {
+    let place = Place::start();
+    place.native("native");
+    place.imported("old", "bcrypt", &bcrypt_of(OLD_PASSWORD));
+    let gateway = place.gateway(&format!("{USUAL}[migration.limits]\npair = 3\n"));
+    let guess = |user: &str| {
+        let body = json!({
+            "email": format!("{user}@example.com"), "password": WRONG, "rememberMe": "not a flag",
+        });
+        Browser::default().post(gateway.address, "/sign-in/email", &body)
+    };
+    for user in ["native", "old", "unknown"] {
+        let (answer, time) = took(|| guess(user));
+        // The app's own answer, and it came before any password was checked there.
+        assert_eq!(answer.status, 400, "{user}: {}", answer.text());
+        assert!(time >= HOLD, "{user}: {time:?}");
+        let statuses: Vec<u16> = (0..4).map(|_| guess(user).status).collect();
+        assert!(statuses.starts_with(&[400, 400]), "{user}: {statuses:?}");
+        assert_eq!(statuses[3], 429, "{user}: {statuses:?}");
+    }
+}
+
 // ------------------------------------------------------------------------------------------------------- the framework's vectors
 
 /// What differs from one run of the framework to the next.

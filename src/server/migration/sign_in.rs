@@ -1151,6 +1151,19 @@ impl Heard {
         })
     }
 
+    /// Waits for the moment at which answers leave that must not tell accounts apart.
+    async fn hold(&self) {
+        let engine = &self.engine;
+        if !engine.settings.uniform {
+            return;
+        }
+        let (took, hold) = (self.began.elapsed(), engine.settings.hold);
+        if took > hold {
+            engine.common.metrics.migration_late();
+        }
+        sleep_until(self.began + failure::release(took, hold)).await;
+    }
+
     fn mail(&self, sorry: Option<Sorry>) {
         let due = matches!(self.found.end, End::Fails(Why::Reset));
         let (Some(resets), Some(who), true) = (&self.engine.resets, &self.found.who, due) else {
@@ -1256,10 +1269,18 @@ impl After for Heard {
                 } else {
                     metrics.migration_sign_in(mechanism, scheme, "refused");
                 }
-                // Whatever it was the app said, it was not that the password is wrong.
-                if let Some(ticket) = self.ticket.take() {
+                let Some(ticket) = self.ticket.take() else {
+                    return None;
+                };
+                if let_in || status.is_server_error() {
+                    // Another step must follow, or the app could not look.
                     ticket.unknown();
+                    return None;
                 }
+                // The app refuses it for something else, and at once: a field, a captcha, its own limit. The guess was made all the
+                // same, and how long we took for it tells who has what.
+                ticket.failed();
+                self.hold().await;
                 return None;
             }
             let sorry = self.sorry();
@@ -1278,14 +1299,7 @@ impl After for Heard {
             }
             self.mail(sorry);
             let sorry = sorry?;
-            if self.engine.settings.uniform {
-                let took = self.began.elapsed();
-                let hold = self.engine.settings.hold;
-                if took > hold {
-                    metrics.migration_late();
-                }
-                sleep_until(self.began + failure::release(took, hold)).await;
-            }
+            self.hold().await;
             let control = &self.engine.common.control;
             let promise = self.engine.resets.is_some().then_some(failure::Promise {
                 before: control.before.as_deref(),
