@@ -681,7 +681,10 @@ impl Gateway {
                 ctx.passage.forward(body, heard);
                 None
             }
-            Err(answer) => Some(answer),
+            Err(mut answer) => {
+                self.responder.allow_origin(&request, &mut answer);
+                Some(answer)
+            }
         }))
     }
 
