@@ -481,14 +481,14 @@ fn bodies_pass_as_they_came_or_are_refused() {
         );
         assert_ne!(ours.status, 401, "{what}");
     }
-    // Longer than can be held: it passes as it came, and nothing of it is looked at; or is refused when that is found out too late.
+    // Longer than can be held: it is refused, and nothing of it is looked at.
     let padded = |bytes: usize| {
         let body = body("long");
         format!(r#"{{"x":"{}",{}"#, "x".repeat(bytes), &body[1..])
     };
     assert_eq!(
         send(json_type, padded(70_000).as_bytes(), false).status,
-        401
+        413
     );
     assert_eq!(send(json_type, padded(70_000).as_bytes(), true).status, 413);
     assert_eq!(place.state("long"), Some(State::Pending));
@@ -784,6 +784,161 @@ fn too_many_wrong_ones_are_told_to_wait_and_nothing_is_checked_any_more() {
     // Others sign in.
     place.native("native");
     assert_eq!(sign_in(gateway.address, "native", OLD_PASSWORD).status, 200);
+}
+
+#[test]
+fn guesses_in_a_body_that_the_app_refuses_are_counted_and_answered_no_sooner() {
+    let place = Place::start();
+    place.native("native");
+    place.imported("old", "bcrypt", &bcrypt_of(OLD_PASSWORD));
+    let gateway = place.gateway(&format!("{USUAL}[migration.limits]\npair = 3\n"));
+    let guess = |user: &str| {
+        let body = json!({
+            "email": format!("{user}@example.com"), "password": WRONG, "rememberMe": "not a flag",
+        });
+        Browser::default().post(gateway.address, "/sign-in/email", &body)
+    };
+    for user in ["native", "old", "unknown"] {
+        let (answer, time) = took(|| guess(user));
+        // The app's own answer, and it came before any password was checked there.
+        assert_eq!(answer.status, 400, "{user}: {}", answer.text());
+        assert!(time >= HOLD, "{user}: {time:?}");
+        let statuses: Vec<u16> = (0..4).map(|_| guess(user).status).collect();
+        assert!(statuses.starts_with(&[400, 400]), "{user}: {statuses:?}");
+        assert_eq!(statuses[3], 429, "{user}: {statuses:?}");
+    }
+}
+
+#[test]
+fn whoever_is_blocked_does_not_get_in_with_a_long_body() {
+    let place = Place::start();
+    place.imported("ann", "bcrypt", &bcrypt_of(OLD_PASSWORD));
+    let moved = place.accounts.move_state("ann", State::Blocked, now());
+    assert!(place.runtime.block_on(moved).unwrap());
+    place.credential(
+        "ann",
+        native::hash(OLD_PASSWORD.as_bytes(), place.random()).expose(),
+    );
+    let gateway = place.gateway(USUAL);
+    assert_eq!(sign_in(gateway.address, "ann", OLD_PASSWORD).status, 401);
+    let padded = format!(
+        r#"{{"x":"{}","email":"ann@example.com","password":"{OLD_PASSWORD}"}}"#,
+        "x".repeat(70_000)
+    );
+    let json = "application/json";
+    for chunked in [false, true] {
+        let at = gateway.address;
+        let answer = raw(at, "/sign-in/email", json, padded.as_bytes(), chunked);
+        assert_eq!(answer.status, 413, "{}", answer.text());
+    }
+}
+
+#[test]
+fn a_new_password_by_mail_does_not_take_the_place_of_a_second_factor() {
+    let place = Place::start();
+    let user = vestibule::migration::accounts::NewUser {
+        id: Some("ann".into()),
+        email: "ann@example.com".into(),
+        email_verified: true,
+        name: "Ann".into(),
+        image: None,
+        username: None,
+        phone: None,
+        created_at: None,
+        source: Some(("generic".into(), "s-ann".into())),
+        password: None,
+        had_second_factor: true,
+    };
+    let made = place.accounts.create(&user, now());
+    let ann = place.runtime.block_on(made).unwrap();
+    place.credential(
+        &ann,
+        native::hash(OLD_PASSWORD.as_bytes(), place.random()).expose(),
+    );
+    // The app has no plugin that could ask for it.
+    let gateway = place.gateway(USUAL);
+    let answer = sign_in(gateway.address, "ann", OLD_PASSWORD);
+    assert_eq!(answer.status, 401, "{}", answer.text());
+    assert_eq!(
+        shape(&answer),
+        shape(&sign_in(gateway.address, "unknown", WRONG))
+    );
+}
+
+#[test]
+fn a_hash_in_the_account_that_is_of_no_use_or_blocked_fails_like_any_other() {
+    let place = Place::start();
+    for user in ["ann", "bob"] {
+        place.user(user);
+    }
+    // Broken off.
+    place.credential("ann", "$2b$10$abc");
+    place.imported("cleo", "bcrypt", &bcrypt_of(OLD_PASSWORD));
+    let moved = place.accounts.move_state("cleo", State::Blocked, now());
+    assert!(place.runtime.block_on(moved).unwrap());
+    place.credential("cleo", &bcrypt_of(OLD_PASSWORD));
+    let gateway = place.gateway(&format!(
+        "{USUAL}[migration.passwords]\nin_account = [\"bcrypt\"]\n"
+    ));
+    let unknown = shape(&sign_in(gateway.address, "unknown", WRONG));
+    for user in ["ann", "cleo"] {
+        let answer = sign_in(gateway.address, user, OLD_PASSWORD);
+        assert_eq!(shape(&answer), unknown, "{user}");
+    }
+    await_until("the mail", || !place.links("ann").is_empty());
+    assert_eq!(place.links("cleo").len(), 0);
+}
+
+#[test]
+fn an_answer_of_the_app_without_a_body_is_replaced_by_one_that_arrives() {
+    let place = Place::start();
+    for head in [
+        "content-length: 0\r\n\r\n",
+        "transfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        "connection: close\r\n\r\n",
+    ] {
+        let app = App::scripted(move |_, stream| {
+            use std::io::Write as _;
+            let _ = stream.write_all(format!("HTTP/1.1 401 X\r\n{head}").as_bytes());
+            if head.contains("close") {
+                let _ = stream.shutdown(std::net::Shutdown::Both);
+            }
+        });
+        let gateway = place.gateway_before(app.address, USUAL, &[]);
+        let answer = sign_in(gateway.address, "unknown", WRONG);
+        assert_eq!(answer.status, 401, "{head}");
+        let length = answer.header("content-length").unwrap().to_owned();
+        assert_eq!(length, answer.body.len().to_string(), "{head}");
+    }
+}
+
+#[test]
+fn a_front_end_of_another_origin_can_read_that_it_must_wait() {
+    let place = Place::with(json!({ "options": { "trustedOrigins": ["https://front.test"] } }));
+    place.native("native");
+    let limits = "[migration.limits]\npair = 1\n";
+    let gateway = place.gateway_before(
+        place.real.address,
+        &format!("{USUAL}{limits}"),
+        &["https://front.test"],
+    );
+    let body = json!({ "email": "native@example.com", "password": WRONG }).to_string();
+    let send = |origin: &str| {
+        gateway.send(
+            "POST",
+            "/api/auth/sign-in/email",
+            &[("content-type", "application/json"), ("origin", origin)],
+            body.as_bytes(),
+        )
+    };
+    assert_eq!(send("https://front.test").status, 401);
+    let waits = send("https://front.test");
+    assert_eq!(waits.status, 429, "{}", waits.text());
+    let allowed = "access-control-allow-origin";
+    assert_eq!(waits.header(allowed), Some("https://front.test"));
+    let credentials = waits.header("access-control-allow-credentials");
+    assert_eq!(credentials, Some("true"));
+    assert_eq!(send("http://app.test").header(allowed), None);
 }
 
 // ------------------------------------------------------------------------------------------------------- the framework's vectors

@@ -174,12 +174,19 @@ impl Place {
 
     /// A gateway in front of it, with this in its `[migration]`.
     pub fn gateway(&self, migration: &str) -> Gateway {
+        self.gateway_before(self.real.address, migration, &[])
+    }
+
+    /// The same in front of another app, with other origins whose pages may read what it answers.
+    pub fn gateway_before(&self, app: SocketAddr, migration: &str, origins: &[&str]) -> Gateway {
+        let origins = origins.iter().map(|origin| (*origin).to_owned());
         let url = format!("sqlite:{}", self.folder.join("app.sqlite").display());
         let settings = migration_settings(&url, migration);
         let (accounts, home) = (Arc::clone(&self.accounts), self.runtime.handle().clone());
-        let app = format!("http://{}/api/auth", self.real.address);
-        let app = vec![url::Url::parse(&app).unwrap()];
-        let mut setup = Setup::in_front_of(self.real.address);
+        let asked = format!("http://{}/api/auth", self.real.address);
+        let asked = vec![url::Url::parse(&asked).unwrap()];
+        let mut setup = Setup::in_front_of(app);
+        setup.server.cors_origins = origins.collect();
         setup.migration = Some(Arc::new(move || Parts {
             settings: settings.clone(),
             accounts: Arc::clone(&accounts),
@@ -187,7 +194,7 @@ impl Place {
             home: home.clone(),
             old: None,
             stores: Default::default(),
-            app: app.clone(),
+            app: asked.clone(),
         }));
         let gateway = setup.start();
         gateway.clock.set(now());
@@ -204,6 +211,7 @@ pub fn migration_settings(database: &str, migration: &str) -> migration::Setting
     };
     let text = format!(
         "public_url = \"http://app.test\"\n[upstream]\nurl = \"http://127.0.0.1:1\"\n[better_auth]\nsecret = \"{SECRET}\"\n\
+         trusted_origins = [\"https://front.test\"]\n\
          [sessions]\nsource = \"{database}\"\n[routes]\ndefault = \"signed-in\"\n\
          [migration]\nkey = \"{KEY}\"\n{migration}\n{limits}"
     );

@@ -635,18 +635,19 @@ impl Gateway {
         ctx: &mut Ctx,
     ) -> Result<std::result::Result<Option<Answer>, Malformed>> {
         let head = exchange.req_header();
-        let concerned = head.method == Method::POST
-            && Target::parse(target_bytes(head)).is_ok_and(|target| {
-                let endpoint = target.path().strip_prefix(self.auth_base_path.as_str());
-                endpoint.is_some_and(|endpoint| migration.concerns(endpoint))
-            });
-        if !concerned {
+        let target = Target::parse(target_bytes(head)).ok();
+        let endpoint = target
+            .as_ref()
+            .and_then(|target| target.path().strip_prefix(self.auth_base_path.as_str()))
+            .filter(|endpoint| head.method == Method::POST && migration.concerns(endpoint));
+        let Some(endpoint) = endpoint else {
             return Ok(Ok(None));
-        }
+        };
+        let insists = migration.insists(endpoint);
         let body = match body::hold(exchange, self.settings.timeouts.body_read).await? {
             Held::Whole(body) => body,
-            Held::Longer => return Ok(Ok(None)),
-            Held::TooLong => {
+            Held::Longer if !insists => return Ok(Ok(None)),
+            Held::Longer | Held::TooLong => {
                 return Ok(Err(Malformed {
                     status: StatusCode::PAYLOAD_TOO_LARGE,
                     reason: "body_too_large",
@@ -680,7 +681,10 @@ impl Gateway {
                 ctx.passage.forward(body, heard);
                 None
             }
-            Err(answer) => Some(answer),
+            Err(mut answer) => {
+                self.responder.allow_origin(&request, &mut answer);
+                Some(answer)
+            }
         }))
     }
 

@@ -171,7 +171,8 @@ impl Responder {
         }
     }
 
-    fn allow_origin(&self, request: &RequestView<'_>, answer: &mut Answer) {
+    /// Lets pages of the origins that are listed read an answer of ours.
+    pub(super) fn allow_origin(&self, request: &RequestView<'_>, answer: &mut Answer) {
         if self.cors_origins.is_empty() {
             return;
         }

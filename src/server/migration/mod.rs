@@ -379,6 +379,11 @@ pub trait Mechanism: Send + Sync {
     /// Whether a POST to this endpoint, below the base path, concerns it.
     fn concerns(&self, endpoint: &str) -> bool;
 
+    /// Whether nothing may pass unseen: a body that is too long to be held is refused then.
+    fn insists(&self, _endpoint: &str) -> bool {
+        false
+    }
+
     /// What becomes of the request.
     fn course<'a>(&'a self, posted: Posted<'a>) -> BoxFuture<'a, Course>;
 }
@@ -430,6 +435,15 @@ impl Migration {
     /// Whether a POST to this endpoint is to be held.
     pub fn concerns(&self, endpoint: &str) -> bool {
         self.mechanisms.iter().any(|each| each.concerns(endpoint))
+    }
+
+    /// Whether a POST to this endpoint must not pass unseen.
+    pub fn insists(&self, endpoint: &str) -> bool {
+        let mut concerned = self
+            .mechanisms
+            .iter()
+            .filter(|each| each.concerns(endpoint));
+        concerned.any(|each| each.insists(endpoint))
     }
 
     /// What becomes of a request: the mechanisms in their order, until one answers. Each gets the body as the one before left it.

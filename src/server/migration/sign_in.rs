@@ -140,11 +140,15 @@ struct Who {
     provider: String,
     /// Nothing is kept of an old hash.
     bare: bool,
+    /// What stands in `account.password` is none of the framework's: it stumbles over it.
+    foreign: bool,
 }
 
 impl Who {
-    fn of(account: &Account) -> Self {
+    fn of(account: &Account, in_account: &[String]) -> Self {
+        let stored = account.password.as_ref();
         Self {
+            foreign: stored.is_some_and(|found| sign_in::foreign(found, in_account).is_some()),
             user_id: account.user_id.clone(),
             email: account.email.clone(),
             state: sign_in::state(account),
@@ -256,6 +260,13 @@ impl SignIn {
 impl Mechanism for SignIn {
     fn concerns(&self, endpoint: &str) -> bool {
         Endpoint::of(endpoint).is_some()
+    }
+
+    /// Or padding would lead past the limits, and those who are blocked past that. Nobody's password is that long.
+    fn insists(&self, _endpoint: &str) -> bool {
+        let common = &self.engine.common;
+        let control = &common.control;
+        control.window(common.clock.now()) == Window::Open && !control.shadow
     }
 
     fn course<'a>(&'a self, posted: Posted<'a>) -> BoxFuture<'a, Course> {
@@ -430,7 +441,9 @@ impl Engine {
             trickle: self.settings.trickle,
         };
         let plan = sign_in::plan(account.as_ref(), &rules);
-        let who = account.as_ref().map(Who::of);
+        let who = account
+            .as_ref()
+            .map(|account| Who::of(account, &self.settings.in_account));
         let mut found = self.carry_out(plan, account.as_ref(), trial, turn).await;
         found.who = found.who.or(who);
         if account.is_none() && matches!(found.end, End::Fails(_)) {
@@ -448,7 +461,14 @@ impl Engine {
     ) -> Found {
         match plan {
             // Its own check costs the app what our decoy costs for all others.
-            Plan::Native => Found::new(Cohort::NATIVE, End::Goes("native")),
+            Plan::Native => {
+                let end = match account.filter(|account| !trial.dry && loses_factor(account)) {
+                    // Whatever they got their new password by, it was no second factor.
+                    Some(account) => self.second_factor(account, false).await.err(),
+                    None => None,
+                };
+                Found::new(Cohort::NATIVE, end.unwrap_or(End::Goes("native")))
+            }
             Plan::Verify {
                 old,
                 unusable,
@@ -879,7 +899,7 @@ impl Engine {
             Ok(None) => return done(End::Fails(Why::Identity)),
             Err(error) => return self.cannot(&error, Cohort::JIT, None),
         };
-        let who = Some(Who::of(&account));
+        let who = Some(Who::of(&account, &self.settings.in_account));
         if account.password.is_some() {
             return Found {
                 who,
@@ -974,6 +994,16 @@ impl Found {
     const fn of(why: Why) -> Self {
         Self::new(Cohort::NOBODY, End::Fails(why))
     }
+}
+
+/// Whether somebody who was not signed in here before would be, without the second factor that was marked at their import.
+fn loses_factor(account: &Account) -> bool {
+    let first = matches!(
+        sign_in::state(account),
+        Some(State::Imported | State::Pending | State::ResetSent)
+    );
+    let marked = account.factor.as_ref();
+    first && !account.two_factor && marked.is_some_and(|factor| factor.native.is_none())
 }
 
 fn presented(account: Option<&Account>, whom: &Whom, trial: &Trial) -> Attempt {
@@ -1121,6 +1151,19 @@ impl Heard {
         })
     }
 
+    /// Waits for the moment at which answers leave that must not tell accounts apart.
+    async fn hold(&self) {
+        let engine = &self.engine;
+        if !engine.settings.uniform {
+            return;
+        }
+        let (took, hold) = (self.began.elapsed(), engine.settings.hold);
+        if took > hold {
+            engine.common.metrics.migration_late();
+        }
+        sleep_until(self.began + failure::release(took, hold)).await;
+    }
+
     fn mail(&self, sorry: Option<Sorry>) {
         let due = matches!(self.found.end, End::Fails(Why::Reset));
         let (Some(resets), Some(who), true) = (&self.engine.resets, &self.found.who, due) else {
@@ -1210,7 +1253,7 @@ impl After for Heard {
             let Cohort { mechanism, scheme } = self.found.cohort;
             // A foreign hash in the app's own table makes the framework stumble instead of saying no.
             let foreign = status == StatusCode::INTERNAL_SERVER_ERROR
-                && self.found.cohort.mechanism == "hash"
+                && self.found.who.as_ref().is_some_and(|who| who.foreign)
                 && !matches!(self.found.end, End::Goes(_));
             if status != StatusCode::UNAUTHORIZED && !foreign {
                 let let_in = status.is_success() || status.is_redirection();
@@ -1226,10 +1269,18 @@ impl After for Heard {
                 } else {
                     metrics.migration_sign_in(mechanism, scheme, "refused");
                 }
-                // Whatever it was the app said, it was not that the password is wrong.
-                if let Some(ticket) = self.ticket.take() {
+                let Some(ticket) = self.ticket.take() else {
+                    return None;
+                };
+                if let_in || status.is_server_error() {
+                    // Another step must follow, or the app could not look.
                     ticket.unknown();
+                    return None;
                 }
+                // The app refuses it for something else, and at once: a field, a captcha, its own limit. The guess was made all the
+                // same, and how long we took for it tells who has what.
+                ticket.failed();
+                self.hold().await;
                 return None;
             }
             let sorry = self.sorry();
@@ -1248,14 +1299,7 @@ impl After for Heard {
             }
             self.mail(sorry);
             let sorry = sorry?;
-            if self.engine.settings.uniform {
-                let took = self.began.elapsed();
-                let hold = self.engine.settings.hold;
-                if took > hold {
-                    metrics.migration_late();
-                }
-                sleep_until(self.began + failure::release(took, hold)).await;
-            }
+            self.hold().await;
             let control = &self.engine.common.control;
             let promise = self.engine.resets.is_some().then_some(failure::Promise {
                 before: control.before.as_deref(),
