@@ -22,8 +22,6 @@ pub struct Person {
     pub plaintext: Option<String>,
     /// What was exported of their password; none where the system gives nothing.
     pub exported: Option<Exported>,
-    /// What is odd about them.
-    pub issues: Vec<String>,
 }
 
 /// An exported hash.
@@ -74,7 +72,6 @@ pub fn of(system: &str) -> Vec<Person> {
             hash,
             params,
         });
-        let issues = user["issues"].as_array().into_iter().flatten();
         Person {
             system: system.to_owned(),
             email: text("email_normalized"),
@@ -82,9 +79,6 @@ pub fn of(system: &str) -> Vec<Person> {
             verified: user["email_verified"].as_bool().unwrap_or(false),
             plaintext: password["plaintext"].as_str().map(str::to_owned),
             exported,
-            issues: issues
-                .filter_map(|issue| Some(issue.as_str()?.to_owned()))
-                .collect(),
             id,
         }
     });
