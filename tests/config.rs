@@ -1188,6 +1188,7 @@ fn shipped_environment() -> Environment {
         ("LIMITS_REDIS_URL", "redis://h/1"),
         ("OLD_REDIS_URL", "redis://h/2"),
         ("OLD_DATABASE_URL", "postgres://u:p@h/old"),
+        ("CHECK_TOKEN", SECRET),
         ("CLERK_SECRET_KEY", "sk_live_of_the_tests"),
         ("WORKOS_API_KEY", "sk_of_the_tests"),
         ("WORKOS_COOKIE_PASSWORD", SECRET),
@@ -2054,4 +2055,168 @@ fn without_a_store_the_cookie_lives_as_long_as_the_session_and_no_route_is_stric
         &stateless.replace("cookie:", "cookie:jar"),
         "has no address",
     );
+}
+
+fn documents() -> Vec<PathBuf> {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+    let mut all = Vec::new();
+    for folder in [docs.clone(), docs.join("migration")] {
+        for entry in std::fs::read_dir(folder).expect("docs") {
+            let path = entry.expect("an entry").path();
+            if path.extension().is_some_and(|end| end == "md") {
+                all.push(path);
+            }
+        }
+    }
+    all
+}
+
+/// What stands between fences of TOML.
+fn snippets(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut open: Option<String> = None;
+    for line in text.lines() {
+        match (&mut open, line.trim_start()) {
+            (None, "```toml") => open = Some(String::new()),
+            (Some(_), "```") => found.extend(open.take()),
+            (Some(snippet), _) => {
+                snippet.push_str(line);
+                snippet.push('\n');
+            }
+            (None, _) => {}
+        }
+    }
+    found
+}
+
+#[test]
+fn every_configuration_in_the_documents_of_the_migration_loads_and_does_something() {
+    let mut seen = 0;
+    for path in documents() {
+        let name = path.display().to_string();
+        if !name.contains("migration") {
+            continue;
+        }
+        for snippet in snippets(&std::fs::read_to_string(&path).expect("text")) {
+            let key = "key = { env = \"MIGRATION_KEY\" }";
+            let own = snippet.lines().any(|line| line == "[migration]");
+            let mut text = format!("{FINE}\n");
+            if !own {
+                text.push_str(&format!("[migration]\n{key}\n"));
+            } else if !snippet.contains("key = {") {
+                panic!("{name}: a `[migration]` without its key:\n{snippet}");
+            }
+            text.push_str(&snippet);
+            let outcome = load_shipped(&name, &text);
+            assert!(
+                outcome.is_ok() && told(&outcome).is_empty(),
+                "{name}: {:#?}\n{snippet}",
+                told(&outcome)
+            );
+            let config = outcome.unwrap_or_else(|p| panic!("{p}")).config;
+            for system in config.migration.iter().flat_map(|m| &m.providers) {
+                let build = &system.kind.build;
+                let check = build.check.map(|build| build(&system.fields));
+                let sessions = build.sessions.map(|build| build(&system.fields));
+                let of = system.kind.name;
+                let checks = matches!(check.transpose(), Ok(Some(Some(_))));
+                let reads = match sessions.transpose() {
+                    Ok(reads) => matches!(reads, Some(Some(_))),
+                    Err(what) => panic!("{name}: {of}: {what}"),
+                };
+                assert!(checks || reads, "{name}: {of} does nothing:\n{snippet}");
+            }
+            seen += 1;
+        }
+    }
+    assert!(seen >= 7, "{seen}");
+}
+
+#[test]
+fn every_link_in_the_documents_leads_somewhere() {
+    for path in documents() {
+        let text = std::fs::read_to_string(&path).expect("text");
+        for target in text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split(')').next())
+        {
+            let file = target.split('#').next().unwrap_or_default();
+            if file.is_empty() || file.contains("://") {
+                continue;
+            }
+            let there = path.parent().expect("a folder").join(file);
+            assert!(there.exists(), "{}: {target}", path.display());
+        }
+    }
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+    let front = std::fs::read_to_string(docs.join("migration.md")).expect("docs/migration.md");
+    for path in documents() {
+        let name = path.file_name().and_then(|n| n.to_str()).expect("a name");
+        if path
+            .parent()
+            .is_some_and(|folder| folder.ends_with("migration"))
+        {
+            assert!(
+                front.contains(&format!("](migration/{name})")),
+                "{name} is not linked"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_table_of_old_systems_says_what_there_is() {
+    use vestibule::migration::provider::KINDS;
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+    let front = std::fs::read_to_string(docs.join("migration.md")).expect("docs/migration.md");
+    for kind in KINDS {
+        let yes = |there: bool| if there { "yes" } else { "–" };
+        let experimental = match kind.build.experimental {
+            [] => "–".to_owned(),
+            parts => parts.join(", "),
+        };
+        let row = format!(
+            "| `{}` | {} | {} | {experimental} |",
+            kind.name,
+            yes(kind.build.check.is_some()),
+            yes(kind.build.sessions.is_some()),
+        );
+        assert!(front.contains(&row), "docs/migration.md lacks: {row}");
+    }
+}
+
+#[test]
+fn what_is_experimental_is_said_by_check_and_is_no_problem() {
+    use vestibule::migration::provider::{self, KINDS};
+    let system = |table: &str| {
+        let text = format!("{FINE}[migration]\nkey = \"{SECRET}\"\n[migration.from.{table}");
+        let loaded = load_shipped("v.toml", &text).unwrap_or_else(|p| panic!("{p}"));
+        cli::check::cautions(&loaded.config)
+    };
+    let told =
+        system("keycloak]\nissuer = \"https://id.example.com/realms/a\"\nclient_id = \"a\"\n");
+    assert!(
+        told.len() == 1
+            && told[0].starts_with("migration.from.keycloak: ")
+            && told[0].contains("experimental"),
+        "{told:?}"
+    );
+    assert!(system("clerk]\nsecret_key = \"sk_test_x\"\n").is_empty());
+    let of = |name: &str| {
+        let kind = KINDS.iter().find(|kind| kind.name == name).expect("a kind");
+        provider::caution(kind).is_some()
+    };
+    for name in [
+        "firebase",
+        "supertokens",
+        "kratos",
+        "stytch",
+        "descope",
+        "rails",
+        "laravel",
+        "wordpress",
+    ] {
+        assert!(of(name), "{name}");
+    }
 }

@@ -2,6 +2,7 @@
 
 use super::{DONE, Edges, Failure, Given, PROBLEMS, World};
 use crate::config;
+use crate::migration::provider;
 
 /// Arguments of `check`.
 #[derive(Debug, clap::Args)]
@@ -28,15 +29,18 @@ impl Check {
             return Ok(DONE);
         }
         let file = self.given.file(world);
-        let (problems, code) = match self.given.load(world, edges)? {
-            Ok(loaded) => (loaded.warnings, DONE),
-            Err(problems) => (problems, PROBLEMS),
+        let (problems, code, notes) = match self.given.load(world, edges)? {
+            Ok(loaded) => (loaded.warnings, DONE, cautions(&loaded.config)),
+            Err(problems) => (problems, PROBLEMS, Vec::new()),
         };
         if self.json {
             world.say(&format!("{:#}\n", problems.to_json()));
             return Ok(code);
         }
         world.complain(&problems.render(world.style()));
+        for note in notes {
+            world.complain(&format!("note: {note}\n"));
+        }
         let errors = problems
             .iter()
             .filter(|p| p.severity() == config::Severity::Error)
@@ -54,6 +58,15 @@ impl Check {
         world.say(&format!("{}: {summary}\n", file.display()));
         Ok(code)
     }
+}
+
+/// What is experimental of what is configured: usable, so no problem, but to be known before a day like that.
+pub fn cautions(config: &config::Config) -> Vec<String> {
+    let migration = config.migration.iter();
+    let providers = migration.flat_map(|migration| &migration.providers);
+    providers
+        .filter_map(|system| provider::caution(system.kind))
+        .collect()
 }
 
 fn counted(number: usize, noun: &str) -> String {

@@ -492,6 +492,9 @@ fn open_migration(
     let Some(settings) = &config.migration else {
         return Ok(None);
     };
+    for caution in super::check::cautions(config) {
+        tracing::warn!("{caution}");
+    }
     let accounts = runtime
         .block_on(store::open_accounts(&settings.database))
         .map_err(|error| cannot_open(&error))?;

@@ -39,14 +39,29 @@ use crate::time::UnixMs;
 
 /// What a provider can do, and what must be said about it.
 pub struct Build {
-    /// Whether what we know of it was not read in its source or a published specification.
-    pub experimental: bool,
+    /// The parts of it that were written from documentation or memory, and were not tried against the system or read in its source.
+    pub experimental: &'static [&'static str],
     /// The keys of its table `[migration.from.NAME]`, in groups: those of the live check, those of its sessions.
     pub keys: &'static [&'static [Key]],
     /// How passwords are checked there.
     pub check: Option<BuildCheck>,
     /// How its live sessions are read.
     pub sessions: Option<BuildSessions>,
+}
+
+/// What an operator should know of a system before trusting it; none where nothing of it is experimental.
+pub fn caution(kind: &Kind<Build>) -> Option<String> {
+    let parts = kind.build.experimental;
+    let verb = match parts {
+        [] => return None,
+        [_] => "is",
+        _ => "are",
+    };
+    Some(format!(
+        "migration.from.{}: {} {verb} experimental, not tried against the system itself: try it with accounts of your own first",
+        kind.name,
+        parts.join(" and "),
+    ))
 }
 
 /// Builds a live check from the keys of its table; none where the table holds those of its sessions alone.

@@ -1,7 +1,7 @@
 //! Passwords checked there while it runs.
 //!
-//! Source: Auth0 Authentication API ("Resource Owner Password", "Multi-factor authentication", "Revoke refresh token", "Standard error
-//! responses") and Management API v2 (`users-by-email`, `users`).
+//! Written after the documentation of the Authentication API ("Resource Owner Password", "Multi-factor authentication", "Revoke refresh
+//! token", "Standard error responses") and of the Management API v2 (`users-by-email`, `users`); not tried against a tenant.
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -11,7 +11,7 @@ pub(super) const KIND: Kind<Build> = Kind {
     name: "authjs",
     about: "Auth.js v5 and v4 (NextAuth): encrypted cookies, or its sessions table",
     build: Build {
-        experimental: false,
+        experimental: &[],
         keys: &[session::KEYS],
         check: None,
         sessions: session::BUILD,

@@ -1,7 +1,7 @@
 //! Clerk's Backend API: passwords and second factors checked, users looked up, changes mirrored.
 //!
-//! Source: the API's OpenAPI description, `@clerk/backend`. Checking a password makes no session there. Its answer names nobody and says
-//! nothing of a second factor, so the user is read too.
+//! Source: the API's OpenAPI description, `@clerk/backend`; not tried against an instance. Checking a password makes no session there.
+//! Its answer names nobody and says nothing of a second factor, so the user is read too.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -12,7 +12,7 @@ pub(super) const KIND: Kind<Build> = Kind {
     name: "clerk",
     about: "Clerk: live check and lookup by its Backend API, `__session` cookies and tokens",
     build: Build {
-        experimental: false,
+        experimental: &[],
         keys: &[check::KEYS, session::KEYS],
         check: check::BUILD,
         sessions: session::BUILD,

@@ -1,7 +1,7 @@
 //! Passwords checked there while it runs.
 //!
-//! Source: Amazon Cognito user pools API reference (`InitiateAuth`, `RespondToAuthChallenge`, `RevokeToken`), developer guide
-//! ("Authentication flows", "Computing secret hash values", "Quotas").
+//! Written after the Amazon Cognito user pools API reference (`InitiateAuth`, `RespondToAuthChallenge`, `RevokeToken`), developer guide
+//! ("Authentication flows", "Computing secret hash values", "Quotas"); not tried against a pool.
 
 use std::net::IpAddr;
 use std::sync::Arc;

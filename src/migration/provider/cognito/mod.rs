@@ -13,7 +13,7 @@ pub(super) const KIND: Kind<Build> = Kind {
     name: "cognito",
     about: "Amazon Cognito: live check (password or SRP), Amplify cookies, tokens",
     build: Build {
-        experimental: false,
+        experimental: &[],
         keys: &[check::KEYS, session::KEYS],
         check: check::BUILD,
         sessions: session::BUILD,

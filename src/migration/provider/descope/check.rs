@@ -1,7 +1,7 @@
 //! Passwords checked there while it runs. The meaning of most error codes is not published, so this is experimental.
 //!
-//! Source: Descope API reference (`/v1/auth/password/signin`, `/v1/auth/totp/verify`, `/v1/auth/logout`, `/v2/mgmt/user/search`);
-//! descope/go-sdk, `descope/errors.go`; descope/descope-java, `ErrorCode.java`.
+//! Written after the Descope API reference (`/v1/auth/password/signin`, `/v1/auth/totp/verify`, `/v1/auth/logout`, `/v2/mgmt/user/search`);
+//! and the error codes its SDKs name; not tried against a project.
 
 use std::sync::Arc;
 use std::time::Duration;

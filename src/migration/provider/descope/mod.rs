@@ -12,7 +12,7 @@ pub(super) const KIND: Kind<Build> = Kind {
     name: "descope",
     about: "Descope: live check, `DS` cookies",
     build: Build {
-        experimental: true,
+        experimental: &["live check", "sessions"],
         keys: &[check::KEYS, session::KEYS],
         check: check::BUILD,
         sessions: session::BUILD,

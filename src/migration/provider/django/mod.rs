@@ -11,7 +11,7 @@ pub(super) const KIND: Kind<Build> = Kind {
     name: "django",
     about: "Django: `sessionid` cookies and the django_session table",
     build: Build {
-        experimental: false,
+        experimental: &[],
         keys: &[session::KEYS],
         check: None,
         sessions: session::BUILD,

@@ -11,7 +11,7 @@ pub(super) const KIND: Kind<Build> = Kind {
     name: "express_session",
     about: "express-session: signed cookies, sessions in Redis or a table",
     build: Build {
-        experimental: false,
+        experimental: &[],
         keys: &[session::KEYS],
         check: None,
         sessions: session::BUILD,

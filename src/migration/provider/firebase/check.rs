@@ -1,7 +1,7 @@
-//! Passwords checked there while it runs.
+//! Passwords checked there while it runs. Experimental.
 //!
-//! Source: Identity Toolkit REST reference (`accounts:signInWithPassword`, `accounts:lookup`, `accounts:update`,
-//! `v2/accounts/mfaSignIn:finalize`); firebase-tools, `src/emulator/auth/operations.ts`; firebase-js-sdk, `packages/auth/src/api/errors.ts`.
+//! Written after the Identity Toolkit REST reference (`accounts:signInWithPassword`, `accounts:lookup`, `accounts:update`,
+//! `v2/accounts/mfaSignIn:finalize`) and the error codes the client SDK documents; not tried against a project.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -12,7 +12,7 @@ pub(super) const KIND: Kind<Build> = Kind {
     name: "firebase",
     about: "Firebase Auth: live check, session cookies, ID tokens",
     build: Build {
-        experimental: false,
+        experimental: &["live check"],
         keys: &[check::KEYS, session::KEYS],
         check: check::BUILD,
         sessions: session::BUILD,

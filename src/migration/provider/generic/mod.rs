@@ -11,7 +11,7 @@ pub(super) const KIND: Kind<Build> = Kind {
     name: "generic",
     about: "any https endpoint of your own that checks a password",
     build: Build {
-        experimental: false,
+        experimental: &[],
         keys: &[check::KEYS],
         check: check::BUILD,
         sessions: None,

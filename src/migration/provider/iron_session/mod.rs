@@ -11,7 +11,7 @@ pub(super) const KIND: Kind<Build> = Kind {
     name: "iron_session",
     about: "iron-session: sealed cookies",
     build: Build {
-        experimental: false,
+        experimental: &[],
         keys: &[session::KEYS],
         check: None,
         sessions: session::BUILD,

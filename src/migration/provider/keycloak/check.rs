@@ -1,8 +1,7 @@
-//! Passwords checked there while it runs.
+//! Passwords checked there while it runs. Experimental.
 //!
-//! Source: keycloak, `services/.../authenticators/directgrant/{ValidateUsername,ValidatePassword,ValidateOTP}.java`,
-//! `.../protocol/oidc/grants/ResourceOwnerPasswordCredentialsGrantType.java`, Admin REST API (`users`, `users/{id}/credentials`,
-//! `users/{id}/reset-password`).
+//! Written from general knowledge of versions 17 and later (the direct access grant, the Admin REST API's `users`,
+//! `users/{id}/credentials` and `users/{id}/reset-password`); not tried against a server.
 
 use std::sync::Arc;
 use std::time::Duration;

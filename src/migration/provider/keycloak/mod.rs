@@ -12,7 +12,7 @@ pub(super) const KIND: Kind<Build> = Kind {
     name: "keycloak",
     about: "Keycloak: live check by direct access grants, access tokens",
     build: Build {
-        experimental: true,
+        experimental: &["live check", "sessions"],
         keys: &[check::KEYS, session::KEYS],
         check: check::BUILD,
         sessions: session::BUILD,

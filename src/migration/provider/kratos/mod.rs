@@ -12,7 +12,7 @@ pub(super) const KIND: Kind<Build> = Kind {
     name: "kratos",
     about: "Ory Kratos: live check by the API flow, `ory_kratos_session` cookies",
     build: Build {
-        experimental: false,
+        experimental: &["second factor"],
         keys: &[check::KEYS, session::KEYS],
         check: check::BUILD,
         sessions: session::BUILD,

@@ -11,7 +11,7 @@ pub(super) const KIND: Kind<Build> = Kind {
     name: "laravel",
     about: "Laravel: encrypted session cookies and the sessions table",
     build: Build {
-        experimental: true,
+        experimental: &["sessions"],
         keys: &[session::KEYS],
         check: None,
         sessions: session::BUILD,

@@ -11,7 +11,7 @@ pub(super) const KIND: Kind<Build> = Kind {
     name: "lucia",
     about: "Lucia: its sessions table",
     build: Build {
-        experimental: false,
+        experimental: &[],
         keys: &[session::KEYS],
         check: None,
         sessions: session::BUILD,

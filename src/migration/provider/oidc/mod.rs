@@ -11,7 +11,7 @@ pub(super) const KIND: Kind<Build> = Kind {
     name: "oidc",
     about: "any OpenID provider: bearer tokens handed to the bridge",
     build: Build {
-        experimental: false,
+        experimental: &[],
         keys: &[session::KEYS],
         check: None,
         sessions: session::BUILD,

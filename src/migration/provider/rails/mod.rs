@@ -11,7 +11,7 @@ pub(super) const KIND: Kind<Build> = Kind {
     name: "rails",
     about: "Rails: encrypted session cookies with Devise",
     build: Build {
-        experimental: true,
+        experimental: &["sessions"],
         keys: &[session::KEYS],
         check: None,
         sessions: session::BUILD,

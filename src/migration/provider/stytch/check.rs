@@ -1,7 +1,7 @@
 //! Passwords checked there while it runs. This is the consumer API; members of organizations (B2B) are not checked.
 //!
-//! Source: Stytch consumer API reference (`/v1/passwords/authenticate`, `/v1/totps/authenticate`, `/v1/totps/recover`,
-//! `/v1/users/search`, error references 400, 401, 404, 429).
+//! Written after the Stytch consumer API reference (`/v1/passwords/authenticate`, `/v1/totps/authenticate`, `/v1/totps/recover`,
+//! `/v1/users/search`, error references 400, 401, 404, 429); not tried against a project. Experimental.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -12,7 +12,7 @@ pub(super) const KIND: Kind<Build> = Kind {
     name: "stytch",
     about: "Stytch: live check, `stytch_session` cookies",
     build: Build {
-        experimental: true,
+        experimental: &["live check", "sessions"],
         keys: &[check::KEYS, session::KEYS],
         check: check::BUILD,
         sessions: session::BUILD,

@@ -1,7 +1,7 @@
 //! Passwords checked there while it runs.
 //!
-//! Source: supabase/auth, `internal/api/token.go` (`ResourceOwnerPasswordGrant`), `mfa.go`, `logout.go`, `admin.go`,
-//! `apierrors/errorcode.go`.
+//! Written after the source of supabase/auth (the password grant, factors, logout, admin users, error codes), not tried against a
+//! project.
 
 use std::sync::Arc;
 use std::time::Duration;

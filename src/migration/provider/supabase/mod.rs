@@ -12,7 +12,7 @@ pub(super) const KIND: Kind<Build> = Kind {
     name: "supabase",
     about: "Supabase Auth: live check, `sb-...-auth-token` cookies and tokens",
     build: Build {
-        experimental: false,
+        experimental: &[],
         keys: &[check::KEYS, session::KEYS],
         check: check::BUILD,
         sessions: session::BUILD,

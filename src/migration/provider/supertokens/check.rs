@@ -1,7 +1,7 @@
-//! Passwords checked there while it runs.
+//! Passwords checked there while it runs. Experimental.
 //!
-//! Source: SuperTokens Core Driver Interface (`/recipe/signin`, `/recipe/totp/device/list`, `/recipe/totp/verify`,
-//! `/users/by-accountinfo`).
+//! Written after the SuperTokens Core Driver Interface (`/recipe/signin`, `/recipe/totp/device/list`, `/recipe/totp/verify`,
+//! `/users/by-accountinfo`); not tried against a core.
 
 use std::sync::Arc;
 use std::time::Duration;

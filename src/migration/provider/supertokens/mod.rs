@@ -12,7 +12,7 @@ pub(super) const KIND: Kind<Build> = Kind {
     name: "supertokens",
     about: "SuperTokens: live check by its core, `sAccessToken` cookies and tokens",
     build: Build {
-        experimental: true,
+        experimental: &["live check", "sessions"],
         keys: &[check::KEYS, session::KEYS],
         check: check::BUILD,
         sessions: session::BUILD,

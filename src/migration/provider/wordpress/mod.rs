@@ -11,7 +11,7 @@ pub(super) const KIND: Kind<Build> = Kind {
     name: "wordpress",
     about: "WordPress: `wordpress_logged_in_...` cookies",
     build: Build {
-        experimental: true,
+        experimental: &["sessions"],
         keys: &[session::KEYS],
         check: None,
         sessions: session::BUILD,

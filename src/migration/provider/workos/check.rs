@@ -1,7 +1,7 @@
 //! WorkOS: passwords and second factors checked, users looked up, changes mirrored.
 //!
-//! Source: `@workos-inc/node` and the API reference. A right password makes a session there, which is revoked at once by the `sid` of its
-//! access token.
+//! Source: `@workos-inc/node` and the API reference; not tried against an environment. A right password makes a session there, which is
+//! revoked at once by the `sid` of its access token.
 
 use std::sync::Arc;
 use std::time::Duration;

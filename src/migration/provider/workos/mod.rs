@@ -12,7 +12,7 @@ pub(super) const KIND: Kind<Build> = Kind {
     name: "workos",
     about: "WorkOS AuthKit: live check by its API, sealed `wos-session` cookies",
     build: Build {
-        experimental: false,
+        experimental: &[],
         keys: &[check::KEYS, session::KEYS],
         check: check::BUILD,
         sessions: session::BUILD,
