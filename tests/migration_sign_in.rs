@@ -787,6 +787,28 @@ fn too_many_wrong_ones_are_told_to_wait_and_nothing_is_checked_any_more() {
 }
 
 #[test]
+fn nobody_signs_up_with_a_long_body_while_sign_ups_are_frozen() {
+    let place = Place::start();
+    let gateway = place.gateway(&format!("{USUAL}[migration.sign_up]\nmode = \"freeze\"\n"));
+    let body = |bytes: usize| {
+        let image = "x".repeat(bytes);
+        json!({ "email": "ann@example.com", "password": OLD_PASSWORD, "name": "Ann", "image": image })
+    };
+    for (bytes, status) in [(10, 503), (70_000, 413)] {
+        let answer = Browser::default().post(gateway.address, "/sign-up/email", &body(bytes));
+        assert_eq!(answer.status, status);
+    }
+    assert_eq!(
+        place
+            .real
+            .sql("SELECT id FROM user")
+            .as_array()
+            .map(Vec::len),
+        Some(0)
+    );
+}
+
+#[test]
 fn guesses_in_a_body_that_the_app_refuses_are_counted_and_answered_no_sooner() {
     let place = Place::start();
     place.native("native");

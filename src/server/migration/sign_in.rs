@@ -1269,9 +1269,8 @@ impl After for Heard {
                 } else {
                     metrics.migration_sign_in(mechanism, scheme, "refused");
                 }
-                let Some(ticket) = self.ticket.take() else {
-                    return None;
-                };
+                // None: nothing was looked at.
+                let ticket = self.ticket.take()?;
                 if let_in || status.is_server_error() {
                     // Another step must follow, or the app could not look.
                     ticket.unknown();

@@ -17,7 +17,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::{After, Common, Course, Mechanism, Posted};
 use crate::migration::accounts::{Account, AccountsError, Deferred, Identifier, NewUser};
-use crate::migration::control::{Mechanism as Word, Reach};
+use crate::migration::control::{Mechanism as Word, Reach, Window};
 use crate::migration::provider::{LookedUp, Mirror, Profile};
 use crate::migration::sign_up::{self, Endpoint, Mode, Operation, Settings, Typed, Unreadable};
 use crate::secret::Secret;
@@ -229,6 +229,18 @@ impl Mechanism for SignUp {
     fn concerns(&self, endpoint: &str) -> bool {
         let mode = self.shared.settings.mode;
         Endpoint::of(endpoint).is_some_and(|endpoint| endpoint.concerns(mode))
+    }
+
+    /// What may make an account: with padding, one could be made while none may, or at the address of somebody not yet imported.
+    fn insists(&self, endpoint: &str) -> bool {
+        let common = &self.shared.common;
+        let control = &common.control;
+        let makes = matches!(
+            Endpoint::of(endpoint),
+            Some(Endpoint::SignUp | Endpoint::Anonymous | Endpoint::Link)
+        );
+        let open = control.window(common.clock.now()) == Window::Open && !control.shadow;
+        makes && open && !control.disabled.contains(&Word::SignUp)
     }
 
     fn course<'a>(&'a self, posted: Posted<'a>) -> BoxFuture<'a, Course> {
