@@ -389,12 +389,12 @@ fn storm(postgres: bool, people: usize, seed: u64) {
                     let Some(mover) = world.movers.get(at) else {
                         return;
                     };
-                    if !hurt.contains(&at) && at % 4 != 0 {
+                    if !hurt.contains(&at) && !at.is_multiple_of(4) {
                         continue;
                     }
                     let alone = sign_in(world.server.address, &mover.email, &mover.password);
                     assert_eq!(alone.status, 200, "{}: {}", mover.email, alone.text());
-                    if at % 20 == 0 {
+                    if at.is_multiple_of(20) {
                         let others = &world.movers[(at + 1) % people].password;
                         let wrong = sign_in(world.server.address, &mover.email, others);
                         assert_eq!(wrong.status, 401, "{}", mover.email);
