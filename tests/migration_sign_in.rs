@@ -856,6 +856,33 @@ fn whoever_is_blocked_does_not_get_in_with_a_long_body() {
 }
 
 #[test]
+fn whoever_is_blocked_does_not_get_in_from_an_origin_only_the_app_trusts() {
+    let place = Place::with(json!({ "options": { "trustedOrigins": ["https://other.test"] } }));
+    for name in ["ann", "bob"] {
+        place.imported(name, "bcrypt", &bcrypt_of(OLD_PASSWORD));
+        let hash = native::hash(OLD_PASSWORD.as_bytes(), place.random());
+        place.credential(name, hash.expose());
+    }
+    let moved = place.accounts.move_state("ann", State::Blocked, now());
+    assert!(place.runtime.block_on(moved).unwrap());
+    let gateway = place.gateway(USUAL);
+    let from = |origin: &str, name: &str| {
+        let body = json!({ "email": format!("{name}@example.com"), "password": OLD_PASSWORD });
+        gateway.send(
+            "POST",
+            "/api/auth/sign-in/email",
+            &[("content-type", "application/json"), ("origin", origin)],
+            body.to_string().as_bytes(),
+        )
+    };
+    assert_eq!(from("https://other.test", "ann").status, 401);
+    assert_eq!(from("https://other.test", "bob").status, 200);
+    // Where neither trusts it, the app says so to both.
+    assert_eq!(from("https://evil.test", "ann").status, 403);
+    assert_eq!(from("https://evil.test", "bob").status, 403);
+}
+
+#[test]
 fn a_new_password_by_mail_does_not_take_the_place_of_a_second_factor() {
     let place = Place::start();
     let user = vestibule::migration::accounts::NewUser {

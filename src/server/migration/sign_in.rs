@@ -296,12 +296,17 @@ impl Engine {
         }
         let content_type = text(posted.request.headers, &CONTENT_TYPE);
         let typed = attempt::read(endpoint, content_type, posted.body);
-        if seam::refused_by_origin(&self.common, &posted, endpoint, content_type) {
-            return Course::Pass;
-        }
         let reaches = self.reaches(typed.as_ref().map_or("", Typed::account), now);
         if reaches.is_off() {
             return Course::Pass;
+        }
+        if seam::refused_by_origin(&self.common, &posted, endpoint, content_type) {
+            return match typed {
+                Some(typed) if !reaches.is_shadow() => {
+                    self.unlisted(began, endpoint, &typed, &posted).await
+                }
+                _ => Course::Pass,
+            };
         }
         let Some(typed) = typed else {
             // The app answers it itself. If that is a failure, it is one like all others.
@@ -341,6 +346,29 @@ impl Engine {
         let found = self.find_out(&trial, &turn).await;
         drop(turn);
         self.forward(began, endpoint, Some(ticket), found, &posted)
+    }
+
+    /// A sign-in from an origin that we were not told of. Nothing is hashed for it and no old system is asked: most likely the app
+    /// refuses it. Should the app trust more than we know, whoever must not get in does not all the same.
+    async fn unlisted(
+        self: &Arc<Self>,
+        began: Instant,
+        endpoint: Endpoint,
+        typed: &Typed,
+        posted: &Posted<'_>,
+    ) -> Course {
+        let found = match self.common.accounts.find(&typed.identifier).await {
+            Ok(None) => return Course::Pass,
+            Ok(Some(account)) if sign_in::state(&account) == Some(State::Blocked) => {
+                Found::new(Cohort::BLOCKED, End::Shut(Why::Blocked))
+            }
+            Ok(Some(account)) => match self.second_factor(&account, false).await {
+                Ok(()) => return Course::Pass,
+                Err(end) => Found::new(Cohort::NOBODY, end),
+            },
+            Err(error) => self.cannot(&error, Cohort::NOBODY, None),
+        };
+        self.forward(began, endpoint, None, found, posted)
     }
 
     fn reaches(&self, account: &str, now: UnixMs) -> Reaches {
