@@ -1589,7 +1589,11 @@ async fn a_process_that_moves_users_until_it_is_killed() {
         return;
     };
     let accounts = store::open_accounts(&settings(&url)).await.unwrap();
-    for number in 0.. {
+    let until: usize = std::env::var("VESTIBULE_TEST_MOVES_UNTIL")
+        .unwrap()
+        .parse()
+        .unwrap();
+    for number in 0..until {
         let by = email(&format!("user{number}@move.example"));
         let Some(user) = accounts.find(&by).await.unwrap() else {
             return;
@@ -1598,6 +1602,8 @@ async fn a_process_that_moves_users_until_it_is_killed() {
             .replace_password(&moved(&user.user_id, number))
             .await;
     }
+    // Somebody ends it.
+    std::future::pending::<()>().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -1613,6 +1619,8 @@ async fn a_gateway_killed_at_any_moment_loses_and_doubles_nothing() {
                 .args(["accounts::a_process_that_moves_users_until_it_is_killed"])
                 .args(["--exact", "--ignored"])
                 .env("VESTIBULE_TEST_MOVES", &place.url)
+                // So that some are left however late the end comes.
+                .env("VESTIBULE_TEST_MOVES_UNTIL", (enough + 20).to_string())
                 .stdout(std::process::Stdio::null())
                 .stderr(std::process::Stdio::null())
                 .spawn()

@@ -95,6 +95,16 @@ fn await_renewed_with(gateway: &Gateway, cookies: &str) -> Vec<String> {
     lines
 }
 
+/// Has the session extended, and nobody told of it yet: the app takes its time until the answer to the first request is through.
+fn extend_untold(app: &Scripted, gateway: &Gateway) {
+    app.hold(true);
+    assert_eq!(ask(gateway, "/dashboard", &cookie("tok")), [""; 0]);
+    app.hold(false);
+    await_until("the extension", || {
+        remembered_end(gateway, "tok") != Some(UnixMs(NOW.0 + 6 * DAY))
+    });
+}
+
 /// When memory believes the session to end.
 fn remembered_end(gateway: &Gateway, token: &str) -> Option<UnixMs> {
     let sessions = &gateway.running.gateway.gate.sessions;
@@ -339,10 +349,7 @@ fn the_renewed_cookie_waits_for_the_browser_when_the_same_token_comes_as_a_beare
     });
     let gateway = setup.start();
     gateway.store.put(aged("tok", DAY));
-    ask(&gateway, "/dashboard", &cookie("tok"));
-    await_until("the extension", || {
-        remembered_end(&gateway, "tok") != Some(UnixMs(NOW.0 + 6 * DAY))
-    });
+    extend_untold(&app, &gateway);
     for _ in 0..3 {
         let answer = gateway.get("/dashboard", &[("authorization", "Bearer tok")]);
         assert_eq!(answer.status, 200);
@@ -356,11 +363,7 @@ fn a_signed_out_browser_gets_no_session_back() {
     let app = Scripted::new(extended("tok"));
     let (gateway, _runtime) = by_app(&app, RULES);
     gateway.store.put(aged("tok", DAY));
-    ask(&gateway, "/dashboard", &cookie("tok"));
-    // Extended, and not told yet.
-    await_until("the extension", || {
-        remembered_end(&gateway, "tok") != Some(UnixMs(NOW.0 + 6 * DAY))
-    });
+    extend_untold(&app, &gateway);
     let out = gateway.send(
         "POST",
         "/api/auth/sign-out",

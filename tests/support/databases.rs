@@ -256,10 +256,11 @@ impl Server {
             }
         };
         // `read` returns when a line comes (stop, keep the data) or when the pipe closes (the run is over). QUIT is PostgreSQL's
-        // immediate shutdown; the shell's own words go nowhere, because nobody is left to read them.
+        // immediate shutdown. The shell lets go of the log, which ends with the server then: we see one that did not start.
         let script = r#"folder="$1"; signal="$2"; shift 2
             "$@" </dev/null & server=$!
-            read -r _; over=$?; exec 2>/dev/null
+            exec 2>/dev/null
+            read -r _; over=$?
             kill -$signal $server; wait $server
             test $over = 0 || rm -rf "$folder""#;
         let signal = match self.dialect {
@@ -465,8 +466,17 @@ impl Server {
     }
 }
 
-/// A port that was free a moment ago. The servers cannot tell us one they chose themselves.
+/// A port that was free a moment ago. The servers cannot tell us one they chose themselves, so these lie below those the system
+/// gives out: nothing that asks for "any port" takes one in between. A node of a Redis cluster adds 10,000 for its own port.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let turn = std::process::id()
+            .wrapping_mul(61)
+            .wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = 12_000 + (turn % 10_000) as u16;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }

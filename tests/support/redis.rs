@@ -50,6 +50,7 @@ impl Redis {
         let script = r#"cd "$1"; shift
             "$@" </dev/null & server=$!
             echo "pid $server"
+            exec >/dev/null # The log ends with the server.
             read -r _
             kill -KILL $server; wait $server 2>/dev/null"#;
         let mut shell = Command::new("sh");
