@@ -2,6 +2,7 @@
 //! than one key.
 
 mod auth;
+mod forward_auth;
 mod jwt;
 mod limits;
 mod migration;
@@ -38,6 +39,7 @@ use crate::{
 };
 
 use auth::*;
+use forward_auth::*;
 use jwt::*;
 use limits::*;
 use migration::*;
@@ -115,6 +117,7 @@ pub(super) fn compose(file: &File, tree: &Node, reader: &mut Reader<'_>) -> Conf
             limits: limits(file, reader),
             timeouts: timeouts(file, reader),
             cors_origins: cors(file, reader),
+            forward_auth: forward_auth(file, reader),
         },
         cookies,
         secrets,

@@ -115,6 +115,8 @@ tables! {
         identity: Identity,
         /// Cross-origin reading of answers the gateway makes itself.
         cors: Cors,
+        /// Questions of another proxy, which stays in front of the app. Without this table nobody may ask.
+        forward_auth: ForwardAuth,
         /// Upper bounds of what a client may send.
         limits: Limits,
         /// How long the gateway waits.
@@ -621,6 +623,12 @@ tables! {
     Cors {
         /// Origins that may, as `https://app.example.com`. Default: none.
         origins: Vec<Found<String>>,
+    }
+
+    /// Questions of another proxy, which stays in front of the app. Without this table nobody may ask.
+    ForwardAuth {
+        /// Addresses or networks of the proxies that may ask. They are believed which request they ask about, and told who is calling. Default: nobody.
+        peers: Vec<Found<IpNet>>,
     }
 
     /// Upper bounds of what a client may send.

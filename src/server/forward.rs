@@ -230,6 +230,11 @@ pub fn host_of(request: &RequestHeader) -> Option<Cow<'_, str>> {
         None if request.version == Version::HTTP_2 => request.uri.authority()?.as_str(),
         None => return None,
     };
+    host_in(said)
+}
+
+/// The same of the text that names it.
+pub(super) fn host_in(said: &str) -> Option<Cow<'_, str>> {
     let host = match said.rsplit_once(':') {
         Some((host, port))
             if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) =>

@@ -22,5 +22,7 @@ pub mod streams;
 pub mod tls;
 pub mod tunnel;
 pub mod upstream;
+mod userinfo;
+pub mod verify;
 
 pub use settings::{Limits, Settings, Timeouts, Tls, Upstream, UpstreamAddress};

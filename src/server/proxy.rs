@@ -33,6 +33,7 @@ use super::settings::Settings;
 use super::slide::Slider;
 use super::streams::{self, Opened, Place, Streams};
 use super::upstream::{ATTEMPTS_MAX, App, Manner};
+use super::{userinfo, verify};
 use crate::api_key::keys::Keys;
 use crate::client_ip;
 use crate::credential;
@@ -241,6 +242,11 @@ impl ProxyHttp for Shared {
         let headers = &exchange.req_header().headers;
         let client = Client::read(&self.settings, &self.believed, peer, headers);
         ctx.client = Some(client);
+        if let Some(settings) = &self.settings.forward_auth
+            && verify::is_asked(target_bytes(exchange.req_header()))
+        {
+            return self.verify(settings, exchange, peer, client, ctx).await;
+        }
         if let Some(migration) = &self.migration {
             self.arrive(migration, exchange, client, ctx).await?;
         }
@@ -490,7 +496,10 @@ impl ProxyHttp for Shared {
         format!(
             "{} {}",
             head.method,
-            intercept::loggable_path(head.uri.path(), &self.auth_base_path)
+            intercept::loggable_path(
+                verify::without_original(head.uri.path()),
+                &self.auth_base_path
+            )
         )
     }
 
@@ -521,7 +530,7 @@ impl ProxyHttp for Shared {
         tracing::info!(
             target: "vestibule::access",
             method = %head.method,
-            path = %intercept::loggable_path(head.uri.path(), &self.auth_base_path),
+            path = %intercept::loggable_path(verify::without_original(head.uri.path()), &self.auth_base_path),
             status,
             verdict,
             reason = ctx.refused.unwrap_or(reason),
@@ -537,6 +546,48 @@ impl ProxyHttp for Shared {
 }
 
 impl Gateway {
+    /// A proxy asks about a request of its own.
+    async fn verify(
+        &self,
+        settings: &verify::Settings,
+        exchange: &mut Exchange,
+        peer: IpAddr,
+        client: Client,
+        ctx: &mut Ctx,
+    ) -> Result<bool> {
+        let id = ctx.trace.request_id.clone();
+        let head = exchange.req_header();
+        let framing = match declares_two_framings(exchange) {
+            true => Err(Malformed::bad("framing")),
+            false => self.check_framing(head),
+        };
+        if let Err(malformed) = framing {
+            ctx.refused = Some(malformed.reason);
+            self.metrics.refused(malformed.reason);
+            exchange.set_keepalive(None);
+            let (status, reason) = (malformed.status, malformed.reason);
+            let answer = respond::problem(status, title(status), reason, &id);
+            write(exchange, answer, &id).await?;
+            return Ok(true);
+        }
+        let question = verify::Question {
+            head,
+            peer,
+            client: client.address,
+            request_id: &id,
+        };
+        let verified = verify::answer(self, settings, &question).await;
+        if let Some((decision, took)) = &verified.decision {
+            self.note(decision, *took, ctx);
+        }
+        if let Some(reason) = verified.refused {
+            ctx.refused = Some(reason);
+            self.metrics.refused(reason);
+        }
+        write(exchange, verified.answer, &id).await?;
+        Ok(true)
+    }
+
     /// A request that brings something of an old system, and nothing of ours: it may go on with a session.
     async fn arrive(
         &self,
@@ -707,6 +758,19 @@ impl Gateway {
             .map_err(|ambiguity| Malformed::bad(ambiguity.as_str()))?;
         if forward::has_internal_query(&target) {
             return Err(Malformed::bad("internal_query"));
+        }
+        if self.settings.forward_auth.is_some() && target.path() == userinfo::PATH {
+            let request = RequestView {
+                method: &head.method,
+                target,
+                host: &host,
+                headers: &head.headers,
+                client: client.address,
+            };
+            let public_url = &self.settings.public_url;
+            let id = &ctx.trace.request_id;
+            let answer = userinfo::answer(&request, &self.gate, public_url, id).await;
+            return Ok(Some(answer));
         }
         if let Some(answer) = self.own_endpoint(&head.method, target.path(), &ctx.trace.request_id)
         {

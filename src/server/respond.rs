@@ -250,7 +250,7 @@ pub fn problem(status: StatusCode, title: &str, code: &str, request_id: &str) ->
     answer
 }
 
-fn too_many(form: Form, retry_after: Option<Duration>, request_id: &str) -> Answer {
+pub(super) fn too_many(form: Form, retry_after: Option<Duration>, request_id: &str) -> Answer {
     let status = StatusCode::TOO_MANY_REQUESTS;
     let mut answer = match form {
         Form::Document | Form::DocumentPost => page(
@@ -272,7 +272,7 @@ fn too_many(form: Form, retry_after: Option<Duration>, request_id: &str) -> Answ
     answer
 }
 
-fn unavailable(form: Form, request_id: &str) -> Answer {
+pub(super) fn unavailable(form: Form, request_id: &str) -> Answer {
     let status = StatusCode::SERVICE_UNAVAILABLE;
     let mut answer = match form {
         Form::Document | Form::DocumentPost => page(

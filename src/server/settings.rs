@@ -35,6 +35,8 @@ pub struct Settings {
     pub timeouts: Timeouts,
     /// Origins that may read answers the gateway makes itself (`cors.origins`).
     pub cors_origins: Vec<String>,
+    /// Proxies that may ask about requests (`[forward_auth]`); none: nobody may.
+    pub forward_auth: Option<super::verify::Settings>,
 }
 
 /// Certificate and key, PEM files.

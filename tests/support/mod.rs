@@ -468,6 +468,7 @@ impl Setup {
                     stop: Duration::from_secs(5),
                 },
                 cors_origins: Vec::new(),
+                forward_auth: None,
             },
             routes: route::Settings {
                 nextjs: route::NextJs::default(),
