@@ -20,6 +20,7 @@ mod differential;
 mod door;
 mod extension;
 mod faults;
+mod forward_auth;
 mod golden;
 mod hash_command;
 mod http_source;
