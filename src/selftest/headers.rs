@@ -145,7 +145,9 @@ fn asked_for<'s>(site: &'s Site, echo: &Echo) -> Option<&'s Secret> {
 
 fn respelled(site: &Site, spell: impl Fn(&str) -> Vec<String>) -> Vec<Probe> {
     let session = site.echo.as_ref().and_then(|echo| asked_for(site, echo));
-    let names: Vec<String> = site.identity.iter().flat_map(|name| spell(name)).collect();
+    let mut names: Vec<String> = site.identity.iter().flat_map(|name| spell(name)).collect();
+    // Some spellings of short names are one and the same.
+    names.dedup();
     spoofed(site, session, &names)
 }
 

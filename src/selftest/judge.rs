@@ -57,6 +57,8 @@ pub enum Expect {
     Unseen,
     /// The app sees this, unless the request was refused.
     Shown(String),
+    /// The app sees a header of this name, unless the request was refused.
+    Kept(String),
     /// The session does not count, and its cookie is taken back.
     Cleared(String),
     /// No shared cache may keep the answer.
@@ -84,6 +86,7 @@ impl Expect {
             }
             Self::Unseen => format!("a refusal, or an app that does not see `{MARK}`"),
             Self::Shown(text) => format!("a refusal, or an app that sees `{text}`"),
+            Self::Kept(name) => format!("a refusal, or an app that sees the header `{name}`"),
             Self::Cleared(name) => format!("a refusal that takes the cookie `{name}` back"),
             Self::Private => {
                 "`Cache-Control` with `no-store`, or `private` without `public` and `s-maxage`"
@@ -123,6 +126,11 @@ impl Expect {
                     .contains(&text.to_ascii_lowercase())
                     .then_some(())
                     .ok_or_else(|| format!("the app did not see `{text}`"))
+            }),
+            Self::Kept(name) => seen(answers, |body| {
+                shows_header(body, name)
+                    .then_some(())
+                    .ok_or_else(|| format!("the app did not see the header `{name}`"))
             }),
             Self::Cleared(name) => cleared(site, answers, name),
             Self::Private => private(answers),
@@ -269,6 +277,18 @@ fn seen(answers: &[Answer], look: impl Fn(&str) -> Result<(), String>) -> Verdic
         return Verdict::Passed;
     }
     Verdict::Unclear(format!("the page that reports answered {}", answer.status))
+}
+
+/// Whether a page that reports headers reports this one: its name, then a colon or an equals sign. Elsewhere, as in what it says
+/// of `Connection`, the name stands for itself.
+pub(super) fn shows_header(body: &str, name: &str) -> bool {
+    let (body, name) = (body.to_ascii_lowercase(), name.to_ascii_lowercase());
+    body.match_indices(&name).any(|(at, found)| {
+        body.get(at + found.len()..)
+            .unwrap_or_default()
+            .trim_start_matches(['"', '\'', ' ', '\\'])
+            .starts_with([':', '='])
+    })
 }
 
 /// The mark with what stands before it: which name it came under.
