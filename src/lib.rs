@@ -18,6 +18,7 @@ pub mod policy;
 pub mod request;
 pub mod route;
 pub mod secret;
+pub mod selftest;
 pub mod session;
 pub mod target;
 pub mod time;

@@ -23,6 +23,7 @@ const CORE: &[&str] = &[
     "kind.rs",
     "time.rs",
     "secret.rs",
+    "selftest/",
     "telemetry/metrics.rs",
 ];
 

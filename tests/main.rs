@@ -43,6 +43,7 @@ mod planted_secret;
 mod redis;
 mod regressions;
 mod revocation;
+mod selftest;
 mod session_sources;
 mod sessions;
 mod sliding;

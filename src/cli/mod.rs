@@ -21,6 +21,7 @@ pub mod gateway;
 pub mod hash;
 pub mod healthcheck;
 pub mod init;
+pub mod selftest;
 pub mod serve;
 pub mod version;
 
@@ -166,6 +167,11 @@ pub enum Command {
         after_help = "Example:\n  vestibule bans list --config vestibule.toml\n  vestibule bans lift --account ann@example.com\n  vestibule bans lift --address 192.0.2.1\n\nExit codes: 0 done, 1 nobody was limited (lift), 2 usage or configuration, 3 the gateway or what it shares cannot be reached"
     )]
     Bans(bans::Bans),
+    /// Try the known ways around an auth gateway on your own running stack.
+    #[command(
+        after_help = "Example:\n  vestibule selftest http://127.0.0.1:8080 --protected /dashboard --public /\n  vestibule selftest http://127.0.0.1:8080 --config vestibule.toml --cookie-file cookie.txt --echo /api/debug/headers --json\n  vestibule selftest --list\n\nExit codes: 0 all passed or not checked, 1 a check failed or a page is not protected at all, 2 usage, 3 the stack cannot be reached"
+    )]
+    Selftest(Box<selftest::Selftest>),
     /// Tell which version this is.
     #[command(after_help = "Example:\n  vestibule version --json")]
     Version(version::Version),
@@ -212,6 +218,7 @@ where
         Command::Healthcheck(healthcheck) => healthcheck.run(world, edges),
         Command::Hash(hash) => hash.run(world),
         Command::Bans(bans) => bans.run(world, edges),
+        Command::Selftest(selftest) => selftest.run(world, edges),
         Command::Version(version) => Ok(version.run(world)),
     };
     done.unwrap_or_else(|failure| {

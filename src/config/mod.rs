@@ -22,6 +22,7 @@ use crate::{
     api_key, authenticator, credential, identity, policy, route, server, session, store, telemetry,
 };
 use node::{Node, Value};
+pub(crate) use read::duration;
 use read::{Read as _, Reader};
 
 /// Longest configuration file read, in bytes. Ten thousand routes take less than two million.

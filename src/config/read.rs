@@ -296,7 +296,7 @@ impl Read for Duration {
 }
 
 /// `250ms`, `30s`, `5m`, `2h`, `7d`.
-fn duration(text: &str) -> Option<Duration> {
+pub(crate) fn duration(text: &str) -> Option<Duration> {
     let digits = text.find(|c: char| !c.is_ascii_digit())?;
     let (number, unit) = text.split_at(digits);
     let number: u64 = number.parse().ok()?;

@@ -104,6 +104,14 @@ pub static PRESETS: &[Kind<Names>] = &[
     },
 ];
 
+/// Every header by which an app may learn who is asking, under every preset, lower-case.
+pub fn header_names() -> impl Iterator<Item = &'static str> {
+    PRESETS
+        .iter()
+        .flat_map(|kind| kind.build.all())
+        .chain([ASSERTION])
+}
+
 impl Names {
     fn all(&self) -> impl Iterator<Item = &'static str> {
         [

@@ -2,6 +2,7 @@
 
 pub mod databases;
 pub mod keys;
+pub mod naive;
 pub mod protocols;
 pub mod redis;
 pub mod seeds;
