@@ -1503,3 +1503,100 @@ fn nothing_a_client_says_makes_a_session_fresh() {
         200
     );
 }
+
+/// T25: on the admin listener, a path opens itself and nothing near it.
+#[test]
+fn no_spelling_of_an_admin_path_does_without_the_token() {
+    let (_app, gateway) = gateway();
+    let ask = |method: &str, target: &str, headers: &str| {
+        let head = format!(
+            "{method} {target} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 22\r\n{headers}\r\n{{\"token\":\"token-of-x\"}}"
+        );
+        crate::support::exchange(gateway.admin, head.as_bytes()).status
+    };
+    for target in [
+        "/sessions/evict",
+        "/sessions/evict/",
+        "//sessions/evict",
+        "/livez/../sessions/evict",
+        "/metrics/../sessions/evict",
+        "/livez/sessions/evict",
+        "/livez;/sessions/evict",
+        "/livez%2f..%2fsessions/evict",
+        "/metrics?/sessions/evict",
+        "/sessions/%65vict",
+        "/SESSIONS/EVICT",
+        "/reload",
+        "/livez/../reload",
+        "http://127.0.0.1/sessions/evict",
+    ] {
+        for method in ["POST", "PUT", "post"] {
+            let status = ask(method, target, "");
+            assert!((400..500).contains(&status), "{method} {target}: {status}");
+        }
+    }
+    let token = "authorization: Bearer admin token of the tests\r\n";
+    assert!((200..300).contains(&ask("POST", "/sessions/evict", token)));
+}
+
+/// T32: what is remembered is who somebody is, never what one route said of him.
+#[test]
+fn one_session_meets_every_rule_by_itself_however_it_was_met_before() {
+    let (_app, gateway) = gateway();
+    let session = ada();
+    let ask = |path: &str| gateway.get(path, &[("cookie", &session)]).status;
+    for _ in 0..2 {
+        assert_eq!(ask("/dashboard"), 200);
+        assert_eq!(ask("/admin/x"), 403);
+        assert_eq!(ask("/closed/x"), 403);
+        assert_eq!(ask("/optional/x"), 200);
+    }
+    // Asked for at the strictest route first, refused there, and let in elsewhere all the same.
+    let mut root = record("token-of-root", "root");
+    root.role = Some("admin".into());
+    gateway.store.put(root);
+    let root = cookie("token-of-root");
+    assert_eq!(gateway.get("/admin/x", &[("cookie", &root)]).status, 200);
+    assert_eq!(ask("/admin/x"), 403);
+    let before = gateway.store.asked();
+    assert_eq!(ask("/strict/x"), 200);
+    assert_eq!(gateway.store.asked(), before + 1);
+}
+
+/// T33: lookups that are waited for together are those of the very same token.
+#[test]
+fn tokens_that_run_into_each_other_are_looked_up_apart() {
+    let app = App::scripted(|seen, stream| {
+        let who = seen.header("x-auth-user-id").unwrap_or("nobody").to_owned();
+        crate::support::reply(stream, 200, &[], who.as_bytes());
+    });
+    let gateway = Gateway::in_front_of(&app);
+    let tokens = [
+        "a", "aa", "aaa", "ab", "b", "ba", "a-a", "aa-", "-aa", "A", "aA",
+    ];
+    for token in tokens {
+        gateway.store.put(record(token, &format!("user-{token}")));
+    }
+    gateway.store.hold();
+    std::thread::scope(|scope| {
+        let gateway = &gateway;
+        let asked: Vec<_> = tokens
+            .iter()
+            .cycle()
+            .take(2 * tokens.len())
+            .map(|token| {
+                let told =
+                    scope.spawn(move || gateway.get("/dashboard", &[("cookie", &cookie(token))]));
+                (token, told)
+            })
+            .collect();
+        gateway.store.await_asked(tokens.len());
+        gateway.store.release();
+        for (token, told) in asked {
+            assert_eq!(
+                told.join().expect("an answer").text(),
+                format!("user-{token}")
+            );
+        }
+    });
+}
