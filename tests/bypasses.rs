@@ -623,7 +623,7 @@ fn no_spelling_of_a_protected_path_is_public() {
     }
 }
 
-/// T16: the HTTP library drops a fragment before anybody sees it, so app and gateway agree on what is left.
+/// T16: the HTTP library drops a fragment before anybody sees it; the request that had one is refused.
 #[test]
 fn a_fragment_hides_nothing() {
     let (app, gateway) = gateway();
@@ -632,12 +632,17 @@ fn a_fragment_hides_nothing() {
         &gateway.get("/dashboard#/../public/x", &[]),
         "protected before the fragment",
     );
-    let answer = gateway.get("/public/x#/../dashboard", &[]);
-    match answer.status {
-        400 => assert_eq!(app.count(), 0),
-        200 => assert_eq!(app.last().line, "GET /public/x HTTP/1.1"),
-        other => panic!("{other}"),
-    }
+    assert_refused(
+        &app,
+        &gateway.get("/public/x#/../dashboard", &[]),
+        "public before the fragment",
+    );
+    assert_eq!(gateway.get("/public/x?y=%23/../dashboard", &[]).status, 200);
+    // Elsewhere it is a letter like any other.
+    assert_eq!(
+        gateway.get("/public/x", &[("x-colour", "#fff")]).status,
+        200
+    );
 }
 
 /// T21: the data of a page is as protected as the page.
@@ -1172,6 +1177,11 @@ fn ambiguous_framing_is_refused() {
         ("chunked and length", post("Transfer-Encoding: chunked\r\nContent-Length: 4\r\n", "0\r\n\r\n"), &[400]),
         ("two encodings", post("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", "0\r\n\r\n"), &[400]),
         ("unknown encoding", post("Transfer-Encoding: xchunked\r\n", "0\r\n\r\n"), &[400]),
+        ("another encoding before it", post("Transfer-Encoding: gzip, chunked\r\n", "0\r\n\r\n"), &[400]),
+        ("no encoding before it", post("Transfer-Encoding: identity, chunked\r\n", "0\r\n\r\n"), &[400]),
+        ("chunked twice in a line", post("Transfer-Encoding: chunked, chunked\r\n", "0\r\n\r\n"), &[400]),
+        ("an empty encoding", post("Transfer-Encoding: , chunked\r\n", "0\r\n\r\n"), &[400]),
+        ("nothing but a fragment", "GET #/public/x HTTP/1.1\r\nHost: app.test\r\n\r\n".into(), &[400]),
         ("not chunked last", post("Transfer-Encoding: chunked, identity\r\n", "0\r\n\r\n"), &[400]),
         ("space before colon", post("Transfer-Encoding : chunked\r\n", "0\r\n\r\n"), &[400]),
         ("equal lengths twice", post("Content-Length: 1\r\nContent-Length: 1\r\n", "x"), &[400]),
@@ -1492,4 +1502,101 @@ fn nothing_a_client_says_makes_a_session_fresh() {
             .status,
         200
     );
+}
+
+/// T25: on the admin listener, a path opens itself and nothing near it.
+#[test]
+fn no_spelling_of_an_admin_path_does_without_the_token() {
+    let (_app, gateway) = gateway();
+    let ask = |method: &str, target: &str, headers: &str| {
+        let head = format!(
+            "{method} {target} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 22\r\n{headers}\r\n{{\"token\":\"token-of-x\"}}"
+        );
+        crate::support::exchange(gateway.admin, head.as_bytes()).status
+    };
+    for target in [
+        "/sessions/evict",
+        "/sessions/evict/",
+        "//sessions/evict",
+        "/livez/../sessions/evict",
+        "/metrics/../sessions/evict",
+        "/livez/sessions/evict",
+        "/livez;/sessions/evict",
+        "/livez%2f..%2fsessions/evict",
+        "/metrics?/sessions/evict",
+        "/sessions/%65vict",
+        "/SESSIONS/EVICT",
+        "/reload",
+        "/livez/../reload",
+        "http://127.0.0.1/sessions/evict",
+    ] {
+        for method in ["POST", "PUT", "post"] {
+            let status = ask(method, target, "");
+            assert!((400..500).contains(&status), "{method} {target}: {status}");
+        }
+    }
+    let token = "authorization: Bearer admin token of the tests\r\n";
+    assert!((200..300).contains(&ask("POST", "/sessions/evict", token)));
+}
+
+/// T32: what is remembered is who somebody is, never what one route said of him.
+#[test]
+fn one_session_meets_every_rule_by_itself_however_it_was_met_before() {
+    let (_app, gateway) = gateway();
+    let session = ada();
+    let ask = |path: &str| gateway.get(path, &[("cookie", &session)]).status;
+    for _ in 0..2 {
+        assert_eq!(ask("/dashboard"), 200);
+        assert_eq!(ask("/admin/x"), 403);
+        assert_eq!(ask("/closed/x"), 403);
+        assert_eq!(ask("/optional/x"), 200);
+    }
+    // Asked for at the strictest route first, refused there, and let in elsewhere all the same.
+    let mut root = record("token-of-root", "root");
+    root.role = Some("admin".into());
+    gateway.store.put(root);
+    let root = cookie("token-of-root");
+    assert_eq!(gateway.get("/admin/x", &[("cookie", &root)]).status, 200);
+    assert_eq!(ask("/admin/x"), 403);
+    let before = gateway.store.asked();
+    assert_eq!(ask("/strict/x"), 200);
+    assert_eq!(gateway.store.asked(), before + 1);
+}
+
+/// T33: lookups that are waited for together are those of the very same token.
+#[test]
+fn tokens_that_run_into_each_other_are_looked_up_apart() {
+    let app = App::scripted(|seen, stream| {
+        let who = seen.header("x-auth-user-id").unwrap_or("nobody").to_owned();
+        crate::support::reply(stream, 200, &[], who.as_bytes());
+    });
+    let gateway = Gateway::in_front_of(&app);
+    let tokens = [
+        "a", "aa", "aaa", "ab", "b", "ba", "a-a", "aa-", "-aa", "A", "aA",
+    ];
+    for token in tokens {
+        gateway.store.put(record(token, &format!("user-{token}")));
+    }
+    gateway.store.hold();
+    std::thread::scope(|scope| {
+        let gateway = &gateway;
+        let asked: Vec<_> = tokens
+            .iter()
+            .cycle()
+            .take(2 * tokens.len())
+            .map(|token| {
+                let told =
+                    scope.spawn(move || gateway.get("/dashboard", &[("cookie", &cookie(token))]));
+                (token, told)
+            })
+            .collect();
+        gateway.store.await_asked(tokens.len());
+        gateway.store.release();
+        for (token, told) in asked {
+            assert_eq!(
+                told.join().expect("an answer").text(),
+                format!("user-{token}")
+            );
+        }
+    });
 }

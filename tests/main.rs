@@ -16,6 +16,7 @@ mod bearer;
 mod bypasses;
 mod config;
 mod cookie_cache;
+mod corpora;
 mod differential;
 mod door;
 mod extension;

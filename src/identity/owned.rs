@@ -27,6 +27,9 @@ const FORWARDED: &[&str] = &[
 /// The same, by prefix.
 const FORWARDED_PREFIX: &str = "x-forwarded-";
 
+/// What we write under this one spelling, whoever said it first. An app that folds names would read another spelling in its place.
+const WRITTEN: &[&str] = &["x-request-id"];
+
 /// The names owned by the identity headers in force.
 #[derive(Clone, Debug)]
 pub struct Owned {
@@ -53,7 +56,8 @@ impl Owned {
             return false;
         }
         let folded;
-        let name = if is_plain(name) {
+        let is_folded = !is_plain(name);
+        let name = if !is_folded {
             name
         } else {
             folded = fold(name);
@@ -67,6 +71,7 @@ impl Owned {
             || FORWARDED.contains(&name)
             || name.starts_with(FORWARDED_PREFIX)
             || (name == "x-nextjs-data" && !data)
+            || (is_folded && WRITTEN.contains(&name))
     }
 
     /// Whether a (lower-case) name is one of the identity headers, spelled as we write it.
@@ -126,6 +131,14 @@ mod tests {
             "referer",
         ] {
             assert!(!owned().removes(name, false), "{name}");
+        }
+    }
+
+    #[test]
+    fn of_what_we_write_only_our_own_spelling_stays() {
+        assert!(!owned().removes("x-request-id", false));
+        for name in ["x_request_id", "x.request-id", "x-request~id"] {
+            assert!(owned().removes(name, false), "{name}");
         }
     }
 

@@ -943,7 +943,136 @@ mod tests {
             })
     }
 
+    /// Addresses out of the pieces that make parsers disagree. Each is a target, a relative reference or an absolute address.
+    fn puzzling() -> impl Strategy<Value = String> {
+        let separator = prop_oneof![
+            6 => Just("/"),
+            1 => Just("//"),
+            1 => Just("\\"),
+            1 => Just("%2f"),
+            1 => Just("%5C"),
+            1 => Just("/\t/"),
+            1 => Just("/."),
+            1 => Just(";/"),
+        ];
+        let name = prop_oneof![
+            8 => Just("vault"),
+            2 => Just("public"),
+            2 => Just(".."),
+            1 => Just("."),
+            1 => Just("%2e%2e"),
+            1 => Just(".%2E"),
+            1 => Just("%252e%252e"),
+            2 => Just("%76ault"),
+            1 => Just("v%61ul%74"),
+            1 => Just("va\nult"),
+            1 => Just("vau\tlt"),
+            1 => Just("VAULT"),
+            1 => Just("vault;x"),
+            1 => Just("vault%3bx"),
+            1 => Just("%25vault"),
+            1 => Just("..;"),
+            1 => Just("x"),
+            1 => Just(""),
+            1 => Just("app"),
+            1 => Just("en"),
+            1 => Just("fR"),
+            1 => Just("_next/data/B"),
+            1 => Just("caf\u{e9}"),
+        ];
+        let front = prop_oneof![
+            12 => Just(""),
+            1 => Just("http://app.test"),
+            1 => Just("HTTP:app.test"),
+            1 => Just("//evil.example"),
+            1 => Just(" "),
+            1 => Just("\u{1}"),
+        ];
+        let tail = prop_oneof![
+            6 => Just(""),
+            1 => Just("/"),
+            1 => Just("?x=/public"),
+            1 => Just("?"),
+            1 => Just("#/public"),
+            1 => Just("%23"),
+            1 => Just("%3f"),
+            1 => Just(".json"),
+            1 => Just(".rsc"),
+            1 => Just(" "),
+            1 => Just("%00"),
+            1 => Just("%"),
+        ];
+        let segments = proptest::collection::vec((separator, name), 1..6);
+        (front, segments, tail).prop_map(|(front, segments, tail)| {
+            let path: String = segments
+                .iter()
+                .map(|(separator, name)| format!("{separator}{name}"))
+                .collect();
+            format!("{front}{path}{tail}")
+        })
+    }
+
+    /// The paths a WHATWG parser and one decoding make of an address, and nothing of ours.
+    fn as_browsers_and_node_read(address: &str) -> Vec<String> {
+        let base = url::Url::parse("http://app.test").unwrap();
+        let Ok(url) = base.join(address) else {
+            return Vec::new();
+        };
+        let path = url.path().to_owned();
+        let decoded = crate::percent::decode(path.as_bytes())
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        decoded.into_iter().chain([path]).collect()
+    }
+
+    #[test]
+    fn an_address_is_resolved_as_browsers_and_node_do() {
+        for (address, path) in [
+            ("/x/../vault", "/vault"),
+            ("/x/%2e%2e/vault", "/vault"),
+            ("/\\vault", "/"),
+            ("/va\tult", "/vault"),
+            ("/%76ault", "/vault"),
+            ("//evil.example/vault", "/vault"),
+        ] {
+            assert!(
+                as_browsers_and_node_read(address)
+                    .iter()
+                    .any(|read| read == path),
+                "{address}"
+            );
+        }
+    }
+
     proptest! {
+            #[test]
+            fn the_order_of_routes_decides_nothing(path in "(/[abz]){0,3}/?", order in Just((0..7).collect::<Vec<usize>>()).prop_shuffle()) {
+                let path = if path.is_empty() { "/".to_owned() } else { path };
+                let routes = [("/a/:x", PUBLIC), ("/a/b", signed_in()), ("/:x/b/:p*", DENY), ("/a/:p*", Need::Optional), ("/b/:x?", DENY), ("/", PUBLIC), ("/:p*", signed_in())];
+                let shuffled: Vec<_> = order.iter().filter_map(|at| routes.get(*at).cloned()).collect();
+                prop_assert_eq!(patterns(&table(&routes, DENY), &path), patterns(&table(&shuffled, DENY), &path));
+            }
+
+            #[test]
+            fn what_browsers_and_node_resolve_to_a_protected_page_is_protected(address in puzzling(), (based, localized) in any::<(bool, bool)>()) {
+                let mut settings = settings(&[("/vault/:path*", signed_in()), ("/:path*", PUBLIC), ("/_next/:path*", PUBLIC)], PUBLIC);
+                let mut prefixes = vec![String::new()];
+                if based {
+                    settings.nextjs.base_path = "/app".to_owned();
+                    prefixes = vec!["/app".to_owned()];
+                }
+                if localized {
+                    settings.nextjs.locales = vec!["en".to_owned(), "fr".to_owned()];
+                    let with: Vec<String> = prefixes.iter().flat_map(|prefix| ["/en", "/fR"].map(|locale| format!("{prefix}{locale}"))).collect();
+                    prefixes.extend(with);
+                }
+                let vaults: Vec<String> = prefixes.iter().map(|prefix| format!("{prefix}/vault")).collect();
+                let read = as_browsers_and_node_read(&address);
+                let protected = read.iter().any(|path| vaults.iter().any(|vault| path == vault || path.strip_prefix(vault.as_str()).is_some_and(|rest| rest.starts_with('/'))));
+                if protected {
+                    prop_assert!(!is_open(&built(&settings), &address), "{address:?} is read as {read:?}");
+                }
+            }
+
             #[test]
             fn no_spelling_of_a_protected_page_is_open((based, localized, target) in disguised()) {
                 for (source, need) in [("/:path*", PUBLIC), ("/((?!vault).*)", PUBLIC), ("/_next/:path*", PUBLIC), ("/:a/:b?", Need::Optional)] {

@@ -42,7 +42,7 @@ use crate::identity::Identity;
 use crate::policy::{Ask, Permit, Reason, To, Verdict};
 use crate::request::{Form, RequestView};
 use crate::route::RouteId;
-use crate::target::Target;
+use crate::target::{Ambiguity, Target};
 use crate::telemetry::metrics::Metrics;
 
 /// Where the public keys of the assertion are.
@@ -259,6 +259,8 @@ impl ProxyHttp for Shared {
             answered
         } else if declares_two_framings(exchange) {
             Err(Malformed::bad("framing"))
+        } else if hides_part_of_the_target(exchange) {
+            Err(Malformed::bad(Ambiguity::Fragment.as_str()))
         } else {
             self.consider(head, client, ctx).await
         };
@@ -882,11 +884,19 @@ impl Gateway {
         if head.version < Version::HTTP_2 {
             let lengths = headers.get_all(CONTENT_LENGTH).iter().count();
             let encodings = headers.get_all(TRANSFER_ENCODING).iter().count();
+            // What else may stand there (`gzip, chunked`, `chunked, chunked`, `, chunked`) is read in as many ways as there are servers.
+            let only_chunked = headers.get(TRANSFER_ENCODING).is_none_or(|coding| {
+                coding
+                    .as_bytes()
+                    .trim_ascii()
+                    .eq_ignore_ascii_case(b"chunked")
+            });
             // `1, 1` is a length to some and nonsense to others.
             let one_number = headers
                 .get(CONTENT_LENGTH)
                 .is_none_or(|length| length.as_bytes().iter().all(u8::is_ascii_digit));
-            if lengths > 1 || encodings > 1 || (lengths > 0 && encodings > 0) || !one_number {
+            let one_framing = lengths + encodings <= 1;
+            if !one_framing || !one_number || !only_chunked {
                 return Err(Malformed::bad("framing"));
             }
         }
@@ -1036,6 +1046,17 @@ fn declares_two_framings(exchange: &Exchange) -> bool {
                 name.trim_ascii()
                     .eq_ignore_ascii_case(CONTENT_LENGTH.as_str().as_bytes())
             })
+    })
+}
+
+/// Whether a request line names more than what is judged and forwarded. The HTTP library drops a fragment before anybody sees it;
+/// whoever stands in front of us may have looked at it.
+fn hides_part_of_the_target(exchange: &Exchange) -> bool {
+    exchange.as_downstream().as_http1().is_some_and(|http1| {
+        let raw = http1.get_headers_raw_bytes();
+        let line = raw.trim_ascii_start();
+        let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        line.contains(&b'#')
     })
 }
 
