@@ -42,6 +42,7 @@ mod planted_secret;
 mod redis;
 mod regressions;
 mod revocation;
+mod rounds;
 mod session_sources;
 mod sessions;
 mod sliding;
