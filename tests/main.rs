@@ -16,6 +16,7 @@ mod bearer;
 mod bypasses;
 mod config;
 mod cookie_cache;
+mod dev;
 mod differential;
 mod door;
 mod extension;
