@@ -1436,6 +1436,10 @@ fn edges() -> Edges {
                 code: cli::UNREACHABLE,
             })
         },
+        serve_while: |_, wait| {
+            wait();
+            Ok(())
+        },
         triggers: |_, asked| {
             let url = asked.url.as_ref().map(|url| url.expose().len());
             Ok(format!("{:?} {url:?}\n", asked.action))

@@ -61,6 +61,21 @@ pub fn check_routes(settings: &route::Settings) -> Vec<RouteFinding> {
 /// # Errors
 /// When it cannot start.
 pub fn serve(loaded: Loaded) -> Result<(), Failure> {
+    serve_until(loaded, &mut run::Running::stop_on_signal)
+}
+
+/// Runs the gateway until `wait` returns, which is called once it runs.
+///
+/// # Errors
+/// When it cannot start.
+pub fn serve_while(loaded: Loaded, wait: &mut dyn FnMut()) -> Result<(), Failure> {
+    serve_until(loaded, &mut |running| {
+        wait();
+        running.stop();
+    })
+}
+
+fn serve_until(loaded: Loaded, stop: &mut dyn FnMut(&run::Running)) -> Result<(), Failure> {
     let config = loaded.config;
     let _log = telemetry::log::start(&config.log);
     let runtime = store_runtime()?;
@@ -96,7 +111,7 @@ pub fn serve(loaded: Loaded) -> Result<(), Failure> {
     if let Some(address) = admin {
         tracing::info!(%address, "admin listening");
     }
-    running.stop_on_signal();
+    stop(&running);
     tracing::info!("stopped");
     // The threads of the store may still wait for a database that does not answer.
     runtime.shutdown_background();

@@ -87,6 +87,11 @@ impl Init {
     }
 }
 
+/// What `init` would write for an app.
+pub(super) fn text_for(folder: &Path, app: &Path) -> String {
+    Findings::of(folder, app).to_toml()
+}
+
 /// What an app says about itself.
 struct Findings {
     env_files: Vec<&'static str>,

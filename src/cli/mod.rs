@@ -15,6 +15,7 @@ use clap::{Parser, Subcommand};
 pub mod bans;
 pub mod check;
 pub mod db;
+pub mod dev;
 pub mod env_file;
 pub mod explain;
 pub mod gateway;
@@ -90,6 +91,8 @@ pub struct Edges {
     pub route_check: RouteCheck,
     /// Runs the gateway until it is told to stop.
     pub serve: fn(Loaded) -> Result<(), Failure>,
+    /// Runs the gateway beside something else: calls back once it runs, and stops when that returns.
+    pub serve_while: fn(Loaded, &mut dyn FnMut()) -> Result<(), Failure>,
     /// Writes, puts there or takes away the triggers of the store.
     pub triggers: fn(&config::Config, &db::Asked) -> Result<String, Failure>,
     /// Writes, or makes, the gateway's own tables.
@@ -132,6 +135,11 @@ pub enum Command {
         after_help = "Example:\n  vestibule serve --config vestibule.toml\n  vestibule serve --set sessions.cache_ttl=5s --set log.level=debug"
     )]
     Serve(serve::Serve),
+    /// Start the app's own command and the gateway in front of it; both stop together.
+    #[command(
+        after_help = "Example:\n  vestibule dev -- npm run dev\n  vestibule dev --config vestibule.toml --listen 127.0.0.1:8090 -- npx next dev --turbopack\n\nExit codes: the command's (128 and more: ended by a signal); 2 usage or configuration, 3 a port is taken, the app never listens, or a dependency cannot be reached"
+    )]
+    Dev(dev::Dev),
     /// Tell every problem of the configuration, with line and advice.
     #[command(
         after_help = "Example:\n  vestibule check --config vestibule.toml\n  vestibule check --schema > vestibule.schema.json\n\nExit codes: 0 usable (warnings allowed), 1 problems found, 2 the file cannot be read"
@@ -211,6 +219,7 @@ where
     };
     let done = match arguments.command {
         Command::Serve(serve) => serve.run(world, edges),
+        Command::Dev(dev) => dev.run(world, edges),
         Command::Check(check) => check.run(world, edges),
         Command::Explain(explain) => explain.run(world, edges),
         Command::Db(db) => db.run(world, edges),
@@ -247,13 +256,27 @@ impl Given {
                     .into(),
                 code: USAGE,
             })?;
+        self.load_text(&path.display().to_string(), &text, world, edges)
+    }
+
+    /// Reads a configuration that is no file.
+    ///
+    /// # Errors
+    /// When one of the files with variables cannot be read; what is wrong inside it is in the result.
+    pub fn load_text(
+        &self,
+        name: &str,
+        text: &str,
+        world: &World<'_>,
+        edges: Edges,
+    ) -> Result<Read, Failure> {
         let environment = self.environment(world)?;
         let overrides = self.overrides()?;
         let folder = world.folder.clone();
         let read_file = |path: &Path| read_bounded(&folder.join(path), SECRET_BYTES_MAX);
         Ok(config::load(&Sources {
-            name: &path.display().to_string(),
-            text: &text,
+            name,
+            text,
             environment: &environment,
             overrides: &overrides,
             read_file: &read_file,
@@ -365,6 +388,7 @@ pub fn edges() -> Edges {
     Edges {
         route_check: gateway::check_routes,
         serve: gateway::serve,
+        serve_while: gateway::serve_while,
         triggers: gateway::triggers,
         tables: gateway::tables,
         explain: gateway::explain,

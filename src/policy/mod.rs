@@ -10,6 +10,7 @@ use crate::session::{Freshness, Rejection};
 use crate::time::UnixMs;
 
 pub mod redirect;
+pub mod rounds;
 
 /// What one route needs.
 #[derive(Clone, Debug, PartialEq, Eq)]

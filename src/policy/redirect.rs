@@ -1,6 +1,7 @@
 //! Where people are sent, and how they come back.
 
 use super::Ask;
+use super::rounds::MARK;
 use crate::percent::encode_component;
 use crate::target::Target;
 
@@ -25,6 +26,24 @@ pub struct Settings {
 impl Settings {
     /// The sign-in page for a request that has to come back to `target`: relative, unless the page is on another origin.
     pub fn sign_in_for(&self, target: &Target<'_>, ask: Ask) -> String {
+        self.location(self.return_address(target), ask)
+    }
+
+    /// The same, with the mark by which a coming back is known.
+    pub fn sign_in_marked(&self, target: &Target<'_>, ask: Ask) -> String {
+        let back = self.return_address(target).map(|back| {
+            let joint = if back.contains('?') { '&' } else { '?' };
+            format!("{back}{joint}{MARK}")
+        });
+        self.location(back, ask)
+    }
+
+    /// Whether the sign-in page is on another origin.
+    pub fn is_elsewhere(&self) -> bool {
+        !self.sign_in.starts_with('/')
+    }
+
+    fn location(&self, back: Option<String>, ask: Ask) -> String {
         let mut location = self.sign_in.clone();
         let mut joint = if location.contains('?') { '&' } else { '?' };
         let mut add = |name: &str, value: &str| {
@@ -34,7 +53,7 @@ impl Settings {
             location.push_str(&encode_component(value));
             joint = '&';
         };
-        if let Some(back) = self.return_address(target) {
+        if let Some(back) = back {
             add(&self.return_param, &back);
         }
         if ask == Ask::StepUp {
@@ -55,6 +74,7 @@ impl Settings {
             .into_iter()
             .flat_map(|query| query.split('&'))
             .filter(|pair| !pair.is_empty() && *pair != "_rsc" && !pair.starts_with("_rsc="))
+            .filter(|pair| *pair != MARK)
             .collect();
         let back = if kept.is_empty() {
             path
@@ -65,7 +85,8 @@ impl Settings {
         (back.len() <= RETURN_BYTES_MAX && !back.contains('\\')).then_some(back)
     }
 
-    fn sign_in_path(&self) -> &str {
+    /// The sign-in page without its query; an absolute URL where it is one.
+    pub fn sign_in_path(&self) -> &str {
         self.sign_in.split(['?', '#']).next().unwrap_or_default()
     }
 }

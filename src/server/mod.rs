@@ -15,6 +15,7 @@ mod outage;
 pub mod proxy;
 pub mod renew;
 pub mod respond;
+pub mod rounds;
 pub mod run;
 pub mod settings;
 pub mod slide;

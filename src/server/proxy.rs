@@ -95,6 +95,8 @@ pub struct Gateway {
     pub metrics: Arc<Metrics>,
     /// Whether the secret may be somebody else's.
     pub doubt: Doubt,
+    /// When browsers that go round were told of last.
+    pub warned_of_rounds: super::rounds::Warned,
     /// One log line per request.
     pub access_log: bool,
     /// Where random numbers begin: ids of requests, nothing that guards anything.
@@ -402,6 +404,9 @@ impl ProxyHttp for Shared {
             &self.responder.session_cookies,
             &self.line,
         );
+        if response.status.is_redirection() {
+            ctx.private |= self.watch_bounce(exchange.req_header(), response)?;
+        }
         if let Some(renewer) = &self.renewer {
             self.keep_cookie(renewer, exchange.req_header(), response, ctx)?;
         }
@@ -806,6 +811,10 @@ impl Gateway {
             .responder
             .refuse(&request, &decision, &ctx.trace.request_id)
         {
+            let id = &ctx.trace.request_id;
+            return Ok(Some(self.watch_rounds(&request, &decision, id, answer)));
+        }
+        if let Some(answer) = self.take_mark_off(&request, decision.form) {
             return Ok(Some(answer));
         }
         if let Some(door) = &self.door

@@ -211,7 +211,7 @@ fn bare(status: StatusCode) -> Answer {
     }
 }
 
-fn redirect_to(status: StatusCode, location: &str) -> Answer {
+pub(super) fn redirect_to(status: StatusCode, location: &str) -> Answer {
     let mut answer = bare(status);
     answer.push(LOCATION, location);
     answer
@@ -292,6 +292,11 @@ pub(super) fn unavailable(form: Form, request_id: &str) -> Answer {
 
 /// A small page for people. All its texts are ours, but for the request id, which holds letters, digits and dashes only.
 pub fn page(status: StatusCode, title: &str, message: &str, request_id: &str) -> Answer {
+    page_of(status, title, &format!("<p>{message}</p>"), request_id)
+}
+
+/// The same with markup for its body, in which whatever is not ours is escaped already.
+pub(super) fn page_of(status: StatusCode, title: &str, body: &str, request_id: &str) -> Answer {
     let mut answer = bare(status);
     answer.push(CONTENT_TYPE, "text/html; charset=utf-8");
     answer.push(
@@ -301,7 +306,7 @@ pub fn page(status: StatusCode, title: &str, message: &str, request_id: &str) ->
     answer.body = Bytes::from(format!(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
          <title>{title}</title><style>body{{font:16px/1.5 system-ui,sans-serif;margin:20vh auto;max-width:32rem;padding:0 1rem}}\
-         small{{color:#777}}</style><h1>{title}</h1><p>{message}</p><small>{request_id}</small></html>\n"
+         small{{color:#777}}</style><h1>{title}</h1>{body}<small>{request_id}</small></html>\n"
     ));
     answer
 }

@@ -308,6 +308,7 @@ pub fn assemble(parts: Parts, clock: Arc<dyn Clock>) -> Result<Gateway, StartErr
         recheck: parts.revocation.recheck,
         metrics,
         doubt: Doubt::default(),
+        warned_of_rounds: super::rounds::Warned::default(),
         access_log: parts.telemetry.access,
         seed: RandomState::new().hash_one("seed"),
         drawn: AtomicU64::new(0),

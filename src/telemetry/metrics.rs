@@ -161,6 +161,10 @@ pub const NAMES: &[(&str, &str)] = &[
         "vestibule_mirrored_total",
         "Changes told to an old system, by what changed and what became of it.",
     ),
+    (
+        "vestibule_sign_in_loops_total",
+        "Browsers told that they go round between the sign-in page and a page that asks to sign in, by why their credential does not count.",
+    ),
 ];
 
 /// Handles to the metrics, ready to be counted on.
@@ -198,6 +202,7 @@ pub struct Metrics {
     limits_alone: IntCounter,
     sign_ups: IntCounterVec,
     mirrored: IntCounterVec,
+    loops: IntCounterVec,
 }
 
 impl Metrics {
@@ -285,6 +290,11 @@ impl Metrics {
                 place("vestibule_mirrored_total"),
                 &["operation", "outcome"],
             )?,
+            loops: counters(
+                &registry,
+                place("vestibule_sign_in_loops_total"),
+                &["reason"],
+            )?,
             registry,
         };
         made.registry
@@ -321,6 +331,7 @@ impl Metrics {
         self.sign_ups.with_label_values(&["passed"]);
         self.bridged.with_label_values(&["none", "made"]);
         self.mirrored.with_label_values(&["sign_up", "done"]);
+        self.loops.with_label_values(&["no_credential"]);
         self.migration.begin_at_zero();
         self.key_fetches.with_label_values(&["fetched"]);
         for scope in crate::migration::limits::Scope::ALL {
@@ -457,6 +468,11 @@ impl Metrics {
     /// A request would make an account, and this became of it.
     pub fn sign_up(&self, course: &'static str) {
         self.sign_ups.with_label_values(&[course]).inc();
+    }
+
+    /// A browser was told that it goes round.
+    pub fn went_round(&self, reason: &'static str) {
+        self.loops.with_label_values(&[reason]).inc();
     }
 
     /// A change was told to an old system, or was not.

@@ -8,7 +8,7 @@ const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
 
 export const CHECKS = [];
-const check = (name, run) => CHECKS.push({ name, run });
+const check = (name, run, more = {}) => CHECKS.push({ name, run, ...more });
 /** What the gateway is meant to do and does not yet: told, not counted, until it passes. */
 const todo = (name, run) => CHECKS.push({ name, run, todo: true });
 
@@ -554,3 +554,251 @@ check("a session that is not to be remembered is not prolonged", async ({ stack 
   assert.ok(stack.session(token).expiresAtMs <= Date.now() + HOUR_MS, "the row was prolonged");
   assert.ok(!read.setCookie.some((line) => /session_token=.*max-age=[1-9]/i.test(line)), "the cookie became a lasting one");
 });
+
+// --- a session that is over while a page is open --------------------------------------------------------------------------------
+
+/** A page of somebody whose session is about to be over. Not to be remembered, so that nothing prolongs it. */
+async function aboutToExpire({ stack, open }, path, options = {}) {
+  const context = await open(options);
+  const { cookie, token } = await stack.signIn(DEMO, { rememberMe: false });
+  await adopt(context, stack, cookie);
+  const page = await context.newPage();
+  await page.goto(path);
+  assert.equal(at(page), path);
+  return { page, context, cookie, expire: () => stack.expire(token) };
+}
+
+check("expired: a server action called by script leads to sign-in and back to the very page", async (env) => {
+  const path = "/dashboard?tab=a%26b&x=1";
+  const { page, expire } = await aboutToExpire(env, path);
+  await page.getByLabel("Quick note").fill("too late");
+  await expire();
+  const before = env.stack.notes().length;
+  const [answer] = await Promise.all([
+    page.waitForResponse((response) => Boolean(response.request().headers()["next-action"])),
+    page.getByRole("button", { name: "Call" }).click(),
+  ]);
+  assert.equal(answer.status(), 401);
+  assert.equal(answer.headers()["x-action-redirect"], `${signInAt(path)};push`);
+  await arrives(page, signInAt(path));
+  assert.equal(env.stack.notes().length, before);
+  await fillSignIn(page, DEMO);
+  await arrives(page, path);
+  await page.locator("#identity").waitFor();
+});
+
+check("expired: a form without script leads to sign-in with the way back", async (env) => {
+  const path = "/dashboard?tab=1";
+  const { page, expire } = await aboutToExpire(env, path, { javaScriptEnabled: false });
+  await page.getByLabel("Note", { exact: true }).fill("too late");
+  await expire();
+  const before = env.stack.notes().length;
+  const [answer] = await Promise.all([
+    page.waitForResponse((response) => response.request().method() === "POST"),
+    page.getByRole("button", { name: "Add" }).click(),
+  ]);
+  assert.equal(answer.status(), 303);
+  await arrives(page, signInAt(path));
+  assert.equal(env.stack.notes().length, before);
+});
+
+check("expired: a navigation of the client router leads to sign-in with the page's own address", async (env) => {
+  const { page, expire } = await aboutToExpire(env, "/dashboard");
+  const rsc = recordRsc(page);
+  await expire();
+  await page.getByRole("link", { name: "Settings" }).click();
+  await arrives(page, signInAt("/dashboard/settings"));
+  const navigated = rsc.filter(({ url, prefetch }) => url === "/dashboard/settings" && !prefetch);
+  assert.ok(navigated.length > 0 && navigated.every(({ status }) => status === 401), JSON.stringify(rsc));
+  await fillSignIn(page, DEMO);
+  await arrives(page, "/dashboard/settings");
+});
+
+check("expired: a data navigation of the pages router leads to sign-in with the page's own address", async (env) => {
+  const { page, expire } = await aboutToExpire(env, "/legacy");
+  await expire();
+  const [answer] = await Promise.all([
+    page.waitForResponse((response) => new URL(response.url()).pathname.startsWith("/_next/data/")),
+    page.getByRole("link", { name: "Number 7" }).click(),
+  ]);
+  assert.equal(answer.status(), 401);
+  await arrives(page, signInAt("/legacy/7"));
+  await fillSignIn(page, DEMO);
+  await arrives(page, "/legacy/7");
+});
+
+check("expired: an event stream is closed, asked for once more, and left alone", async (env) => {
+  const { page, cookie } = await aboutToExpire(env, "/dashboard/activity");
+  const asked = [];
+  page.on("response", (response) => {
+    if (new URL(response.url()).pathname === "/api/events") asked.push(response.status());
+  });
+  await page.getByText(/^Tick \d+/).waitFor();
+  await signOut(env.stack, cookie);
+  await page.getByText("The stream is closed.").waitFor();
+  assert.deepEqual(asked.filter((status) => status !== 200), [401]);
+  assert.equal(at(page), "/dashboard/activity");
+});
+
+check("expired: a fetch and an image get a plain 401 and no redirect", async (env) => {
+  const { page, expire } = await aboutToExpire(env, "/dashboard");
+  await expire();
+  const urls = [];
+  page.on("request", (request) => urls.push(new URL(request.url()).pathname));
+  const answer = await page.evaluate(async () => {
+    const { status, redirected, headers } = await fetch("/api/hello");
+    return { status, redirected, type: headers.get("content-type") };
+  });
+  assert.deepEqual(answer, { status: 401, redirected: false, type: "application/problem+json" });
+  for (const source of ["/api/hello", "/_next/image?url=%2Fprivate.png&w=64&q=75"]) {
+    const [response] = await Promise.all([
+      page.waitForResponse((response) => response.request().resourceType() === "image"),
+      page.evaluate((source) => new Promise((resolve) => Object.assign(new Image(), { onerror: resolve, onload: resolve, src: source })), source),
+    ]);
+    assert.equal(response.status(), 401, source);
+  }
+  assert.ok(!urls.includes("/sign-in"), urls.join(" "));
+  assert.equal(at(page), "/dashboard");
+});
+
+check("expired: the back button shows nothing of the page", async (env) => {
+  const { page, expire } = await aboutToExpire(env, "/dashboard");
+  await page.goto("/");
+  await expire();
+  await page.goBack();
+  await until("the sign-in page", () => at(page).startsWith("/sign-in"));
+  assert.equal(await page.locator("#identity").count(), 0);
+});
+
+check("a prefetch begins no sign-in: no cookie, no navigation, no document", async ({ open }) => {
+  const context = await open();
+  const page = await context.newPage();
+  const rsc = recordRsc(page);
+  await page.goto("/");
+  const documents = [];
+  page.on("request", (request) => request.isNavigationRequest() && documents.push(request.url()));
+  await page.getByRole("link", { name: "Dashboard" }).hover();
+  await until("the links are prefetched", () => rsc.some(({ url }) => url === "/dashboard") && rsc.some(({ url }) => url === "/dashboard/activity"));
+  assert.deepEqual(await context.cookies(), []);
+  assert.deepEqual(documents, []);
+  assert.equal(at(page), "/");
+});
+
+// --- a sign-in page on another origin -------------------------------------------------------------------------------------------
+
+check("a sign-in page on another origin: documents are sent there, and nothing else ever is", async ({ stack, open }) => {
+  const elsewhere = await stack.signInElsewhere();
+  const { origin, running } = await stack.gateway("gateway with a sign-in page elsewhere", { VESTIBULE_ROUTES__SIGN_IN: elsewhere.url });
+  try {
+    const page = await (await open({ baseURL: origin })).newPage();
+    const rsc = recordRsc(page);
+    await page.goto("/");
+    await page.getByRole("link", { name: "Dashboard" }).hover();
+    await until("the links are prefetched", () => rsc.some(({ url }) => url === "/dashboard") && rsc.some(({ url }) => url === "/dashboard/activity"));
+    const answers = await page.evaluate(async () => {
+      const { status, redirected } = await fetch("/api/hello");
+      const stream = new EventSource("/api/events");
+      const closed = await new Promise((resolve) => (stream.onerror = () => resolve(stream.readyState === EventSource.CLOSED)));
+      const image = await new Promise((resolve) => Object.assign(new Image(), { onerror: () => resolve("refused"), onload: resolve, src: "/api/hello" }));
+      return { status, redirected, closed, image };
+    });
+    assert.deepEqual(answers, { status: 401, redirected: false, closed: true, image: "refused" });
+    assert.deepEqual(elsewhere.asked, []);
+    await page.getByRole("link", { name: "Activity" }).click();
+    await page.getByRole("heading", { name: "Sign in elsewhere" }).waitFor();
+    assert.equal(page.url(), `${elsewhere.url}?callbackURL=${encodeURIComponent("/dashboard/activity?from=home")}`);
+    const asked = elsewhere.asked.filter(({ url }) => url.startsWith("/login"));
+    assert.ok(asked.every(({ dest }) => dest === "document"), JSON.stringify(asked));
+  } finally {
+    await running.stop();
+    await elsewhere.stop();
+  }
+});
+
+check("going round: a sign-in page elsewhere that sends everybody back is stopped and explained", async ({ stack, open }) => {
+  const elsewhere = await stack.signInElsewhere();
+  const { origin, running } = await stack.gateway("gateway that is gone round", { VESTIBULE_ROUTES__SIGN_IN: elsewhere.url });
+  elsewhere.sendsBackTo = origin;
+  try {
+    const page = await (await open({ baseURL: origin })).newPage();
+    const response = await page.goto("/dashboard?tab=1");
+    assert.equal(response.status(), 401);
+    await page.getByRole("heading", { name: "Signing in goes round in circles" }).waitFor();
+    await page.getByText("no_credential").waitFor();
+    const rounds = elsewhere.asked.length;
+    assert.ok(rounds <= 5, `${rounds} rounds`);
+    // By now it is right: trying again leads to the page that was asked for.
+    elsewhere.sendsBackTo = undefined;
+    await page.getByRole("link", { name: "Try again" }).click();
+    await page.getByRole("heading", { name: "Sign in elsewhere" }).waitFor();
+    assert.equal(page.url(), `${elsewhere.url}?callbackURL=${encodeURIComponent("/dashboard?tab=1")}`);
+  } finally {
+    await running.stop();
+    await elsewhere.stop();
+  }
+});
+
+check("going round: with another secret the third sign-in in vain says so", async ({ stack, open }) => {
+  const secret = randomBytes(33).toString("base64");
+  const { origin, running } = await stack.gateway("gateway with another secret", { BETTER_AUTH_SECRET: secret });
+  try {
+    const context = await open({ baseURL: origin });
+    const page = await context.newPage();
+    await page.goto("/dashboard");
+    for (let round = 1; ; round += 1) {
+      const [response] = await Promise.all([
+        page.waitForResponse((response) => new URL(response.url()).pathname === "/dashboard" && response.request().isNavigationRequest()),
+        fillSignIn(page, DEMO),
+      ]);
+      if (response.status() === 401) {
+        assert.equal(round, 3);
+        break;
+      }
+      assert.equal(response.status(), 302);
+      await arrives(page, signInAt("/dashboard"));
+    }
+    await page.getByRole("heading", { name: "Signing in goes round in circles" }).waitFor();
+    const text = await page.locator("body").innerText();
+    for (const shown of ["bad_signature", "BETTER_AUTH_SECRET", "better-auth.session_token"]) assert.ok(text.includes(shown), text);
+    for (const { value } of await context.cookies()) assert.ok(!text.includes(value), "a cookie's value is shown");
+    assert.ok(running.log.includes("goes round"), "the operator is warned");
+    await page.getByRole("link", { name: "Try again" }).click();
+    await arrives(page, signInAt("/dashboard"));
+  } finally {
+    await running.stop();
+  }
+});
+
+// --- developing -----------------------------------------------------------------------------------------------------------------
+
+check(
+  "dev: an edit shows in a protected page through the gateway, without a reload, and all of it ends together",
+  async ({ stack, open }) => {
+    const dev = await stack.develop();
+    let end;
+    try {
+      const context = await open({ baseURL: dev.origin });
+      const { cookie } = await stack.signIn(DEMO);
+      const page = await context.newPage();
+      page.setDefaultTimeout(90_000); // the first page is compiled when it is asked for
+      const sockets = [];
+      page.on("websocket", (socket) => sockets.push(socket.url()));
+      const stranger = await http(`${dev.address}/made-by-a-test`, { headers: { host: new URL(dev.origin).host, accept: "text/html" } });
+      assert.deepEqual([stranger.status, stranger.headers.location], [302, signInAt("/made-by-a-test")]);
+      await adopt(context, stack, cookie);
+      await page.goto("/made-by-a-test", { timeout: 90_000 });
+      await page.locator("#made", { hasText: "before" }).waitFor();
+      await until("the development server's socket is open", () => sockets.some((url) => /^ws:\/\/localhost:\d+\/_next\/(webpack-)?hmr/.test(url)), 60_000);
+      assert.ok(sockets.every((url) => url.startsWith(dev.origin.replace("http", "ws"))), sockets.join(" "));
+      await mark(page);
+      dev.write("after");
+      await page.locator("#made", { hasText: "after" }).waitFor();
+      assert.ok(await isMarked(page), "the document was loaded anew");
+    } finally {
+      end = await dev.stop();
+    }
+    assert.ok(end.code !== null, `ended by ${end.signal}`);
+    await assert.rejects(http(`${dev.upstream}/`), "the development server is gone");
+  },
+  { ms: 240_000 },
+);

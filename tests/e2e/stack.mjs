@@ -1,8 +1,8 @@
 // The stack under test: the built example app, the gateway in front of it, a scratch database. All of it is gone afterwards.
 import { spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
-import { request as httpRequest } from "node:http";
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { createServer as createHttpServer, request as httpRequest } from "node:http";
 import { createRequire } from "node:module";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
@@ -131,6 +131,14 @@ export class Stack {
     const file = join(this.directory, "app.db");
     const inherited = Object.fromEntries(["PATH", "HOME", "TMPDIR", "LANG", "RUST_LOG"].map((key) => [key, process.env[key]]));
     const secret = randomBytes(33).toString("base64");
+    this.adminToken = randomBytes(16).toString("hex");
+    this.gatewayEnv = {
+      ...inherited,
+      BETTER_AUTH_SECRET: secret,
+      VESTIBULE_UPSTREAM__URL: this.upstream,
+      VESTIBULE_SESSIONS__SOURCE: `sqlite:${file}`,
+      VESTIBULE_ADMIN_TOKEN: this.adminToken,
+    };
     const appEnv = {
       ...inherited,
       NODE_ENV: "production",
@@ -139,7 +147,10 @@ export class Stack {
       BETTER_AUTH_URL: this.origin,
       DATABASE_URL: `sqlite:${file}`,
       AUTH_RATE_LIMIT: "off",
+      // Some checks put gateways of their own in front of it.
+      BETTER_AUTH_TRUSTED_ORIGINS: "http://localhost:*",
     };
+    this.appEnv = appEnv;
 
     for (const script of ["migrate", "seed"]) {
       const run = this.#spawn(script, process.execPath, [`scripts/${script}.mjs`], { cwd: APP, env: appEnv });
@@ -157,17 +168,92 @@ export class Stack {
     this.#spawn("gateway", gateway, ["serve", "--config", CONFIG], {
       cwd: this.directory,
       env: {
-        ...inherited,
-        BETTER_AUTH_SECRET: secret,
+        ...this.gatewayEnv,
         VESTIBULE_LISTEN: `127.0.0.1:${listen}`,
         VESTIBULE_ADMIN: `127.0.0.1:${admin}`,
         VESTIBULE_PUBLIC_URL: this.origin,
-        VESTIBULE_UPSTREAM__URL: this.upstream,
-        VESTIBULE_SESSIONS__SOURCE: `sqlite:${file}`,
       },
     });
     await this.#ready("app", `${this.upstream}/`);
     await this.#ready("gateway", `${this.admin}/readyz`);
+  }
+
+  /** Another gateway in front of the same app, with other settings. */
+  async gateway(name, env) {
+    const [listen, admin] = await Promise.all([freePort(), freePort()]);
+    const origin = `http://localhost:${listen}`;
+    const running = this.#spawn(name, gatewayBinary(), ["serve", "--config", CONFIG], {
+      cwd: this.directory,
+      env: {
+        ...this.gatewayEnv,
+        VESTIBULE_LISTEN: `127.0.0.1:${listen}`,
+        VESTIBULE_ADMIN: `127.0.0.1:${admin}`,
+        VESTIBULE_PUBLIC_URL: origin,
+        ...env,
+      },
+    });
+    await this.#ready(name, `http://127.0.0.1:${admin}/readyz`);
+    return { origin, running };
+  }
+
+  /** The app's development server behind `vestibule dev`, with a page of its own. */
+  async develop() {
+    const [listen, admin, upstream] = await Promise.all([freePort(), freePort(), freePort()]);
+    const origin = `http://localhost:${listen}`;
+    const folder = join(APP, "app/made-by-a-test");
+    const write = (text) => {
+      mkdirSync(folder, { recursive: true });
+      writeFileSync(join(folder, "page.tsx"), `export default function Page() {\n  return <p id="made">${text}</p>;\n}\n`);
+    };
+    const next = join(APP, "node_modules/next/dist/bin/next");
+    write("before");
+    const running = this.#spawn("dev", gatewayBinary(), ["dev", "--config", CONFIG, "--wait", "120", "--", process.execPath, next, "dev", "-H", "127.0.0.1"], {
+      cwd: APP,
+      env: {
+        ...this.appEnv,
+        ...this.gatewayEnv,
+        NODE_ENV: "development",
+        BETTER_AUTH_URL: origin,
+        VESTIBULE_LISTEN: `127.0.0.1:${listen}`,
+        VESTIBULE_ADMIN: `127.0.0.1:${admin}`,
+        VESTIBULE_UPSTREAM__URL: `http://127.0.0.1:${upstream}`,
+      },
+    });
+    const stop = async () => {
+      await running.stop();
+      rmSync(folder, { recursive: true, force: true });
+      return running.end;
+    };
+    try {
+      await this.#ready("dev", `http://127.0.0.1:${admin}/readyz`, 120_000);
+    } catch (error) {
+      await stop();
+      error.message += `\n${running.tail()}`;
+      throw error;
+    }
+    return { origin, address: `http://127.0.0.1:${listen}`, write, stop, upstream: `http://127.0.0.1:${upstream}` };
+  }
+
+  /** A server on another origin that looks like a sign-in page, or sends everybody straight back. It remembers what it was asked. */
+  async signInElsewhere() {
+    const asked = [];
+    const server = createHttpServer((request, response) => {
+      asked.push({ url: request.url, dest: request.headers["sec-fetch-dest"] });
+      const back = new URL(request.url, "http://here.invalid").searchParams.get("callbackURL");
+      if (elsewhere.sendsBackTo && back) {
+        response.writeHead(302, { location: elsewhere.sendsBackTo + back });
+        return response.end();
+      }
+      response.writeHead(200, { "content-type": "text/html" });
+      response.end("<!doctype html><title>Sign in</title><h1>Sign in elsewhere</h1>");
+    });
+    await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+    const elsewhere = {
+      asked,
+      url: `http://127.0.0.1:${server.address().port}/login`,
+      stop: () => new Promise((resolve) => server.close(resolve) && server.closeAllConnections()),
+    };
+    return elsewhere;
   }
 
   #spawn(name, command, args, options) {
@@ -176,7 +262,7 @@ export class Stack {
     return started;
   }
 
-  #ready(name, url) {
+  #ready(name, url, ms = READY_MS) {
     return until(
       `${name} is ready`,
       async () => {
@@ -187,7 +273,7 @@ export class Stack {
           () => false,
         );
       },
-      READY_MS,
+      ms,
     );
   }
 
@@ -236,6 +322,17 @@ export class Stack {
     const { expiresAt } = this.session(token);
     const value = typeof expiresAt === "number" ? ms : new Date(ms).toISOString();
     this.database.prepare('update "session" set "expiresAt" = ? where "token" = ?').run(value, token);
+  }
+
+  /** Lets a session be over, and the gateway look at it again. */
+  async expire(token) {
+    this.setExpiry(token, Date.now() - 60_000);
+    const { status } = await http(`${this.admin}/sessions/evict`, {
+      method: "POST",
+      headers: { authorization: `Bearer ${this.adminToken}`, "content-type": "application/json" },
+      body: '{"all":true}',
+    });
+    if (status !== 204) throw new Error(`evicting answered ${status}`);
   }
 
   setRole(email, role) {
