@@ -1,7 +1,12 @@
 //! All routes, and which of them a request asks for.
 
-use http::Method;
+use std::collections::HashMap;
+use std::sync::Arc;
 
+use arc_swap::ArcSwapOption;
+use http::{HeaderMap, Method};
+
+use crate::app::{App, AppRoute};
 use crate::request::RequestView;
 use crate::route::condition::Conditions;
 use crate::route::expression::Expression;
@@ -22,6 +27,16 @@ pub struct RouteTable {
     pub(super) customs: Vec<Custom>,
     pub(super) nextjs: NextJs,
     pub(super) warnings: Vec<Problem>,
+    /// What is known of the app; swapped when it is built again. Routes keep their ids: they come from the configuration alone.
+    pub(super) app: Arc<ArcSwapOption<Known>>,
+}
+
+/// The app behind the routes, and what follows from it for them.
+#[derive(Debug)]
+pub(super) struct Known {
+    pub(super) app: Arc<App>,
+    /// By id of a Server Action: the routes of the pages that own it.
+    pub(super) actions: HashMap<String, Vec<RouteId>>,
 }
 
 /// One source of one route.
@@ -82,6 +97,52 @@ impl RouteTable {
     /// All routes: those of the configuration in file order, the built-in ones, and the default last.
     pub fn routes(&self) -> impl Iterator<Item = (RouteId, &Route)> {
         (0..).map(RouteId).zip(&self.routes)
+    }
+
+    /// Learns what the app serves, or forgets it. Requests under way keep what they began with.
+    pub fn know(&self, app: Option<Arc<App>>) {
+        self.app.store(app.map(|app| {
+            let actions = app.actions.iter().map(|action| {
+                let pages = app
+                    .routes
+                    .iter()
+                    .filter(|route| action.pages.contains(&route.page));
+                let mut routes: Vec<RouteId> = pages.flat_map(|p| self.routes_of(p)).collect();
+                routes.sort_unstable();
+                routes.dedup();
+                (action.id.clone(), routes)
+            });
+            let actions = actions.collect();
+            Arc::new(Known { app, actions })
+        }));
+    }
+
+    /// What is known of the app.
+    pub fn app(&self) -> Option<Arc<App>> {
+        self.app.load().as_ref().map(|known| Arc::clone(&known.app))
+    }
+
+    /// The routes whose rules hold for a route of the app as such: for values of its parameters that no rule names.
+    pub fn routes_of(&self, page: &AppRoute) -> Vec<RouteId> {
+        let mut found = Vec::new();
+        for path in samples(&self.nextjs, page) {
+            let Ok(target) = Target::parse(path.as_bytes()) else {
+                continue;
+            };
+            let request = RequestView {
+                method: &Method::GET,
+                target,
+                host: "",
+                headers: &HeaderMap::new(),
+                client: std::net::Ipv4Addr::LOCALHOST.into(),
+            };
+            for id in self.find_target(&request).iter().flat_map(Matches::all) {
+                if !found.contains(&id) {
+                    found.push(id);
+                }
+            }
+        }
+        found
     }
 
     /// The routes a request asks for, by every reading of its target.
@@ -228,6 +289,40 @@ impl RouteTable {
                 .map(|custom| custom.rank)
         })
     }
+}
+
+/// Paths of a route of the app, with values for its parameters that no rule names.
+fn samples(nextjs: &NextJs, page: &AppRoute) -> Vec<String> {
+    // Nobody writes a rule for it.
+    const ANY: &str = "_any-value_";
+    let mut paths = vec![nextjs.base_path.trim_end_matches('/').to_owned()];
+    for part in page.source.split('/').filter(|part| !part.is_empty()) {
+        let tails: &[&[&str]] = match (part.strip_prefix(':'), part.chars().last()) {
+            (Some(_), Some('*')) => &[&[], &[ANY], &[ANY, ANY]],
+            (Some(_), Some('+')) => &[&[ANY], &[ANY, ANY]],
+            (Some(_), _) => &[&[ANY]],
+            (None, _) => &[&[""]],
+        };
+        paths = paths
+            .iter()
+            .flat_map(|path| {
+                tails.iter().map(move |tail| {
+                    let text: Vec<&str> = tail
+                        .iter()
+                        .map(|t| if t.is_empty() { part } else { t })
+                        .collect();
+                    text.iter()
+                        .fold(path.clone(), |path, part| format!("{path}/{part}"))
+                })
+            })
+            .collect();
+    }
+    for path in &mut paths {
+        if path.is_empty() {
+            path.push('/');
+        }
+    }
+    paths
 }
 
 /// A decoded path as a client would send it: spaces and what is outside ASCII cannot stand in a target by themselves.
