@@ -38,6 +38,8 @@ mod migration_truth;
 mod migration_truth_live;
 mod migration_vectors;
 mod moving;
+mod next;
+mod next_catalogue;
 mod planted_secret;
 mod redis;
 mod regressions;

@@ -108,6 +108,7 @@ impl Reader<'_, '_> {
         parameters: bool,
     ) -> Result<(), Ambiguity> {
         let kept = self.base(name, &spellings)?.parameters;
+        self.intercepted(&spellings)?;
         if !parameters || kept {
             return Ok(());
         }
@@ -118,6 +119,29 @@ impl Reader<'_, '_> {
             .collect();
         if !stripped.is_empty() {
             self.base("without parameters", &stripped)?;
+            self.intercepted(&stripped)?;
+        }
+        Ok(())
+    }
+
+    /// A page of the app router that shows itself in another's place lives in a folder named after that other, and Next.js serves it by
+    /// the folder's literal name too: `/gallery/(..)dashboard/7` is about `/dashboard/7`.
+    ///
+    /// Source: Next.js 16.4.6, interception-routes.ts, `extractInterceptionRouteInformation`.
+    fn intercepted(&mut self, spellings: &[Cow<'_, str>]) -> Result<(), Ambiguity> {
+        let base_path = self.nextjs.base_path.as_str();
+        for path in spellings {
+            let Some(inner) = inner_of(path, base_path) else {
+                continue;
+            };
+            for (at, _) in inner.match_indices("/(") {
+                let (before, rest) = inner.split_at(at);
+                let Some((up, rest)) = rest.get(1..).and_then(marked) else {
+                    continue;
+                };
+                let page = format!("{}/{}", above(before, up), rest.trim_start_matches('/'));
+                self.base("page shown in another's place", &[behind(base_path, &page)])?;
+            }
         }
         Ok(())
     }
@@ -373,6 +397,35 @@ pub(super) fn has_transport(path: &str, base_path: &str) -> bool {
     }
     path.strip_prefix(base_path)
         .is_some_and(|inner| inner.starts_with("/_next/data/"))
+}
+
+/// How many folders up the mark at the beginning of a segment leads, and what follows it.
+fn marked(segment: &str) -> Option<(usize, &str)> {
+    if let Some(rest) = segment.strip_prefix("(.)") {
+        return Some((0, rest));
+    }
+    if let Some(rest) = segment.strip_prefix("(...)") {
+        return Some((usize::MAX, rest));
+    }
+    let mut up = 0;
+    let mut rest = segment;
+    while let Some(after) = rest.strip_prefix("(..)") {
+        up += 1;
+        rest = after;
+    }
+    (up > 0).then_some((up, rest))
+}
+
+/// A folder so many levels up, without a slash at its end.
+fn above(folder: &str, up: usize) -> &str {
+    let mut folder = folder;
+    for _ in 0..up {
+        let Some((parent, _)) = folder.rsplit_once('/') else {
+            return "";
+        };
+        folder = parent;
+    }
+    folder
 }
 
 fn slices<'p>(spellings: &'p [Cow<'_, str>]) -> Spellings<'p> {

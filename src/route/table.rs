@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderValue, Method};
 
 use crate::app::{App, AppRoute};
 use crate::request::RequestView;
@@ -154,7 +154,51 @@ impl RouteTable {
         if request.target.is_next_image() {
             self.add_images(request, &mut found)?;
         }
+        if request.headers.contains_key("next-url") {
+            self.add_pages_around(request, &mut found)?;
+        }
         Ok(found)
+    }
+
+    /// By `Next-Url` the client router says which page it is on, and Next.js may answer with a part of that page's folder in place of
+    /// the one asked for, layouts included: what the page around it needs, the answer needs.
+    fn add_pages_around(
+        &self,
+        request: &RequestView<'_>,
+        found: &mut Matches,
+    ) -> Result<(), Ambiguity> {
+        let base_path = self.nextjs.base_path.as_str();
+        // Next.js compares the value with paths: what begins otherwise is none.
+        let pages = request.headers.get_all("next-url").iter();
+        for page in pages
+            .map(HeaderValue::as_bytes)
+            .filter(|p| p.first() == Some(&b'/'))
+        {
+            let path = [base_path.as_bytes(), page].concat();
+            self.add(&Method::GET, &path, request, found)?;
+        }
+        Ok(())
+    }
+
+    /// Adds the routes of another path that has a say in a request.
+    fn add(
+        &self,
+        method: &Method,
+        path: &[u8],
+        request: &RequestView<'_>,
+        found: &mut Matches,
+    ) -> Result<(), Ambiguity> {
+        let inner = RequestView {
+            method,
+            target: Target::parse(path)?,
+            ..*request
+        };
+        for id in self.find_target(&inner)?.all() {
+            if id != found.primary && !found.others.contains(&id) {
+                found.others.push(id);
+            }
+        }
+        Ok(())
     }
 
     /// The image optimizer reads `url` inside the server, where nobody asks again: what that needs, its picture needs.
@@ -163,17 +207,7 @@ impl RouteTable {
         let urls = url::form_urlencoded::parse(query.as_bytes())
             .filter(|(key, url)| key == "url" && url.starts_with(['/', '\\']));
         for (_, url) in urls {
-            let path = as_sent(&url);
-            let inner = RequestView {
-                method: &Method::GET,
-                target: Target::parse(path.as_bytes())?,
-                ..*request
-            };
-            for id in self.find_target(&inner)?.all() {
-                if id != found.primary && !found.others.contains(&id) {
-                    found.others.push(id);
-                }
-            }
+            self.add(&Method::GET, as_sent(&url).as_bytes(), request, found)?;
         }
         Ok(())
     }
@@ -183,6 +217,7 @@ impl RouteTable {
         let spelling = request.target.spelling();
         let one_reading = !spelling.escapes
             && !spelling.parameters
+            && !spelling.interception
             && self.nextjs.locales.is_empty()
             && !reading::has_transport(path, &self.nextjs.base_path);
         if one_reading {
