@@ -40,6 +40,7 @@ mod migration_vectors;
 mod moving;
 mod next;
 mod next_catalogue;
+mod next_matcher;
 mod planted_secret;
 mod redis;
 mod regressions;
