@@ -6,6 +6,7 @@
 #![warn(missing_docs)]
 
 pub mod api_key;
+pub mod app;
 pub mod authenticator;
 pub mod client_ip;
 pub mod credential;

@@ -7,6 +7,7 @@ use vestibule::telemetry::metrics::NAMES;
 
 /// What decides. It touches nothing: no socket, file, environment, clock, driver or edge.
 const CORE: &[&str] = &[
+    "app/",
     "route/",
     "api_key/",
     "authenticator/",

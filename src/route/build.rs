@@ -520,6 +520,7 @@ impl Builder<'_> {
             customs: Vec::new(),
             nextjs: self.nextjs,
             warnings: self.problems,
+            app: std::sync::Arc::default(),
         };
         for (_, draft) in plain.into_iter().chain(customs) {
             let rank = Rank::try_from(table.entries.len()).unwrap_or(Rank::MAX);

@@ -1,11 +1,16 @@
 //! All routes, and which of them a request asks for.
 
-use http::Method;
+use std::sync::Arc;
 
+use arc_swap::ArcSwapOption;
+use http::{HeaderMap, HeaderValue, Method};
+
+use crate::app::{App, AppRoute, Kind};
 use crate::request::RequestView;
 use crate::route::condition::Conditions;
 use crate::route::expression::Expression;
 use crate::route::index::{Index, Rank, Walk};
+use crate::route::known::{self, Known, samples};
 use crate::route::reading::{self, ANY_FORM, Contest, Filter, Judge, Reader, Spelled};
 use crate::route::{NextJs, Problem, Route, RouteId, host_is};
 use crate::target::{Ambiguity, Target};
@@ -22,6 +27,8 @@ pub struct RouteTable {
     pub(super) customs: Vec<Custom>,
     pub(super) nextjs: NextJs,
     pub(super) warnings: Vec<Problem>,
+    /// What is known of the app; swapped when it is built again. Routes keep their ids: they come from the configuration alone.
+    pub(super) app: Arc<ArcSwapOption<Known>>,
 }
 
 /// One source of one route.
@@ -84,6 +91,52 @@ impl RouteTable {
         (0..).map(RouteId).zip(&self.routes)
     }
 
+    /// Learns what the app serves, or forgets it. Requests under way keep what they began with.
+    pub fn know(&self, app: Option<Arc<App>>) {
+        self.app.store(app.map(|app| {
+            let actions = app.actions.iter().map(|action| {
+                let pages = app
+                    .routes
+                    .iter()
+                    .filter(|route| action.pages.contains(&route.page));
+                let mut routes: Vec<RouteId> = pages.flat_map(|p| self.routes_of(p)).collect();
+                routes.sort_unstable();
+                routes.dedup();
+                (action.id.clone(), routes)
+            });
+            let actions = actions.collect();
+            Arc::new(Known::new(app, &self.nextjs, actions))
+        }));
+    }
+
+    /// What is known of the app.
+    pub fn app(&self) -> Option<Arc<App>> {
+        self.app.load().as_ref().map(|known| Arc::clone(&known.app))
+    }
+
+    /// The routes whose rules hold for a route of the app as such: for values of its parameters that no rule names.
+    pub fn routes_of(&self, page: &AppRoute) -> Vec<RouteId> {
+        let mut found = Vec::new();
+        for path in samples(&self.nextjs, &page.page, page.kind == Kind::PublicFile) {
+            let Ok(target) = Target::parse(path.as_bytes()) else {
+                continue;
+            };
+            let request = RequestView {
+                method: &Method::GET,
+                target,
+                host: "",
+                headers: &HeaderMap::new(),
+                client: std::net::Ipv4Addr::LOCALHOST.into(),
+            };
+            for id in self.rules_of(&request, None).iter().flat_map(Matches::all) {
+                if !found.contains(&id) {
+                    found.push(id);
+                }
+            }
+        }
+        found
+    }
+
     /// The routes a request asks for, by every reading of its target.
     ///
     /// # Errors
@@ -93,35 +146,109 @@ impl RouteTable {
         if request.target.is_next_image() {
             self.add_images(request, &mut found)?;
         }
+        if request.headers.contains_key("next-url") {
+            self.add_pages_around(request, &mut found)?;
+        }
         Ok(found)
     }
 
-    /// The image optimizer reads `url` inside the server, where nobody asks again: what that needs, its picture needs.
-    fn add_images(&self, request: &RequestView<'_>, found: &mut Matches) -> Result<(), Ambiguity> {
-        let query = request.target.query().unwrap_or_default();
-        let urls = url::form_urlencoded::parse(query.as_bytes())
-            .filter(|(key, url)| key == "url" && url.starts_with(['/', '\\']));
-        for (_, url) in urls {
-            let path = as_sent(&url);
-            let inner = RequestView {
-                method: &Method::GET,
-                target: Target::parse(path.as_bytes())?,
-                ..*request
-            };
-            for id in self.find_target(&inner)?.all() {
-                if id != found.primary && !found.others.contains(&id) {
-                    found.others.push(id);
-                }
+    /// By `Next-Url` the client router says which page it is on, and Next.js may answer with a part of that page's folder in place of
+    /// the one asked for, layouts included: what the page around it needs, the answer needs.
+    fn add_pages_around(
+        &self,
+        request: &RequestView<'_>,
+        found: &mut Matches,
+    ) -> Result<(), Ambiguity> {
+        let base_path = self.nextjs.base_path.as_str();
+        // Next.js compares the value with paths: what begins otherwise is none.
+        let pages = request.headers.get_all("next-url").iter();
+        for page in pages
+            .map(HeaderValue::as_bytes)
+            .filter(|p| p.first() == Some(&b'/'))
+        {
+            let path = [base_path.as_bytes(), page].concat();
+            self.add(&Method::GET, &path, request, found)?;
+        }
+        Ok(())
+    }
+
+    /// Adds the routes of another path that has a say in a request.
+    fn add(
+        &self,
+        method: &Method,
+        path: &[u8],
+        request: &RequestView<'_>,
+        found: &mut Matches,
+    ) -> Result<(), Ambiguity> {
+        let inner = RequestView {
+            method,
+            target: Target::parse(path)?,
+            ..*request
+        };
+        for id in self.find_target(&inner)?.all() {
+            if id != found.primary && !found.others.contains(&id) {
+                found.others.push(id);
             }
         }
         Ok(())
     }
 
+    /// What the app has at a target, for people: a page as its folders name it, or in words; [`known::NOTHING`] when it has nothing
+    /// there. `None`: no build is known, or the request is for somebody else.
+    pub fn app_route(&self, request: &RequestView<'_>) -> Option<String> {
+        let known = self.app.load();
+        let known = known.as_ref()?;
+        let found = self.rules_of(request, None).ok()?;
+        let is_built_in = self.route(found.primary).built_in.is_some();
+        let name = known.name(self, request);
+        (self.is_for_app(found.primary) || (is_built_in && name != known::NOTHING)).then_some(name)
+    }
+
+    /// Whether a route leads to the app that was built, and is none that is always reachable.
+    pub(super) fn is_for_app(&self, id: RouteId) -> bool {
+        let route = self.route(id);
+        id == self.default
+            || (route.built_in.is_none() && route.upstream == self.route(self.default).upstream)
+    }
+
+    /// The image optimizer reads `url` inside the server, where nobody asks again: what that needs, its picture needs.
+    pub(super) fn add_images(
+        &self,
+        request: &RequestView<'_>,
+        found: &mut Matches,
+    ) -> Result<(), Ambiguity> {
+        let query = request.target.query().unwrap_or_default();
+        let urls = url::form_urlencoded::parse(query.as_bytes())
+            .filter(|(key, url)| key == "url" && url.starts_with(['/', '\\']));
+        for (_, url) in urls {
+            self.add(&Method::GET, as_sent(&url).as_bytes(), request, found)?;
+        }
+        Ok(())
+    }
+
     fn find_target(&self, request: &RequestView<'_>) -> Result<Matches, Ambiguity> {
+        let known = self.app.load();
+        let Some(known) = known.as_ref() else {
+            return self.rules_of(request, None);
+        };
+        let mut spellings = Vec::new();
+        let mut found = self.rules_of(request, Some(&mut spellings))?;
+        known.widen(self, request, &spellings, &mut found)?;
+        Ok(found)
+    }
+
+    /// By the rules alone, whatever the app has there. `spellings` takes down every spelling that was looked at, when there is more
+    /// than one.
+    pub(super) fn rules_of(
+        &self,
+        request: &RequestView<'_>,
+        spellings: Option<&mut Vec<String>>,
+    ) -> Result<Matches, Ambiguity> {
         let path = request.target.path();
         let spelling = request.target.spelling();
         let one_reading = !spelling.escapes
             && !spelling.parameters
+            && !spelling.interception
             && self.nextjs.locales.is_empty()
             && !reading::has_transport(path, &self.nextjs.base_path);
         if one_reading {
@@ -141,8 +268,10 @@ impl RouteTable {
             table: self,
             request,
             found: Vec::new(),
+            spellings,
         };
-        self.reader(&mut search).read(request.target)?;
+        self.reader(&mut search, request.host)
+            .read(request.target)?;
         let found = search.found;
         let primary = found.first().copied().unwrap_or(self.default);
         if spelling.encoded_separator && !found.iter().all(|id| self.same_outcome(primary, *id)) {
@@ -160,13 +289,14 @@ impl RouteTable {
     /// When there are too many of them.
     pub fn readings(&self, target: Target<'_>) -> Result<Vec<(&'static str, String)>, Ambiguity> {
         let mut listing = Listing(Vec::new());
-        self.reader(&mut listing).read(target)?;
+        self.reader(&mut listing, "").read(target)?;
         Ok(listing.0)
     }
 
-    fn reader<'j>(&self, judge: &'j mut dyn Judge) -> Reader<'_, 'j> {
+    fn reader<'t, 'j>(&'t self, judge: &'j mut dyn Judge, host: &'t str) -> Reader<'t, 'j> {
         Reader {
             nextjs: &self.nextjs,
+            host,
             judge,
             contests: 0,
         }
@@ -244,13 +374,15 @@ fn as_sent(path: &str) -> String {
 }
 
 /// Collects the distinct routes of all readings.
-struct Search<'t, 'r> {
+struct Search<'t, 'r, 's> {
     table: &'t RouteTable,
     request: &'t RequestView<'r>,
     found: Vec<RouteId>,
+    /// Where to take down what was looked at.
+    spellings: Option<&'s mut Vec<String>>,
 }
 
-impl Search<'_, '_> {
+impl Search<'_, '_, '_> {
     fn push(&mut self, route: RouteId) {
         if !self.found.contains(&route) {
             self.found.push(route);
@@ -258,8 +390,15 @@ impl Search<'_, '_> {
     }
 }
 
-impl Judge for Search<'_, '_> {
+impl Judge for Search<'_, '_, '_> {
     fn contest(&mut self, contest: &Contest<'_>) -> Option<Spelled> {
+        if let Some(all) = &mut self.spellings {
+            for (spelling, _) in &contest.spellings {
+                if !all.iter().any(|known| known == spelling) {
+                    all.push(spelling.clone().into_owned());
+                }
+            }
+        }
         let entry = self
             .table
             .entries
@@ -1095,8 +1234,8 @@ mod tests {
                 let request = RequestView { method: &Method::GET, target: Target::parse(path.as_bytes()).unwrap(), host: "app", headers: &headers, client: std::net::Ipv4Addr::LOCALHOST.into(),
     };
                 let short = table.find(&request).unwrap();
-                let mut search = Search { table: &table, request: &request, found: Vec::new() };
-                table.reader(&mut search).read(request.target).unwrap();
+                let mut search = Search { table: &table, request: &request, found: Vec::new(), spellings: None };
+                table.reader(&mut search, "").read(request.target).unwrap();
                 prop_assert_eq!(search.found, short.all().collect::<Vec<_>>());
             }
         }

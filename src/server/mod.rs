@@ -4,6 +4,7 @@
 
 pub mod admin;
 mod body;
+pub mod build;
 pub mod clock;
 pub mod door;
 pub mod doubt;
