@@ -289,7 +289,7 @@ impl Given {
             route_check: edges.route_check,
             read_build: &|folder: &Path| {
                 // Counted from the file: what serves may be started anywhere.
-                let beside = path.parent().unwrap_or_else(|| Path::new(""));
+                let beside = Path::new(name).parent().unwrap_or_else(|| Path::new(""));
                 let folder = world.path(&beside.join(folder));
                 let files = build::Folder(folder.clone());
                 match app::next::read(&files) {
