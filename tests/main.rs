@@ -11,6 +11,7 @@
 mod accounts;
 mod answers;
 mod api_keys;
+mod app_routes;
 mod architecture;
 mod bearer;
 mod bypasses;
@@ -38,6 +39,7 @@ mod migration_truth;
 mod migration_truth_live;
 mod migration_vectors;
 mod moving;
+mod next_builds;
 mod planted_secret;
 mod redis;
 mod regressions;
