@@ -11,6 +11,7 @@
 mod accounts;
 mod answers;
 mod api_keys;
+mod app_routes;
 mod architecture;
 mod bearer;
 mod bypasses;
@@ -44,6 +45,7 @@ mod moving;
 mod next;
 mod next_catalogue;
 mod next_matcher;
+mod next_builds;
 mod planted_secret;
 mod redis;
 mod regressions;

@@ -721,6 +721,13 @@ fn escaped(path: &str) -> String {
 }
 
 fn parse<T: serde::de::DeserializeOwned>(path: &str, text: &str) -> Result<T, Unreadable> {
+    // The reader of shapes would take an array for a record.
+    if !text.trim_start().starts_with('{') {
+        return Err(Unreadable {
+            message: format!("`{path}` is no manifest we know: it holds no record"),
+            advice: BUILD_AGAIN,
+        });
+    }
     serde_json::from_str(text).map_err(|error| Unreadable {
         // A message of the parser may quote a value, and one manifest holds a key.
         message: format!(

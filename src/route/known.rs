@@ -227,6 +227,15 @@ impl Known {
         for path in spellings.iter().filter(|spelling| *spelling != path) {
             there |= self.follow(&mut found, path, 0)?;
         }
+        // Outside of the base path Next.js puts the locale in front all the same.
+        if inner_of(path, &self.nextjs.base_path).is_none()
+            && let Some(locale) = self.nextjs.implied_locale(request.host)
+        {
+            let all = std::iter::once(path).chain(spellings.iter().map(String::as_str));
+            for path in all.map(|path| format!("/{locale}{path}")) {
+                there |= self.follow(&mut found, &path, 0)?;
+            }
+        }
         if !there {
             self.nothing_there(table, path, spellings, matches);
         }
