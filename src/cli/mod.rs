@@ -21,6 +21,7 @@ pub mod gateway;
 pub mod hash;
 pub mod healthcheck;
 pub mod init;
+pub mod routes;
 pub mod serve;
 pub mod version;
 
@@ -133,7 +134,7 @@ pub enum Command {
     Serve(serve::Serve),
     /// Tell every problem of the configuration, with line and advice.
     #[command(
-        after_help = "Example:\n  vestibule check --config vestibule.toml\n  vestibule check --schema > vestibule.schema.json\n\nExit codes: 0 usable (warnings allowed), 1 problems found, 2 the file cannot be read"
+        after_help = "Example:\n  vestibule check --config vestibule.toml\n  vestibule check --app .\n  vestibule check --app . --import-proxy --let-pass /pricing --draft\n  vestibule check --schema > vestibule.schema.json\n\nExit codes: 0 usable (warnings allowed), 1 problems found, 2 the file or the build cannot be read"
     )]
     Check(check::Check),
     /// Tell what the gateway would do with one request, and why.
@@ -166,6 +167,11 @@ pub enum Command {
         after_help = "Example:\n  vestibule bans list --config vestibule.toml\n  vestibule bans lift --account ann@example.com\n  vestibule bans lift --address 192.0.2.1\n\nExit codes: 0 done, 1 nobody was limited (lift), 2 usage or configuration, 3 the gateway or what it shares cannot be reached"
     )]
     Bans(bans::Bans),
+    /// List every route of the app beside the rule that holds for it.
+    #[command(
+        after_help = "Example:\n  vestibule routes --app .\n  vestibule routes --app ../shop --json > routes.json\n\nExit codes: 0 every route has a rule, 1 some have none but the default, 2 usage, configuration, or no build"
+    )]
+    Routes(routes::Routes),
     /// Tell which version this is.
     #[command(after_help = "Example:\n  vestibule version --json")]
     Version(version::Version),
@@ -212,6 +218,7 @@ where
         Command::Healthcheck(healthcheck) => healthcheck.run(world, edges),
         Command::Hash(hash) => hash.run(world),
         Command::Bans(bans) => bans.run(world, edges),
+        Command::Routes(routes) => routes.run(world, edges),
         Command::Version(version) => Ok(version.run(world)),
     };
     done.unwrap_or_else(|failure| {
