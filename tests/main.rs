@@ -42,6 +42,7 @@ mod planted_secret;
 mod redis;
 mod regressions;
 mod revocation;
+mod routes_command;
 mod session_sources;
 mod sessions;
 mod sliding;
