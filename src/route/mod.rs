@@ -8,10 +8,12 @@ mod condition;
 pub mod coverage;
 pub mod expression;
 mod index;
+pub mod known;
 pub mod pattern;
 mod reading;
 pub mod table;
 
+pub use reading::{PREFETCH, RSC, SEGMENT, SEGMENTS};
 pub use table::{Matches, RouteTable};
 
 /// All that decides which route a request asks for.
@@ -36,7 +38,7 @@ pub struct Settings {
 }
 
 /// The parts of `next.config` that change what a path means.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NextJs {
     /// `basePath`.
     pub base_path: String,
@@ -46,6 +48,17 @@ pub struct NextJs {
     pub default_locale: Option<String>,
     /// `trailingSlash`.
     pub trailing_slash: bool,
+    /// `i18n.domains`: hosts with a default locale of their own. Only a build says so.
+    pub domains: Vec<Domain>,
+}
+
+/// One of `i18n.domains`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Domain {
+    /// The host, lower-case, without port.
+    pub host: String,
+    /// The locale of paths there that name none.
+    pub default_locale: String,
 }
 
 /// One `[[route]]` as configured: several sources may share a rule.

@@ -121,6 +121,7 @@ pub(super) fn nextjs(file: &File, reader: &mut Reader<'_>) -> NextJs {
         locales,
         default_locale: table.default_locale.as_ref().map(|f| f.value.clone()),
         trailing_slash: value(table.trailing_slash.as_ref(), false),
+        domains: Vec::new(),
     }
 }
 
