@@ -7,6 +7,7 @@ use std::collections::HashMap;
 
 use http::{HeaderMap, Method};
 
+use crate::app::next::{Part, parts};
 use crate::app::{App, AppRoute, Kind};
 use crate::request::RequestView;
 use crate::route::build::literals;
@@ -386,8 +387,9 @@ pub(super) fn routes_at(
         headers: &HeaderMap::new(),
         client: std::net::Ipv4Addr::LOCALHOST.into(),
     };
+    // By the rules alone: what a rewrite may add to them was not written down for this address.
     table
-        .find(&request)
+        .rules_of(&request, None)
         .map(|found| found.all().collect())
         .unwrap_or_default()
 }
@@ -412,21 +414,16 @@ fn segments_of_pattern(
 
 /// The segments of a route of the app, by the names of its folders.
 pub(super) fn segments_of_page(route: &AppRoute) -> Vec<Segment> {
-    let inside = |part: &str, open: &str, close: &str| {
-        part.strip_prefix(open)
-            .is_some_and(|rest| rest.ends_with(close))
-    };
-    route
-        .page
-        .split('/')
-        .filter(|part| !part.is_empty())
-        .map(|part| match route.kind {
-            // A file may be called anything.
-            Kind::PublicFile => Segment::Literal(part.to_owned()),
-            _ if inside(part, "[[...", "]]") => Segment::Star,
-            _ if inside(part, "[...", "]") => Segment::Plus,
-            _ if inside(part, "[", "]") => Segment::One,
-            _ => Segment::Literal(part.to_owned()),
+    if route.kind == Kind::PublicFile {
+        // A file may be called anything.
+        return literals(&route.page);
+    }
+    parts(&route.page)
+        .map(|part| match part {
+            Part::Fixed(text) => Segment::Literal(text.to_owned()),
+            Part::One(_) => Segment::One,
+            Part::Some(_) => Segment::Plus,
+            Part::Any(_) => Segment::Star,
         })
         .collect()
 }
