@@ -10,7 +10,7 @@ use crate::route::NextJs;
 pub mod next;
 
 /// An app as it was built.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct App {
     /// The build's own name, as in `/_next/data/<build>/`.
     pub build_id: String,
@@ -68,7 +68,7 @@ pub enum Kind {
 }
 
 /// `rewrites` of `next.config`, in the order Next.js tries them.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rewrites {
     /// Before files and pages are looked at.
     pub before_files: Vec<Rewrite>,

@@ -11,7 +11,7 @@ export default {
   async rewrites() {
     return [
       { source: "/old-about", destination: "/about" },
-      { source: "/literal", destination: "/base/about", basePath: false },
+      { source: "/literal", destination: "https://other.example.com/about", basePath: false },
       { source: "/nl-NL/raw", destination: "/fr/about", locale: false },
       { source: "/open/:path*", destination: "/vault/:path*" },
     ];
