@@ -285,7 +285,7 @@ fn the_table_marks_what_only_the_default_covers_and_ends_with_1() {
 #[test]
 fn rules_for_a_part_of_a_route_are_listed_inside_it() {
     let config = fine()
-        + "[[route]]\npath = \"/legacy/public-one\"\nrule = \"public\"\n[[route]]\npath = \"/api/hello\"\nmethods = [\"DELETE\"]\nrule = { role = [\"admin\"] }\n[[route]]\npath = [{ source = \"/dashboard/settings\", has = [{ type = \"header\", key = \"x-beta\" }] }]\nrule = \"deny\"\n";
+        + "[[route]]\npath = \"/legacy/public-one\"\nrule = \"public\"\n[[route]]\npath = \"/admin\"\nmethods = [\"DELETE\"]\nrule = \"deny\"\n[[route]]\npath = [{ source = \"/dashboard/settings\", has = [{ type = \"header\", key = \"x-beta\" }] }]\nrule = \"deny\"\n";
     let folder = Folder::new(&config);
     let ran = folder.run(&["routes", "--app", "app", "--json"]);
     assert_eq!(ran.code, 0, "{ran:?}");
@@ -296,9 +296,9 @@ fn rules_for_a_part_of_a_route_are_listed_inside_it() {
     };
     assert_eq!(inside("/legacy/[id]")[0]["example"], "/legacy/public-one");
     assert_eq!(inside("/legacy/[id]")[0]["rule"], "public");
-    assert_eq!(inside("/api/hello")[0]["methods"], json!(["DELETE"]));
+    assert_eq!(inside("/admin")[0]["methods"], json!(["DELETE"]));
     assert_eq!(inside("/dashboard/settings")[0]["conditional"], true);
-    assert_eq!(inside("/api/events"), json!([]));
+    assert_eq!(inside("/api/hello"), json!([]));
 }
 
 #[test]
@@ -621,12 +621,14 @@ fn a_condition_of_the_old_matcher_is_tried_both_ways() {
 fn a_method_the_rules_leave_open_is_found() {
     let folder = Folder::new(
         &(fine()
-            + "[[route]]\npath = \"/legacy/:id*\"\nmethods = [\"HEAD\", \"POST\"]\nrule = \"public\"\n"),
+            + "[[route]]\npath = \"/legacy/:id\"\nmethods = [\"HEAD\", \"POST\"]\nrule = \"public\"\n"),
     );
     folder.guard(&[("/legacy/:path*", LEGACY, json!({}))]);
     let (code, problems) = folder.check(&["--import-proxy"]);
     assert_eq!(code, 1, "{problems:?}");
-    assert_eq!(routes_of(&problems, "looser"), ["/legacy", "/legacy/[id]"]);
+    assert_eq!(routes_of(&problems, "looser"), ["/legacy/[id]"]);
+    let message = of(&problems, "looser")[0]["message"].as_str().unwrap();
+    assert!(message.contains("as HEAD /legacy/"), "{message}");
 }
 
 #[test]
@@ -672,6 +674,137 @@ fn a_draft_of_the_old_matchers_can_be_used_as_it_is() {
     ]);
     assert!(!check.err.contains("looser"), "{check:?}");
     assert!(drafted.contains("key = \"old\""), "{drafted}");
+}
+
+// ------------------------------------------------------------------------------------------------------- other builds
+
+/// A build of `tests/next-builds`, its policy, and what `check --import-proxy` finds.
+fn compared(build: &str, config: &str) -> (u8, Vec<Value>) {
+    let head = CONFIG.split("[[route]]").next().unwrap();
+    let folder = Folder::new(&format!("{head}{config}"));
+    let app = format!("{}/tests/next-builds/{build}", env!("CARGO_MANIFEST_DIR"));
+    let ran = folder.run(&["check", "--app", &app, "--import-proxy", "--json"]);
+    let value: Value =
+        serde_json::from_str(&ran.out).unwrap_or_else(|_| panic!("{}{}", ran.out, ran.err));
+    (ran.code, value["problems"].as_array().unwrap().clone())
+}
+
+#[test]
+fn the_matchers_of_a_real_build_are_held_against_the_rules() {
+    let rest = "[[route]]\npath = [\"/\", \"/_tech\", \"/photo/:id\", \"/docs/:slug*\", \"/shop/:path+\", \"/blog/:path+\", \"/api/:path*\", \"/still\", \"/legacy/:id\", \"/sitemap.xml\", \"/files/:path*\", \"/logo.svg\", \"/:slug\", \"/:slug/:id\"]\nrule = \"public\"\n";
+    let guarded = "[[route]]\npath = [\"/dashboard/:path*\", \"/pricing\"]\nrule = \"signed-in\"\n";
+    let (_, problems) = compared("16-routes", &format!("{rest}{guarded}"));
+    assert_eq!(routes_of(&problems, "looser"), [""; 0], "{problems:?}");
+    // The matcher leaves out what says it is a prefetch; the rule does not.
+    let hole = of(&problems, "stricter")
+        .into_iter()
+        .find(|p| p["route"] == "/pricing");
+    let hole = hole.expect("the hole of the old matcher")["message"]
+        .as_str()
+        .unwrap();
+    assert!(hole.contains("-H 'next-router-prefetch: 1'"), "{hole}");
+    let open = guarded.replace("signed-in", "public");
+    let (code, problems) = compared("16-routes", &format!("{rest}{open}"));
+    assert_eq!(code, 1);
+    assert_eq!(
+        routes_of(&problems, "looser"),
+        ["/dashboard", "/dashboard/[id]"],
+        "rewritten to the dashboard, as /pricing is, stays open too: {problems:?}"
+    );
+}
+
+#[test]
+fn base_path_locales_and_slash_of_a_build_are_told_where_the_configuration_lacks_them() {
+    let head = CONFIG.split("[[route]]").next().unwrap();
+    let folder = Folder::new(head);
+    let app = format!("{}/tests/next-builds/16-i18n", env!("CARGO_MANIFEST_DIR"));
+    let check = |folder: &Folder| {
+        let ran = folder.run(&["check", "--app", &app, "--json"]);
+        let value: Value = serde_json::from_str(&ran.out).unwrap_or_else(|_| panic!("{ran:?}"));
+        (ran.code, value["problems"].as_array().unwrap().clone())
+    };
+    let (code, problems) = check(&folder);
+    assert_eq!((code, of(&problems, "drift").len()), (1, 4), "{problems:?}");
+    // Read from the build, they agree; what is unclassified stays so.
+    let quoted = toml::Value::from(app.as_str());
+    let rules = "[[route]]\npath = [\"/vault/:id\", \"/blog/:slug+\", \"/about\", \"/api/x\"]\nrule = \"signed-in\"\n";
+    folder.write(
+        "vestibule.toml",
+        &format!("{head}\n[nextjs]\napp = {quoted}\n{rules}"),
+    );
+    let (code, problems) = check(&folder);
+    assert_eq!(code, 1, "{problems:?}");
+    assert!(of(&problems, "drift").is_empty(), "{problems:?}");
+    let mut found = routes_of(&problems, "unclassified");
+    found.sort_unstable();
+    assert_eq!(found, ["/", "/hello.txt"], "{problems:?}");
+    // A rule for one language leaves the others to the default.
+    let one = rules.replace("\"/about\"", "{ source = \"/fr/about\", locale = false }");
+    folder.write(
+        "vestibule.toml",
+        &format!("{head}\n[nextjs]\napp = {quoted}\n{one}"),
+    );
+    let (_, problems) = check(&folder);
+    assert!(
+        routes_of(&problems, "unclassified").contains(&"/about"),
+        "{problems:?}"
+    );
+    let none = rules.replace(
+        "\"/about\"",
+        "\"/about\", { source = \"/vault\", locale = false }",
+    );
+    folder.write(
+        "vestibule.toml",
+        &format!("{head}\n[nextjs]\napp = {quoted}\n{none}"),
+    );
+    let (_, problems) = check(&folder);
+    let unused = of(&problems, "unused");
+    assert_eq!(unused.len(), 1, "{problems:?}");
+    assert!(
+        unused[0]["message"]
+            .as_str()
+            .unwrap()
+            .contains("locale = false")
+    );
+}
+
+#[test]
+fn the_configuration_that_init_writes_for_a_built_app_has_every_route_classified() {
+    let folder = Folder::new("");
+    folder.write("app/.env", "BETTER_AUTH_SECRET=a secret of the tests, forty-two letters long\nDATABASE_URL=sqlite:app.db\n");
+    folder.write(
+        "app/package.json",
+        r#"{"dependencies":{"next":"16","better-auth":"1.7"}}"#,
+    );
+    let ran = folder.run(&["init", "--app", "app", "--output", "conf/made.toml"]);
+    assert_eq!(ran.code, 1, "there is no such folder: {ran:?}");
+    std::fs::create_dir(folder.0.join("conf")).unwrap();
+    let ran = folder.run(&["init", "--app", "app", "--output", "conf/made.toml"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let text = std::fs::read_to_string(folder.0.join("conf/made.toml")).unwrap();
+    for line in [
+        "app = \"../app\"",
+        "path = \"/sign-in\"\nrule = \"public\"",
+        "path = \"/sign-up\"\nrule = \"guest\"",
+        "path = \"/dashboard/:rest*\"\nrule = \"signed-in\"",
+        "# /dashboard, /dashboard/activity, /dashboard/settings",
+    ] {
+        assert!(text.contains(line), "{line}\n{text}");
+    }
+    let arguments = ["--config", "conf/made.toml", "--env-file", "app/.env"];
+    let check = folder.run(&[&["check"], &arguments[..]].concat());
+    assert_eq!((check.code, check.err.as_str()), (0, ""), "{check:?}");
+    let routes = folder.run(&[&["routes"], &arguments[..]].concat());
+    assert_eq!(routes.code, 0, "{routes:?}");
+    assert!(!routes.out.contains("UNCLASSIFIED") && routes.out.contains("/legacy/[id]"));
+    // A new page at the top is noticed, without anybody naming the app.
+    folder.add_pages(&["/reports"]);
+    let check = folder.run(&[&["check"], &arguments[..]].concat());
+    assert_eq!(check.code, 1);
+    assert!(
+        check.err.contains("page `/reports` is unclassified"),
+        "{check:?}"
+    );
 }
 
 #[test]

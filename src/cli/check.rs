@@ -378,11 +378,30 @@ fn shared_actions(surveyed: &routes::Surveyed) -> Vec<Finding> {
 
 /// Where the rules differ from the old matchers, and what could not be proven.
 fn differences(comparison: &Comparison, surveyed: &routes::Surveyed) -> Vec<Finding> {
-    let mut found: Vec<Finding> = comparison
+    let (odd, plain): (Vec<&Difference>, Vec<&Difference>) = comparison
         .differences
         .iter()
+        .partition(|difference| difference.sense == Sense::StricterSpelling);
+    let mut found: Vec<Finding> = plain
+        .into_iter()
         .map(|difference| difference_found(difference, surveyed))
         .collect();
+    if let Some(first) = odd.first() {
+        found.push(Finding {
+            severity: NOTE,
+            code: "stricter_spelling",
+            line: None,
+            message: format!(
+                "stricter: {} the old matchers left alone in spellings no link uses ({}, as {})",
+                counted(odd.len(), "route"),
+                counted(odd.iter().map(|d| d.cases).sum(), "request"),
+                shown(first)
+            ),
+            advice: "nothing to do: most of these addresses lead nowhere".to_owned(),
+            route: None,
+            snippet: None,
+        });
+    }
     for source in &comparison.idle {
         found.push(Finding {
             severity: WARNING,
@@ -432,14 +451,7 @@ fn difference_found(difference: &Difference, surveyed: &routes::Surveyed) -> Fin
             ),
         },
     );
-    let example = &difference.example;
-    let mut shown = format!("{} {}", example.method, example.target);
-    if !example.host.is_empty() {
-        shown.push_str(&format!(" on {}", example.host));
-    }
-    for (name, value) in &example.headers {
-        shown.push_str(&format!(" -H '{name}: {value}'"));
-    }
+    let shown = shown(difference);
     let cases = counted(difference.cases, "request");
     let page = &difference.page;
     let (severity, code, message, advice) = match difference.sense {
@@ -461,7 +473,7 @@ fn difference_found(difference: &Difference, surveyed: &routes::Surveyed) -> Fin
             format!("the old matcher covered `{page}`, and now it is {rule}"),
             "nobody could sign in otherwise, so the old code let it pass as well",
         ),
-        Sense::Stricter => (
+        Sense::Stricter | Sense::StricterSpelling => (
             NOTE,
             "stricter",
             format!("stricter: the old matcher left `{page}` alone, and now it is {rule}"),
@@ -477,6 +489,19 @@ fn difference_found(difference: &Difference, surveyed: &routes::Surveyed) -> Fin
         route: Some(page.clone()),
         snippet: None,
     }
+}
+
+/// The request that shows a difference, as `vestibule explain` takes it.
+fn shown(difference: &Difference) -> String {
+    let example = &difference.example;
+    let mut shown = format!("{} {}", example.method, example.target);
+    if !example.host.is_empty() {
+        shown.push_str(&format!(" on {}", example.host));
+    }
+    for (name, value) in &example.headers {
+        shown.push_str(&format!(" -H '{name}: {value}'"));
+    }
+    shown
 }
 
 fn summary(comparison: &Comparison) -> String {
@@ -509,7 +534,7 @@ fn draft(app: &App) -> String {
             .map(|table| {
                 let kept = table
                     .into_iter()
-                    .filter(|(key, _)| key == "has" || key == "missing");
+                    .filter(|(key, _)| matches!(key.as_str(), "has" | "missing" | "locale"));
                 kept.map(|(key, value)| format!(", {key} = {value}"))
                     .collect::<String>()
             })

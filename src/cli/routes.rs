@@ -93,8 +93,8 @@ impl Routes {
 
 /// The app's folder: as asked, else as configured.
 pub fn app_folder(asked: Option<&Path>, config: &Config) -> Option<PathBuf> {
-    let _ = config;
-    asked.map(Path::to_owned)
+    let built = config.build.as_ref().map(|build| build.folder.clone());
+    asked.map(Path::to_owned).or(built)
 }
 
 /// What to say when nobody names the app's folder.

@@ -68,6 +68,8 @@ pub enum Sense {
     NeededToSignIn,
     /// Left alone before, protected now.
     Stricter,
+    /// The same, though only in spellings no link uses: data and transport forms, escapes. Most of them lead nowhere.
+    StricterSpelling,
 }
 
 /// A request.
@@ -196,6 +198,16 @@ struct Setting {
     host: Option<String>,
 }
 
+/// One request, before it is put together.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    target: &'a str,
+    is_plain: bool,
+    setting: &'a Setting,
+    method: &'a Method,
+    host: &'a str,
+}
+
 impl Work<'_> {
     fn find_unproven(&mut self, specs: &[&SourceSpec], old: usize) {
         for (index, spec) in specs.iter().enumerate() {
@@ -252,7 +264,10 @@ impl Work<'_> {
             let page = segments_of_page(route);
             let localized = route.kind == Kind::PagesPage;
             for parts in fillings(&page, &values) {
-                for target in aliases(&parts, &app.nextjs, &app.build_id, localized) {
+                let spellings = aliases(&parts, &app.nextjs, &app.build_id, localized);
+                for (index, target) in spellings.iter().enumerate() {
+                    // The first is the path as a link has it.
+                    let is_plain = index == 0;
                     for setting in &settings {
                         for method in &methods {
                             for host in &hosts {
@@ -260,7 +275,14 @@ impl Work<'_> {
                                     self.found.cut_short = true;
                                     return;
                                 }
-                                self.case(route, &target, setting, method, host);
+                                let asked = Asked {
+                                    target,
+                                    is_plain,
+                                    setting,
+                                    method,
+                                    host,
+                                };
+                                self.case(route, &asked);
                             }
                         }
                     }
@@ -269,14 +291,13 @@ impl Work<'_> {
         }
     }
 
-    fn case(
-        &mut self,
-        route: &AppRoute,
-        path: &str,
-        setting: &Setting,
-        method: &Method,
-        host: &str,
-    ) {
+    fn case(&mut self, route: &AppRoute, asked: &Asked<'_>) {
+        let Asked {
+            target: path,
+            setting,
+            method,
+            ..
+        } = *asked;
         let text = if setting.query.is_empty() {
             path.to_owned()
         } else {
@@ -286,7 +307,7 @@ impl Work<'_> {
         let Ok(target) = Target::parse(text.as_bytes()) else {
             return;
         };
-        let host = setting.host.as_deref().unwrap_or(host);
+        let host = setting.host.as_deref().unwrap_or(asked.host);
         let request = RequestView {
             method,
             target,
@@ -323,7 +344,8 @@ impl Work<'_> {
                     _ => Sense::Looser,
                 }
             }
-            (false, true) => Sense::Stricter,
+            (false, true) if asked.is_plain => Sense::Stricter,
+            (false, true) => Sense::StricterSpelling,
             (true, true) | (false, false) => return,
         };
         let known = self
@@ -350,7 +372,7 @@ impl Work<'_> {
     }
 }
 
-/// Every spelling by which Next.js, or a platform in front of it, serves a path.
+/// Every spelling by which Next.js, or a platform in front of it, serves a path; the one of links first.
 fn aliases(parts: &[String], nextjs: &NextJs, build: &str, localized: bool) -> Vec<String> {
     let base = nextjs.base_path.trim_end_matches('/');
     let path = spelled(parts);
@@ -402,8 +424,8 @@ fn aliases(parts: &[String], nextjs: &NextJs, build: &str, localized: bool) -> V
                 .map(|page| format!("{base}/_next/data/{build}{page}.json")),
         );
     }
-    all.sort_unstable();
-    all.dedup();
+    let mut seen = std::collections::HashSet::new();
+    all.retain(|path| seen.insert(path.clone()));
     all
 }
 

@@ -571,3 +571,89 @@ fn common(one: &Segment, other: &Segment) -> Option<String> {
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::route::pattern::segments_match;
+
+    fn segments(source: &str) -> Vec<Segment> {
+        Pattern::parse(source).unwrap().segments().unwrap().to_vec()
+    }
+
+    #[test]
+    fn two_sources_meet_where_both_match() {
+        for (one, other, path) in [
+            ("/a/:b", "/:a/b", Some("/a/b")),
+            ("/a/:b*", "/a", Some("/a")),
+            ("/a/:b+", "/a", None),
+            ("/:a(x|y)/z", "/y/:b", Some("/y/z")),
+            ("/a/b", "/a/c", None),
+            ("/:p*", "/:q+", Some("/_any-value_")),
+            ("/", "/:q*", Some("/")),
+            ("/a/:b?/c", "/a/c", Some("/a/c")),
+        ] {
+            let met = meet(&segments(one), &segments(other)).map(|parts| spelled(&parts));
+            assert_eq!(met.as_deref(), path, "{one} {other}");
+        }
+    }
+
+    #[test]
+    fn names_of_files_are_sent_as_they_can_be() {
+        let parts = ["files", "a b%.txt", "é"].map(str::to_owned);
+        assert_eq!(spelled(&parts), "/files/a%20b%25.txt/%C3%A9");
+    }
+
+    #[test]
+    fn every_parameter_holds_every_value_in_turn() {
+        let paths: Vec<String> = fillings(&segments("/a/:b/:c*"), &["any", "word"])
+            .iter()
+            .map(|parts| spelled(parts))
+            .collect();
+        for path in [
+            "/a/any",
+            "/a/any/any",
+            "/a/any/any/any",
+            "/a/word",
+            "/a/word/any",
+            "/a/any/word",
+            "/a/any/any/word",
+        ] {
+            assert!(paths.iter().any(|p| p == path), "{path} {paths:?}");
+        }
+        assert_eq!(fillings(&segments("/a"), &["any", "word"]).len(), 1);
+    }
+
+    fn source() -> impl Strategy<Value = String> {
+        let part = prop_oneof![
+            Just("/a"),
+            Just("/b"),
+            Just("/:x"),
+            Just("/:x?"),
+            Just("/:x+"),
+            Just("/:x*"),
+            Just("/:x(a|b)"),
+        ];
+        proptest::collection::vec(part, 1..5).prop_map(|parts| parts.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn a_meeting_is_matched_by_both_and_found_whenever_there_is_one(
+            one in source(), other in source(), path in "(/[ab]){1,5}",
+        ) {
+            let (a, b) = (segments(&one), segments(&other));
+            let met = meet(&a, &b);
+            if let Some(parts) = &met {
+                let path = spelled(parts);
+                let path = if path == "/" { "" } else { &path };
+                prop_assert!(segments_match(&a, path, false) && segments_match(&b, path, false), "{} {} {}", one, other, path);
+            }
+            if segments_match(&a, &path, false) && segments_match(&b, &path, false) {
+                prop_assert!(met.is_some(), "{} {} {}", one, other, path);
+            }
+        }
+    }
+}
