@@ -52,6 +52,7 @@ mod regressions;
 mod revocation;
 mod selftest;
 mod rounds;
+mod routes_command;
 mod session_sources;
 mod sessions;
 mod sliding;

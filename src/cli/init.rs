@@ -8,6 +8,8 @@ use serde_json::Value;
 use url::Url;
 
 use super::{DONE, Failure, PROBLEMS, World, env_file, read_bounded};
+use crate::app::{self, App, AppRoute};
+use crate::server::build::Folder;
 
 /// Longest file of an app that is read, in bytes: manifests of large apps have a few million.
 const APP_FILE_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -40,7 +42,16 @@ impl Init {
                 code: PROBLEMS,
             });
         }
-        let found = Findings::of(&folder, &self.app);
+        let mut found = Findings::of(&folder, &self.app);
+        if folder.join(".next").exists() {
+            match app::next::read(&Folder(folder.clone())) {
+                Ok(app) => found.take_build(&app, beside(&self.output, &self.app)),
+                Err(error) => found.notes.push(format!(
+                    "the build cannot be read, so no routes were written: {}",
+                    error.message
+                )),
+            }
+        }
         let path = world.path(&self.output);
         let mut options = std::fs::OpenOptions::new();
         options.write(true);
@@ -106,6 +117,18 @@ struct Findings {
     sign_in: String,
     sign_up: Option<String>,
     notes: Vec<String>,
+    /// The app's folder, counted from the file, once its build was read.
+    app: Option<String>,
+    groups: Vec<Group>,
+}
+
+/// Routes of an app that one rule is written for.
+#[derive(Debug, PartialEq, Eq)]
+struct Group {
+    /// The source of the rule.
+    source: String,
+    /// The routes, for a comment.
+    pages: Vec<String>,
 }
 
 impl Findings {
@@ -206,7 +229,24 @@ impl Findings {
             is_next,
             env_files,
             notes,
+            app: None,
+            groups: Vec::new(),
         }
+    }
+
+    /// Takes what the build says, which is more than its files one by one.
+    fn take_build(&mut self, app: &App, folder: String) {
+        self.base_path.clone_from(&app.nextjs.base_path);
+        self.locales.clone_from(&app.nextjs.locales);
+        self.default_locale.clone_from(&app.nextjs.default_locale);
+        self.trailing_slash = app.nextjs.trailing_slash;
+        self.is_next = true;
+        self.app = Some(folder);
+        let written = [Some("/"), Some(&self.sign_in), self.sign_up.as_deref()];
+        let left = app.routes.iter().filter(|route| {
+            !written.contains(&Some(route.page.as_str())) && !is_always_reachable(&route.page)
+        });
+        self.groups = groups(left);
     }
 
     fn to_toml(&self) -> String {
@@ -241,9 +281,8 @@ impl Findings {
         );
         if self.is_next {
             let locales: Vec<String> = self.locales.iter().map(|l| quoted(l)).collect();
-            let _ = write!(
-                out,
-                "\n[nextjs]\n# As in next.config.\nbase_path = {}\nlocales = [{}]\n",
+            let mut keys = format!(
+                "base_path = {}\nlocales = [{}]\n",
                 quoted(&self.base_path),
                 locales.join(", ")
             );
@@ -252,9 +291,25 @@ impl Findings {
                 .as_ref()
                 .filter(|l| self.locales.contains(l))
             {
-                let _ = writeln!(out, "default_locale = {}", quoted(locale));
+                let _ = writeln!(keys, "default_locale = {}", quoted(locale));
             }
-            let _ = writeln!(out, "trailing_slash = {}", self.trailing_slash);
+            let _ = writeln!(keys, "trailing_slash = {}", self.trailing_slash);
+            out.push_str("\n[nextjs]\n");
+            match &self.app {
+                Some(folder) => {
+                    let _ = writeln!(
+                        out,
+                        "# What the app serves is read from its build, and again whenever that changes.\napp = {}\n# It says, and need not be told:",
+                        quoted(folder)
+                    );
+                    for line in keys.lines() {
+                        let _ = writeln!(out, "# {line}");
+                    }
+                }
+                None => {
+                    let _ = write!(out, "# As in next.config.\n{keys}");
+                }
+            }
         }
         let _ = write!(
             out,
@@ -262,6 +317,13 @@ impl Findings {
             quoted(&self.sign_in)
         );
         out.push_str("\n[[route]]\npath = \"/\"\nrule = \"optional\"\n");
+        if self.app.is_some() {
+            let _ = write!(
+                out,
+                "\n[[route]]\npath = {}\nrule = \"public\"\n",
+                quoted(&self.sign_in)
+            );
+        }
         if let Some(page) = &self.sign_up {
             let _ = write!(
                 out,
@@ -269,8 +331,112 @@ impl Findings {
                 quoted(page)
             );
         }
+        if !self.groups.is_empty() {
+            out.push_str("\n# What follows says no more than the default. It is written down so that `vestibule check` tells pages nobody has thought of;\n# make public what strangers are meant to see, as the files a sign-in page needs.\n");
+        }
+        for group in &self.groups {
+            let named: Vec<&str> = group
+                .pages
+                .iter()
+                .take(PAGES_NAMED)
+                .map(String::as_str)
+                .collect();
+            let more = group.pages.len().saturating_sub(PAGES_NAMED);
+            let more = if more == 0 {
+                String::new()
+            } else {
+                format!(" and {more} more")
+            };
+            let _ = write!(
+                out,
+                "\n[[route]]\n# {}{more}\npath = {}\nrule = \"signed-in\"\n",
+                named.join(", "),
+                quoted(&group.source)
+            );
+        }
         out.push_str("\n# [[route]]\n# path = \"/admin/:path*\"\n# rule = { role = [\"admin\"], freshness = \"strict\" }\n");
         out
+    }
+}
+
+/// Routes of a group that its comment names.
+const PAGES_NAMED: usize = 5;
+
+/// What the gateway lets everybody reach without a rule, as long as it is called what it is called by default.
+fn is_always_reachable(page: &str) -> bool {
+    matches!(
+        page,
+        "/favicon.ico" | "/robots.txt" | "/manifest.json" | "/manifest.webmanifest"
+    ) || page.starts_with("/api/auth/")
+        || page.starts_with("/.well-known/")
+}
+
+/// Routes by the first part of their path.
+fn groups<'r>(routes: impl Iterator<Item = &'r AppRoute>) -> Vec<Group> {
+    let mut groups: Vec<(String, Vec<&AppRoute>)> = Vec::new();
+    for route in routes {
+        let head = route
+            .source
+            .split('/')
+            .nth(1)
+            .unwrap_or_default()
+            .to_owned();
+        match groups.iter_mut().find(|(known, _)| *known == head) {
+            Some((_, all)) => all.push(route),
+            None => groups.push((head, vec![route])),
+        }
+    }
+    groups.sort_by(|(one, _), (other, _)| one.cmp(other));
+    groups
+        .into_iter()
+        .map(|(head, routes)| {
+            let is_one = routes
+                .iter()
+                .all(|route| route.source == format!("/{head}"));
+            Group {
+                source: if is_one {
+                    format!("/{head}")
+                } else {
+                    format!("/{}/:rest*", head.trim_end_matches(['*', '+']))
+                },
+                pages: routes
+                    .iter()
+                    // A comment ends with its line, whatever a file is called.
+                    .map(|route| route.page.replace(char::is_control, "?"))
+                    .collect(),
+            }
+        })
+        .collect()
+}
+
+/// A folder, counted from where a file is to be.
+fn beside(file: &Path, folder: &Path) -> String {
+    use std::path::Component;
+    let parent = file.parent().unwrap_or_else(|| Path::new(""));
+    let is_plain = |path: &Path| {
+        path.components()
+            .all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
+    };
+    let normal = |path: &Path| -> PathBuf {
+        path.components()
+            .filter(|part| !matches!(part, Component::CurDir))
+            .collect()
+    };
+    if folder.is_absolute() {
+        return folder.display().to_string();
+    }
+    let path = if is_plain(parent) {
+        let up: PathBuf = normal(parent).components().map(|_| "..").collect();
+        up.join(normal(folder))
+    } else {
+        // Only the system knows where it leads.
+        std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned())
+    };
+    let text = path.display().to_string();
+    if text.is_empty() {
+        ".".to_owned()
+    } else {
+        text
     }
 }
 

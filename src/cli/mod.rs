@@ -24,6 +24,7 @@ pub mod hash;
 pub mod healthcheck;
 pub mod init;
 pub mod selftest;
+pub mod routes;
 pub mod serve;
 pub mod version;
 
@@ -145,7 +146,7 @@ pub enum Command {
     Dev(dev::Dev),
     /// Tell every problem of the configuration, with line and advice.
     #[command(
-        after_help = "Example:\n  vestibule check --config vestibule.toml\n  vestibule check --schema > vestibule.schema.json\n\nExit codes: 0 usable (warnings allowed), 1 problems found, 2 the file cannot be read"
+        after_help = "Example:\n  vestibule check --config vestibule.toml\n  vestibule check --app .\n  vestibule check --app . --import-proxy --let-pass /pricing --draft\n  vestibule check --schema > vestibule.schema.json\n\nExit codes: 0 usable (warnings allowed), 1 problems found, 2 the file or the build cannot be read"
     )]
     Check(check::Check),
     /// Tell what the gateway would do with one request, and why.
@@ -183,6 +184,11 @@ pub enum Command {
         after_help = "Example:\n  vestibule selftest http://127.0.0.1:8080 --protected /dashboard --public /\n  vestibule selftest http://127.0.0.1:8080 --config vestibule.toml --cookie-file cookie.txt --echo /api/debug/headers --json\n  vestibule selftest --list\n\nExit codes: 0 all passed or not checked, 1 a check failed or a page is not protected at all, 2 usage, 3 the stack cannot be reached"
     )]
     Selftest(Box<selftest::Selftest>),
+    /// List every route of the app beside the rule that holds for it.
+    #[command(
+        after_help = "Example:\n  vestibule routes --app .\n  vestibule routes --app ../shop --json > routes.json\n\nExit codes: 0 every route has a rule, 1 some have none but the default, 2 usage, configuration, or no build"
+    )]
+    Routes(routes::Routes),
     /// Tell which version this is.
     #[command(after_help = "Example:\n  vestibule version --json")]
     Version(version::Version),
@@ -234,6 +240,7 @@ where
         Command::Hash(hash) => hash.run(world),
         Command::Bans(bans) => bans.run(world, edges),
         Command::Selftest(selftest) => selftest.run(world, edges),
+        Command::Routes(routes) => routes.run(world, edges),
         Command::Version(version) => Ok(version.run(world)),
     };
     done.unwrap_or_else(|failure| {

@@ -537,7 +537,7 @@ impl Builder<'_> {
     }
 }
 
-fn literals(path: &str) -> Vec<Segment> {
+pub(super) fn literals(path: &str) -> Vec<Segment> {
     path.split('/')
         .filter(|part| !part.is_empty())
         .map(|part| Segment::Literal(part.to_owned()))

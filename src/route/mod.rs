@@ -3,7 +3,9 @@
 use crate::policy::Rule;
 
 mod build;
+pub mod comparison;
 mod condition;
+pub mod coverage;
 pub mod expression;
 mod index;
 pub mod known;

@@ -638,6 +638,24 @@ impl Matcher {
         })
     }
 
+    /// Takes what a build has compiled: expressions, each with its conditions.
+    ///
+    /// # Errors
+    /// Says which of them cannot be run here.
+    pub(super) fn compiled(
+        expressions: &[(String, SourceSpec)],
+        nextjs: &NextJs,
+    ) -> Result<Self, String> {
+        let patterns = expressions
+            .iter()
+            .map(|(regex, spec)| Ok((Expression::compile(regex)?, Conditions::compile(spec)?)))
+            .collect::<Result<_, String>>()?;
+        Ok(Self {
+            patterns: Some(patterns),
+            nextjs: nextjs.clone(),
+        })
+    }
+
     /// No `config.matcher`: the middleware runs for everything.
     pub fn everything() -> Self {
         Self {
