@@ -40,7 +40,9 @@ impl Files for Folder {
         let path = self.0.join(path);
         let file = match std::fs::File::open(&path) {
             Ok(file) => file,
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            Err(error)
+                if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
+            {
                 return Ok(None);
             }
             Err(error) => return Err(Self::unreadable(&path, &error)),

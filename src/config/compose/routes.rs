@@ -106,7 +106,11 @@ pub(super) fn nextjs(file: &File, build: Option<&Build>, reader: &mut Reader<'_>
     let slash = slash.and_then(|f| place(&f.at, &f.key));
     for (place, here, there) in [
         (base, written.base_path, built.base_path.clone()),
-        (locales, written.locales.join(", "), built.locales.join(", ")),
+        (
+            locales,
+            written.locales.join(", "),
+            built.locales.join(", "),
+        ),
         (
             default,
             written.default_locale.unwrap_or_default(),
@@ -122,7 +126,11 @@ pub(super) fn nextjs(file: &File, build: Option<&Build>, reader: &mut Reader<'_>
             continue;
         };
         let fault = Fault::Conflict {
-            what: format!("here it is `{}`, and in the app's build `{}`", short(&here), short(&there)),
+            what: format!(
+                "here it is `{}`, and in the app's build `{}`",
+                short(&here),
+                short(&there)
+            ),
             advice: "leave the key out: it is read from the build; or build the app again",
         };
         reader.problems.push((fault, key, at));
