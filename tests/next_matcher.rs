@@ -291,7 +291,7 @@ impl Made {
         let at = dice.below(self.fits.len());
         let mut path = String::new();
         for values in &self.fits[at] {
-            path.push_str(dice.pick(values));
+            path.push_str(dice.pick::<String>(values));
         }
         if path.is_empty() {
             path.push('/');
@@ -352,7 +352,7 @@ impl Made {
         match dice.below(8) {
             0 => path.push_str(".json"),
             1 => path.push_str(".rsc"),
-            2 => path.push_str(dice.pick(&[
+            2 => path.push_str(dice.pick::<&str>(&[
                 ".segments/_tree.segment.rsc",
                 ".segments/a/b.segment.rsc",
                 "/index",
@@ -371,7 +371,7 @@ impl Made {
             };
             path = format!(
                 "/_next/data/{}{path}{suffix}",
-                dice.pick(&["B", "wrong", "a.b", "%42"])
+                dice.pick::<&str>(&["B", "wrong", "a.b", "%42"])
             );
         }
         let base = self.nextjs.base_path.as_str();
@@ -386,7 +386,7 @@ impl Made {
             );
         }
         if dice.once_in(4) && !path.ends_with('/') {
-            path.push_str(dice.pick(&["/", "/", "%23", "%3F", ";x", "%2f", "%20", "/x"]));
+            path.push_str(dice.pick::<&str>(&["/", "/", "%23", "%3F", ";x", "%2f", "%20", "/x"]));
         }
         let letters: Vec<usize> = path
             .match_indices(|letter: char| letter.is_ascii_alphanumeric())
@@ -418,7 +418,7 @@ impl Made {
                 let at = *dice.pick(&slashes);
                 path.replace_range(
                     at..=at,
-                    dice.pick(&["%2f", "%2F", "//", "/./", "/x/../", "/%2e/", "\\", "%5c"]),
+                    dice.pick::<&str>(&["%2f", "%2F", "//", "/./", "/x/../", "/%2e/", "\\", "%5c"]),
                 );
             }
         }

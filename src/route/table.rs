@@ -15,6 +15,9 @@ use crate::route::reading::{self, ANY_FORM, Contest, Filter, Judge, Reader, Spel
 use crate::route::{NextJs, Problem, Route, RouteId, host_is};
 use crate::target::{Ambiguity, Target};
 
+/// Folders that the page named by `Next-Url` may be in. Nobody nests pages deeper.
+const FOLDERS_MAX: usize = 32;
+
 /// All routes of one configuration, indexed.
 #[derive(Clone, Debug)]
 pub struct RouteTable {
@@ -153,41 +156,38 @@ impl RouteTable {
     }
 
     /// By `Next-Url` the client router says which page it is on, and Next.js may answer with a part of that page's folder in place of
-    /// the one asked for, layouts included: what the page around it needs, the answer needs.
+    /// the one asked for, layouts included: what the page around it needs, the answer needs. Any page below a folder stands for it.
     fn add_pages_around(
         &self,
         request: &RequestView<'_>,
         found: &mut Matches,
     ) -> Result<(), Ambiguity> {
         let base_path = self.nextjs.base_path.as_str();
-        // Next.js compares the value with paths: what begins otherwise is none.
         let pages = request.headers.get_all("next-url").iter();
-        for page in pages
-            .map(HeaderValue::as_bytes)
-            .filter(|p| p.first() == Some(&b'/'))
-        {
+        // Next.js compares the value with paths: what begins otherwise is none.
+        let pages = pages.map(HeaderValue::as_bytes);
+        for page in pages.filter(|page| page.first() == Some(&b'/')) {
             let path = [base_path.as_bytes(), page].concat();
-            self.add(&Method::GET, &path, request, found)?;
-        }
-        Ok(())
-    }
-
-    /// Adds the routes of another path that has a say in a request.
-    fn add(
-        &self,
-        method: &Method,
-        path: &[u8],
-        request: &RequestView<'_>,
-        found: &mut Matches,
-    ) -> Result<(), Ambiguity> {
-        let inner = RequestView {
-            method,
-            target: Target::parse(path)?,
-            ..*request
-        };
-        for id in self.find_target(&inner)?.all() {
-            if id != found.primary && !found.others.contains(&id) {
-                found.others.push(id);
+            let target = Target::parse(&path)?;
+            let ask = |target| {
+                let inner = RequestView {
+                    method: &Method::GET,
+                    target,
+                    ..*request
+                };
+                self.rules_of(&inner, None)
+            };
+            add_all(found, ask(target)?.all());
+            let path = target.path();
+            let ends = path.match_indices('/').map(|(end, _)| end);
+            let folders = ends.filter(|end| *end > base_path.len());
+            for (count, folder) in folders.filter_map(|end| path.get(..end)).enumerate() {
+                if count == FOLDERS_MAX {
+                    return Err(Ambiguity::TooManyReadings);
+                }
+                // A folder that no rule names is no page anybody asked about: the default does not speak for it.
+                let rules = ask(Target::parse(folder.as_bytes())?)?;
+                add_all(found, rules.all().filter(|id| *id != self.default));
             }
         }
         Ok(())
@@ -221,7 +221,13 @@ impl RouteTable {
         let urls = url::form_urlencoded::parse(query.as_bytes())
             .filter(|(key, url)| key == "url" && url.starts_with(['/', '\\']));
         for (_, url) in urls {
-            self.add(&Method::GET, as_sent(&url).as_bytes(), request, found)?;
+            let path = as_sent(&url);
+            let inner = RequestView {
+                method: &Method::GET,
+                target: Target::parse(path.as_bytes())?,
+                ..*request
+            };
+            add_all(found, self.find_target(&inner)?.all());
         }
         Ok(())
     }
@@ -357,6 +363,15 @@ impl RouteTable {
                 })
                 .map(|custom| custom.rank)
         })
+    }
+}
+
+/// Adds routes that are not there yet.
+fn add_all(found: &mut Matches, routes: impl Iterator<Item = RouteId>) {
+    for id in routes {
+        if id != found.primary && !found.others.contains(&id) {
+            found.others.push(id);
+        }
     }
 }
 
@@ -536,6 +551,74 @@ mod tests {
             .into_iter()
             .filter(|p| p.severity == Severity::Error)
             .collect()
+    }
+
+    #[test]
+    fn a_page_shown_in_anothers_place_needs_what_that_other_needs() {
+        let table = table(
+            &[
+                ("/gallery/:path*", PUBLIC),
+                ("/a/b/:path*", PUBLIC),
+                ("/dashboard/:path*", signed_in()),
+                ("/a/private/:path*", signed_in()),
+            ],
+            PUBLIC,
+        );
+        for (target, open) in [
+            ("/gallery/(..)dashboard/7", false),
+            ("/gallery/%28..%29dashboard/7", false),
+            ("/gallery/%28%2e%2e%29dashboar%64/7", false),
+            ("/gallery/(..)dashboard/7.rsc", false),
+            ("/gallery/(...)dashboard", false),
+            ("/a/b/c/d/(...)dashboard", false),
+            ("/a/b/(..)(..)dashboard", false),
+            ("/a/b/(..)private/x", false),
+            ("/a/(.)private/x", false),
+            ("/gallery/(.)photo/1", true),
+            ("/gallery/(..)photo/1", true),
+            ("/a/b/(.)private/x", true),
+            ("/gallery/(dashboard)", true),
+            ("/gallery/(....)dashboard", true),
+        ] {
+            assert_eq!(is_open(&table, target), open, "{target}");
+        }
+    }
+
+    #[test]
+    fn a_page_asked_for_from_a_protected_one_is_no_more_public_than_that() {
+        let routes = [
+            ("/photo/:path*", PUBLIC),
+            ("/open/:path*", PUBLIC),
+            ("/members", signed_in()),
+        ];
+        let open = |table: &RouteTable, from: &str| {
+            let mut headers = HeaderMap::new();
+            headers.append("next-url", HeaderValue::from_str(from).unwrap());
+            let found = find(table, "GET", "app", "/photo/1", &headers);
+            found.is_ok_and(|found| {
+                let mut needs = found.all().map(|id| &table.route(id).rule.need);
+                needs.all(|need| *need == PUBLIC)
+            })
+        };
+        let deep = format!("/{}", "a/".repeat(40));
+        for (default, others) in [(PUBLIC, true), (signed_in(), false)] {
+            let table = table(&routes, default);
+            for (from, is_open) in [
+                ("/open/x", true),
+                ("/photo/2", true),
+                ("members", true),
+                ("", true),
+                ("/members", false),
+                ("/members/x", false),
+                ("/%6dembers/x", false),
+                ("//members", false),
+                ("/x/../members", false),
+                ("/elsewhere", others),
+                (deep.as_str(), false),
+            ] {
+                assert_eq!(open(&table, from), is_open, "{from} {others}");
+            }
+        }
     }
 
     #[test]

@@ -55,6 +55,7 @@ impl Build {
             locales: ["en", "fr", "nl-NL"].map(str::to_owned).to_vec(),
             default_locale: Some("en".into()),
             trailing_slash: true,
+            ..NextJs::default()
         }
     }
 }
