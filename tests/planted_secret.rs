@@ -249,6 +249,31 @@ fn run(gateway: &Gateway) -> Vec<Answer> {
         revoke.as_bytes(),
     );
     gateway.send("POST", "/api/auth/sign-out", &[("cookie", &good)], b"");
+    // Other proxies ask about requests; what they are told of who is calling is theirs.
+    for (target, url) in [
+        (format!("/_vestibule/verify/envoy{reset}"), String::new()),
+        (format!("/_vestibule/verify/envoy{page}"), String::new()),
+        (
+            format!("/_vestibule/verify/envoy/../{reset}"),
+            String::new(),
+        ),
+        (
+            "/_vestibule/verify/nginx".into(),
+            format!("http://app.test{reset}"),
+        ),
+        ("/_vestibule/verify/nginx".into(), format!("ftp://{RESET}")),
+        (format!("/_vestibule/verify/nginx?{RESET}"), RESET.into()),
+        (format!("/_vestibule/verify/nobody/{RESET}"), String::new()),
+    ] {
+        gateway.get(
+            &target,
+            &[
+                ("cookie", &good),
+                ("x-original-method", "GET"),
+                ("x-original-url", &url),
+            ],
+        );
+    }
     // A client that leaves in the middle of its secret.
     let mut gone = connect(gateway.address);
     let _ = gone.write_all(format!("POST /dashboard?token={RESET} HTTP/1.1\r\nhost: app.test\r\ncookie: {good}\r\ncontent-length: 900\r\n\r\n{login}").as_bytes());
@@ -288,6 +313,9 @@ fn nothing_planted_shows_up_in_logs_metrics_admin_pages_or_errors() {
     let mut setup = Setup::in_front_of(app.address);
     setup.authenticator.enabled = ["bearer".to_owned(), "jwt".to_owned()].into();
     setup.server.admin_token = Some(Secret::new(ADMIN));
+    setup.server.forward_auth = Some(vestibule::server::verify::Settings {
+        peers: vec!["127.0.0.1/32".parse().expect("a network")],
+    });
     let keys = Arc::new(KeyStore::default());
     let mut limited = keys::row("key-1");
     limited.counters.remaining = Some(20);

@@ -4,27 +4,29 @@
 //! Whoever may ask chooses the method, the host and the path that are judged, and is told who is calling. So only peers that are
 //! named as forward-auth peers are answered, and what they leave unclear is refused. Nothing depends on the endpoint's own path, and
 //! no body is read.
+//!
+//! The app's answers do not pass by here. So no session of an old system is taken over: that somebody signed out of it again would not
+//! be seen, and the old cookie would sign him in once more.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{ACCESS_CONTROL_REQUEST_METHOD, CACHE_CONTROL, COOKIE, HOST, SET_COOKIE};
+use http::header::{ACCESS_CONTROL_REQUEST_METHOD, CACHE_CONTROL, HOST, SET_COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use ipnet::IpNet;
 use pingora::http::RequestHeader;
 
 use super::clock::SystemClock;
 use super::forward;
-use super::migration::Arrival;
 use super::proxy::Gateway;
 use super::renew::Answered;
 use super::respond::{self, Answer, PRIVATE};
 use crate::credential;
 use crate::gate::Decision;
 use crate::kind::Kind;
-use crate::policy::{Ask, Permit, Reason, To, Verdict};
+use crate::policy::{Permit, Verdict};
 use crate::request::RequestView;
 use crate::session::cache::Entry;
 use crate::target::{Ambiguity, Target};
@@ -286,24 +288,7 @@ async fn judge(
     if forward::has_internal_query(&target) {
         return Err(Refused::bad("internal_query"));
     }
-    let mut headers = judged(question.head, original.host);
-    let arrival = {
-        let request = RequestView {
-            method: &method,
-            target,
-            host: &host,
-            headers: &headers,
-            client: question.client,
-        };
-        arrive(gateway, &request).await
-    };
-    let (mut lines, mut undecided) = (Vec::new(), false);
-    if let Some(arrival) = arrival {
-        (lines, undecided) = (arrival.set, arrival.unavailable);
-        if let Some(cookie) = arrival.cookie {
-            headers.insert(COOKIE, cookie);
-        }
-    }
+    let headers = judged(question.head, original.host);
     let request = RequestView {
         method: &method,
         target,
@@ -312,27 +297,16 @@ async fn judge(
         client: question.client,
     };
     let began = Instant::now();
-    let mut decision = gateway.gate.judge(&request).await?;
+    let decision = gateway.gate.judge(&request).await?;
     let took = began.elapsed();
-    // An outage of the old system signs nobody out: whoever may have a session there is not sent to sign in.
-    let challenges = matches!(
-        decision.verdict,
-        Verdict::Redirect(To::SignIn(Ask::SignIn)) | Verdict::Unauthorized(Ask::SignIn)
-    );
-    if undecided && challenges {
-        (decision.verdict, decision.reason) = (Verdict::Unavailable, Reason::Store);
-    }
     let refusal = gateway
         .responder
         .refuse(&request, &decision, question.request_id);
-    let mut told = match (refusal, &decision.verdict) {
+    let told = match (refusal, &decision.verdict) {
         (None, Verdict::Allow(permit)) => allow(gateway, permit, &request, question.request_id),
         (Some(answer), _) => Told::Refuse(answer),
         (None, _) => Told::Refuse(broken(question.request_id)),
     };
-    let (Told::Allow(answer) | Told::Refuse(answer)) = &mut told;
-    let lines = lines.into_iter().map(|line| (SET_COOKIE, line));
-    answer.headers.extend(lines);
     Ok((told, decision, took))
 }
 
@@ -354,15 +328,6 @@ fn judged(head: &RequestHeader, host: &str) -> HeaderMap {
         headers.insert(HOST, host);
     }
     headers
-}
-
-/// Takes a session of an old system over, where there is one.
-async fn arrive(gateway: &Gateway, request: &RequestView<'_>) -> Option<Arrival> {
-    let arrivals = gateway.migration.as_ref()?.arrivals.as_ref()?;
-    if !arrivals.concerns(request.headers) {
-        return None;
-    }
-    arrivals.arrive(request, &gateway.gate).await
 }
 
 /// The answer that lets a request through: who is calling, and what the browser is owed.
