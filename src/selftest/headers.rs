@@ -145,9 +145,13 @@ fn asked_for<'s>(site: &'s Site, echo: &Echo) -> Option<&'s Secret> {
 
 fn respelled(site: &Site, spell: impl Fn(&str) -> Vec<String>) -> Vec<Probe> {
     let session = site.echo.as_ref().and_then(|echo| asked_for(site, echo));
-    let mut names: Vec<String> = site.identity.iter().flat_map(|name| spell(name)).collect();
-    // Some spellings of short names are one and the same.
-    names.dedup();
+    let mut names: Vec<String> = Vec::new();
+    for name in site.identity.iter().flat_map(|name| spell(name)) {
+        // Some spellings of short names are one and the same.
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
     spoofed(site, session, &names)
 }
 

@@ -377,3 +377,224 @@ fn made_of_request(site: &Site, answer: &Answer) -> Option<String> {
         })
         .map(|(name, _)| format!("the request wrote the header `{name}` of the answer"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::selftest::{Outcome, Page, conclude};
+
+    fn answer(status: u16, headers: &[(&str, &str)], body: &str) -> Answer {
+        Answer {
+            status,
+            headers: headers
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+            body: body.into(),
+        }
+    }
+
+    const SECRET_PAGE: &str = "your balance is 4711 and three invoices are open";
+    const PUBLIC_PAGE: &str = "welcome to everybody who reads this page about us";
+
+    fn site(signed_in: bool) -> Site {
+        let page = |path: &str, anonymous| Page {
+            path: path.into(),
+            anonymous,
+            signed_in: None,
+        };
+        let mut door = page(
+            "/dashboard",
+            answer(302, &[("location", "https://login.example/start")], ""),
+        );
+        door.signed_in = signed_in.then(|| answer(200, &[], SECRET_PAGE));
+        Site {
+            origin: "https://app.test".into(),
+            host: "app.test".into(),
+            protected: vec![door],
+            public: Some(page("/", answer(200, &[], PUBLIC_PAGE))),
+            open: vec![answer(404, &[], "nothing here")],
+            session: None,
+            ended: None,
+            echo: None,
+            action: None,
+            identity: vec!["x-auth-user-id".into()],
+        }
+    }
+
+    fn judged(expect: &Expect, site: &Site, answers: Vec<Answer>) -> Verdict {
+        let heard = Heard {
+            answers,
+            afterwards: None,
+        };
+        expect.judge(site, &heard)
+    }
+
+    fn failed(verdict: &Verdict) -> bool {
+        matches!(verdict, Verdict::Failed(_))
+    }
+
+    #[test]
+    fn a_success_is_a_page_that_came_back_unless_everybody_may_see_it() {
+        for known in [false, true] {
+            let site = site(known);
+            let kept = |answer| judged(&Expect::KeptOut, &site, vec![answer]);
+            for passing in [
+                answer(401, &[], ""),
+                answer(404, &[], "nothing here"),
+                answer(
+                    302,
+                    &[("location", "/sign-in?callbackURL=%2Fdashboard")],
+                    "",
+                ),
+                answer(302, &[("location", "https://login.example/other")], ""),
+                answer(200, &[], PUBLIC_PAGE),
+            ] {
+                assert_eq!(kept(passing.clone()), Verdict::Passed, "{passing:?}");
+            }
+            for failing in [
+                answer(200, &[], SECRET_PAGE),
+                answer(206, &[], "your balance"),
+                answer(204, &[], ""),
+                answer(101, &[], ""),
+                answer(302, &[("location", "//evil.example")], ""),
+                answer(302, &[("location", "/\\evil.example")], ""),
+                answer(302, &[("location", "/sign-in?next=//evil.example")], ""),
+                answer(302, &[("location", "/sign-in?next=https:evil.example")], ""),
+                answer(401, &[("X-Vestibule-Selftest", "1")], ""),
+                answer(401, &[("Set-Cookie", "x-vestibule-selftest=1")], ""),
+            ] {
+                assert!(failed(&kept(failing.clone())), "{failing:?}");
+            }
+            // What those signed in see counts whatever the status says, once it is known.
+            assert_eq!(failed(&kept(answer(401, &[], SECRET_PAGE))), known);
+        }
+        let limited = judged(&Expect::KeptOut, &site(false), vec![answer(429, &[], "")]);
+        assert!(matches!(limited, Verdict::Unclear(_)));
+        assert_eq!(
+            judged(&Expect::KeptOut, &site(false), Vec::new()),
+            Verdict::Passed
+        );
+        // The second answer counts like the first.
+        let two = vec![answer(401, &[], ""), answer(200, &[], SECRET_PAGE)];
+        assert!(failed(&judged(&Expect::KeptOut, &site(false), two)));
+    }
+
+    #[test]
+    fn another_page_afterwards_means_that_somebody_elses_answer_came() {
+        let site = site(false);
+        let heard = |afterwards| Heard {
+            answers: vec![answer(400, &[], "")],
+            afterwards: Some(afterwards),
+        };
+        let expect = Expect::AnswersAtMost(2);
+        assert_eq!(
+            expect.judge(&site, &heard(answer(200, &[], PUBLIC_PAGE))),
+            Verdict::Passed
+        );
+        assert!(failed(&expect.judge(&site, &heard(answer(404, &[], "")))));
+        assert_eq!(
+            expect.judge(&site, &heard(answer(503, &[], ""))),
+            Verdict::Passed
+        );
+    }
+
+    #[test]
+    fn what_the_app_saw_is_believed_only_when_it_answered() {
+        let site = site(false);
+        let unseen = |answer| judged(&Expect::Unseen, &site, vec![answer]);
+        assert_eq!(unseen(answer(200, &[], "x: y")), Verdict::Passed);
+        assert_eq!(unseen(answer(400, &[], "")), Verdict::Passed);
+        assert!(failed(&unseen(answer(200, &[], MARK))));
+        for status in [302, 500, 503] {
+            assert!(
+                matches!(unseen(answer(status, &[], "")), Verdict::Unclear(_)),
+                "{status}"
+            );
+        }
+        for (body, there) in [
+            ("x-forwarded-for: 1", true),
+            ("{\"X-Forwarded-For\":\"1\"}", true),
+            ("{\"x\":\"{\\\"x-forwarded-for\\\": 1}\"}", true),
+            ("connection: x-forwarded-for, close", false),
+            ("{\"connection\":\"x-forwarded-for, close\"}", false),
+            ("x-forwarded-for", false),
+        ] {
+            assert_eq!(shows_header(body, "x-forwarded-for"), there, "{body}");
+        }
+    }
+
+    #[test]
+    fn the_other_judges_tell_good_from_bad() {
+        let site = site(false);
+        let cleared = Expect::Cleared("a.session_token".into());
+        let discreet = Expect::Discreet(site.identity.clone());
+        let dead = [("set-cookie", "a.session_token=; Max-Age=0; Path=/")];
+        let alive = [("set-cookie", "a.session_token=x; Max-Age=9; Path=/")];
+        let cache = |value| answer(401, &[("cache-control", value)], "");
+        for (expect, good, bad) in [
+            (&Expect::Refused, answer(405, &[], ""), answer(302, &[], "")),
+            (
+                &Expect::RefusedInPlace,
+                answer(401, &[], ""),
+                answer(307, &[("location", "/x")], ""),
+            ),
+            (
+                &Expect::NotRun,
+                answer(303, &[("location", "/x")], ""),
+                answer(200, &[], ""),
+            ),
+            (&cleared, answer(302, &dead, ""), answer(302, &alive, "")),
+            (
+                &Expect::Private,
+                cache("private, no-store"),
+                cache("s-maxage=1, private"),
+            ),
+            (&Expect::Private, cache("No-Store"), cache("")),
+            (
+                &Expect::Private,
+                cache("private"),
+                cache("public, no-store"),
+            ),
+            (
+                &discreet,
+                answer(200, &[("x-author", "1")], ""),
+                answer(200, &[("X-Auth-User-Id", "1")], ""),
+            ),
+        ] {
+            assert_eq!(
+                judged(expect, &site, vec![good]),
+                Verdict::Passed,
+                "{expect:?}"
+            );
+            assert!(failed(&judged(expect, &site, vec![bad])), "{expect:?}");
+        }
+        let many = |count| vec![answer(200, &[], ""); count];
+        assert_eq!(
+            judged(&Expect::AnswersAtMost(2), &site, many(2)),
+            Verdict::Passed
+        );
+        assert!(failed(&judged(&Expect::AnswersAtMost(2), &site, many(3))));
+        let unknown = answer(404, &[("x-nextjs-action-not-found", "1")], "");
+        assert!(matches!(
+            judged(&Expect::NotRun, &site, vec![unknown]),
+            Verdict::Unclear(_)
+        ));
+    }
+
+    #[test]
+    fn a_check_passes_only_when_everything_did() {
+        let unclear = Verdict::Unclear("why".into());
+        let failed = Verdict::Failed("how".into());
+        assert_eq!(conclude([&Verdict::Passed]), Outcome::Passed);
+        assert_eq!(
+            conclude([&Verdict::Passed, &unclear]),
+            Outcome::NotChecked("why".into())
+        );
+        assert_eq!(
+            conclude([&unclear, &failed, &Verdict::Passed]),
+            Outcome::Failed
+        );
+        assert!(matches!(conclude([]), Outcome::NotChecked(_)));
+    }
+}
