@@ -1,12 +1,15 @@
 //! HTTP/2 as no client speaks it: requests that are none, and floods of frames that cost the sender nothing.
 
+use std::cell::RefCell;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 
 use tokio_rustls::rustls::{ClientConnection, StreamOwned};
 
+use super::headers::leaks;
+use super::node::{Node, Read, Record};
 use crate::support::tls::{Certificate, H2, Outcome, frame, h2_headers, raw};
-use crate::support::{App, Gateway, PATIENCE, Setup, cookie, record};
+use crate::support::{App, Gateway, PATIENCE, Setup, await_until, cookie, record};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -296,6 +299,84 @@ impl Flood {
                 Err(()) => panic!("the gateway neither answers nor hangs up"),
             }
         }
+    }
+}
+
+/// What Node read, once it has read a whole request.
+fn await_whole(node: &Node) -> Read {
+    let found = RefCell::new(None);
+    await_until("the app to read a request", || {
+        let records = node.take();
+        let mut whole = records
+            .iter()
+            .filter_map(Record::read)
+            .filter(|read| read.whole);
+        *found.borrow_mut() = whole.next().cloned();
+        found.borrow().is_some()
+    });
+    found.into_inner().expect("a request")
+}
+
+#[test]
+fn a_body_over_http2_ends_where_it_says_and_brings_nothing_of_ours_behind_it() {
+    let node = Node::start();
+    let certificate = Certificate::self_signed();
+    let mut setup = Setup::in_front_of(node.app);
+    setup.server.tls = Some(certificate.files.clone());
+    let gateway = setup.start();
+    let post = |length: Option<&str>| {
+        let mut block: Vec<u8> = [
+            (":method", "POST"),
+            (":scheme", "https"),
+            (":authority", "app.test"),
+            (":path", "/public/a"),
+        ]
+        .iter()
+        .flat_map(|(name, value)| field(name, value))
+        .collect();
+        block.extend(
+            length
+                .iter()
+                .flat_map(|length| field("content-length", length)),
+        );
+        frame(HEADERS, END_HEADERS, 1, &block)
+    };
+    let send = |frames: &[Vec<u8>]| {
+        let flood = Flood::to(gateway.address, &certificate);
+        let mut all = PREFACE.to_vec();
+        all.extend_from_slice(&frame(SETTINGS, 0, 0, &[]));
+        all.extend(frames.concat());
+        (flood, all)
+    };
+    let claims: Vec<u8> = [
+        ("x-auth-user-id", "forged"),
+        ("x_auth_role", "forged"),
+        ("x-forwarded-for", "1.2.3.4"),
+        ("x-harmless", "1"),
+    ]
+    .iter()
+    .flat_map(|(name, value)| field(name, value))
+    .collect();
+    // Behind the body, where some servers add them to the headers.
+    let (mut sender, bytes) = send(&[
+        post(None),
+        frame(DATA, 0, 1, b"abc"),
+        frame(HEADERS, END_HEADERS | END_STREAM, 1, &claims),
+    ]);
+    assert!(sender.send(&bytes));
+    let read = await_whole(&node);
+    assert_eq!((read.method.as_str(), read.body.as_str()), ("POST", "abc"));
+    assert_eq!(leaks(&read), None);
+    // Shorter or longer than declared: the app never takes it for whole.
+    for body in [&b"ab"[..], b"abcd"] {
+        let (mut sender, bytes) = send(&[post(Some("3")), frame(DATA, END_STREAM, 1, body)]);
+        sender.send(&bytes);
+        sender.send(&frame(PING, 0, 0, LAST_PING));
+        while matches!(sender.read(), Ok(None)) {}
+        // A request of somebody else's, behind which everything before it has been seen.
+        let (mut other, bytes) = send(&[post(Some("3")), frame(DATA, END_STREAM, 1, b"xyz")]);
+        assert!(other.send(&bytes));
+        assert_eq!(await_whole(&node).body, "xyz", "{body:?}");
     }
 }
 

@@ -36,8 +36,14 @@ for (const script of ["migrate", "seed"]) {
 }
 
 // Port 0: the system finds a free one, and the app says which.
-app = spawn(process.execPath, ["node_modules/next/dist/bin/next", "start", "-H", "127.0.0.1", "-p", "0"], { cwd: APP, env, stdio: ["ignore", "pipe", "inherit"] });
-app.on("exit", () => stop(1));
+app = spawn(process.execPath, ["node_modules/next/dist/bin/next", "start", "-H", "127.0.0.1", "-p", "0"], { cwd: APP, env, stdio: ["ignore", "pipe", "pipe"] });
+// Told only when it does not start: what it says of odd addresses later is expected.
+let complaints = "";
+app.stderr.on("data", (piece) => (complaints = (complaints + piece).slice(-4096)));
+app.on("exit", () => {
+  if (said !== undefined) console.error(`the app ended: ${complaints}`);
+  stop(1);
+});
 let said = "";
 app.stdout.on("data", (piece) => {
   if (said === undefined) return;
