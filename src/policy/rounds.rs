@@ -13,11 +13,11 @@ use crate::credential::cookies;
 use crate::time::UnixMs;
 
 /// The cookie that counts.
-pub const COOKIE: &str = "vestibule_rounds";
+pub const COOKIE: &str = "vestibule-rounds";
 
 /// The pair in the query of a return address by which a coming back is known where the sign-in page is on another origin: a chain of
 /// redirects that begins at the address bar says nowhere else where it has been. Only ever added in a second round, and taken off again.
-pub const MARK: &str = "vestibule_round=1";
+pub const MARK: &str = "vestibule-round=1";
 
 /// So many times a browser comes back before it is told: browsers give up after 16 to 20 redirects, of which a round takes two, and
 /// one second try is a slip of somebody's hand.
@@ -290,7 +290,7 @@ mod tests {
     #[test]
     fn an_address_is_the_same_with_and_without_what_routers_add() {
         let plain = Address::of("/a", Some("x=1"));
-        for query in ["x=1&_rsc=abc", "vestibule_round=1&x=1", "&x=1&"] {
+        for query in ["x=1&_rsc=abc", "vestibule-round=1&x=1", "&x=1&"] {
             assert_eq!(Address::of("/a", Some(query)), plain, "{query}");
         }
         assert_ne!(Address::of("/a", Some("x=2")), plain);

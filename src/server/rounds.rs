@@ -123,14 +123,18 @@ impl Gateway {
         Some(answer)
     }
 
-    /// Looks at a redirect of the app: the sign-in page sends whoever it takes for signed in away by itself. Only then does its answer
+    /// Looks at a redirect of the app: the sign-in page sends whoever was sent there and counts as signed in away by itself. Only then does its answer
     /// get a cookie of ours, and this says so: no shared cache may keep it.
     pub(super) fn watch_bounce(
         &self,
         head: &RequestHeader,
         response: &mut ResponseHeader,
     ) -> pingora::Result<bool> {
-        if head.method != Method::GET || !self.is_sign_in_page(head.uri.path()) {
+        let uri = &head.uri;
+        if head.method != Method::GET
+            || !self.is_sign_in_page(uri.path())
+            || !self.was_sent(uri.query())
+        {
             return Ok(false);
         }
         let location = response.headers.get(LOCATION);
@@ -142,6 +146,17 @@ impl Gateway {
             return Ok(true);
         }
         Ok(false)
+    }
+
+    /// Whether a query is that of somebody who was sent to the sign-in page, and did not come there by themselves.
+    fn was_sent(&self, query: Option<&str>) -> bool {
+        let parameter = self.responder.pages.return_param.as_str();
+        query.is_some_and(|query| {
+            query.split('&').any(|pair| {
+                pair.split_once('=')
+                    .is_some_and(|(name, _)| name == parameter)
+            })
+        })
     }
 
     /// What the cookie is to say of a redirect away from the sign-in page; `None` for one to another origin or sign-in page.
@@ -359,7 +374,7 @@ mod tests {
     #[test]
     fn names_of_cookies_are_shown_and_neither_values_nor_markup() {
         let mut headers = HeaderMap::new();
-        let line = "b=secret; <script>=x; b=again; vestibule_rounds=1.s.0.1; lonely";
+        let line = "b=secret; <script>=x; b=again; vestibule-rounds=1.s.0.1; lonely";
         headers.insert("cookie", http::HeaderValue::from_static(line));
         assert_eq!(names(&headers), ["<script>", "b"]);
         assert_eq!(
