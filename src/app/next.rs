@@ -1,26 +1,11 @@
 //! Reads the manifests of a Next.js build. They are Next's own and undocumented: versions 15 and 16 are read, whatever builds them.
 
-use serde::Deserialize;
 use std::collections::BTreeMap;
 
-use super::{Action, App, AppRoute, Files, Kind, Unreadable};
+use super::{App, AppRoute, Files, Kind, Unreadable, actions};
 
 /// The folder of the build below the app's, unless `distDir` says otherwise.
 pub const BUILD_FOLDER: &str = ".next";
-
-#[derive(Deserialize)]
-struct ActionsFile {
-    #[serde(default)]
-    node: BTreeMap<String, Workers>,
-    #[serde(default)]
-    edge: BTreeMap<String, Workers>,
-}
-
-#[derive(Deserialize)]
-struct Workers {
-    #[serde(default)]
-    workers: BTreeMap<String, serde::de::IgnoredAny>,
-}
 
 /// Reads an app's build. Paths are relative to the app's folder.
 ///
@@ -67,27 +52,10 @@ pub fn read(files: &dyn Files) -> Result<App, Unreadable> {
             });
         }
     }
-    if let Some(text) = files.read(".next/server/server-reference-manifest.json")? {
-        let file: ActionsFile = parse(".next/server/server-reference-manifest.json", &text)?;
-        for (id, workers) in file.node.into_iter().chain(file.edge) {
-            let pages = workers.workers.into_keys();
-            app.actions.push(Action {
-                id,
-                pages: pages.map(|page| page_of_worker(&page)).collect(),
-            });
-        }
+    if let Some(text) = files.read(actions::MANIFEST)? {
+        app.actions = actions::parse(&text).map_err(|error| unknown(actions::MANIFEST, &error))?;
     }
     Ok(app)
-}
-
-/// `app/dashboard/page` is `/dashboard`.
-fn page_of_worker(worker: &str) -> String {
-    let inner = worker.strip_prefix("app").unwrap_or(worker);
-    let inner = inner
-        .strip_suffix("/page")
-        .or_else(|| inner.strip_suffix("/route"))
-        .unwrap_or(inner);
-    if inner.is_empty() { "/" } else { inner }.to_owned()
 }
 
 /// `/docs/[...path]` as a source: `/docs/:path+`.
@@ -118,8 +86,12 @@ fn json<T: serde::de::DeserializeOwned + Default>(
 }
 
 fn parse<T: serde::de::DeserializeOwned>(path: &str, text: &str) -> Result<T, Unreadable> {
-    serde_json::from_str(text).map_err(|error| Unreadable {
+    serde_json::from_str(text).map_err(|error| unknown(path, &error))
+}
+
+fn unknown(path: &str, error: &serde_json::Error) -> Unreadable {
+    Unreadable {
         message: format!("`{path}` is no manifest we know: {error}"),
         advice: "build the app again; if it stays, this version of Next.js is not known yet",
-    })
+    }
 }

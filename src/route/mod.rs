@@ -2,14 +2,17 @@
 
 use crate::policy::Rule;
 
+mod actions;
 mod build;
 mod condition;
 pub mod expression;
 mod index;
 pub mod pattern;
 mod reading;
+mod scan;
 pub mod table;
 
+pub use scan::Scanner;
 pub use table::{Matches, RouteTable};
 
 /// All that decides which route a request asks for.

@@ -373,6 +373,8 @@ pub struct Setup {
     pub migration: Option<MakeMigration>,
     /// What the app signs with.
     pub secret: Secret,
+    /// What the app's build says.
+    pub build: Option<vestibule::app::App>,
 }
 
 pub type MakeMigration = Arc<dyn Fn() -> vestibule::server::migration::Parts>;
@@ -522,6 +524,7 @@ impl Setup {
             door: None,
             migration: None,
             secret: Secret::new(SECRET),
+            build: None,
         }
     }
 
@@ -583,7 +586,7 @@ impl Setup {
         source: Arc<dyn Source>,
         clock: Arc<ManualClock>,
     ) -> vestibule::server::proxy::Gateway {
-        run::assemble(
+        let gateway = run::assemble(
             Parts {
                 server: self.server.clone(),
                 auth_base_path: self.routes.auth_base_path.clone(),
@@ -610,7 +613,11 @@ impl Setup {
             },
             clock as Arc<dyn Clock>,
         )
-        .expect("a gateway")
+        .expect("a gateway");
+        if let Some(build) = &self.build {
+            gateway.gate.routes.know(Some(Arc::new(build.clone())));
+        }
+        gateway
     }
 }
 
