@@ -208,6 +208,7 @@ fn migration_settings(database: &str) -> migration::Settings {
         overrides: &[],
         read_file: &|_| Err(std::io::ErrorKind::NotFound.into()),
         route_check: config::no_route_check,
+        read_build: &config::no_build,
     });
     let loaded = loaded.unwrap_or_else(|problems| panic!("{problems:?}"));
     loaded.config.migration.expect("a migration")

@@ -25,6 +25,8 @@ pub(super) struct Spelling {
     pub(super) parameters: bool,
     /// An encoded slash or backslash: readings must agree.
     pub(super) encoded_separator: bool,
+    /// A segment that begins with `(`, as such or encoded: it may stand for a page elsewhere.
+    pub(super) interception: bool,
 }
 
 /// Why a target is not answered: what is behind us might read it differently.
@@ -145,6 +147,7 @@ impl<'r> Target<'r> {
                 b'\\' => return Err(Ambiguity::Backslash),
                 b'/' if previous == b'/' => return Err(Ambiguity::EmptySegment),
                 b'.' if previous == b'/' => suspicious = true,
+                b'(' if previous == b'/' => spelling.interception = true,
                 b'%' => spelling.escapes = true,
                 b';' => spelling.parameters = true,
                 _ => {}
@@ -179,6 +182,7 @@ impl<'r> Target<'r> {
                 escapes: false,
                 parameters: false,
                 encoded_separator: false,
+                interception: false,
             },
         }
     }
@@ -237,6 +241,7 @@ fn check_decoded(path: &str, spelling: &mut Spelling) -> Result<(), Ambiguity> {
         return Err(Ambiguity::ControlByte);
     }
     spelling.parameters |= decoded.contains(';');
+    spelling.interception |= decoded.contains("/(") || decoded.contains("\\(");
     let separators = |text: &str| text.bytes().filter(|b| matches!(b, b'/' | b'\\')).count();
     spelling.encoded_separator = separators(&decoded) != separators(path);
     check_segments(&decoded)?;

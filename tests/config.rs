@@ -58,6 +58,7 @@ fn load_with(
         overrides,
         read_file: &read_file,
         route_check: config::no_route_check,
+        read_build: &config::no_build,
     })
 }
 
@@ -1160,6 +1161,7 @@ fn what_the_table_of_routes_finds_is_told_with_the_rest() {
         overrides: &[],
         read_file: &none,
         route_check: ties,
+        read_build: &config::no_build,
     });
     assert_eq!(told(&outcome), ["13:1 route[1]: a tie | merge"]);
 }
@@ -1236,6 +1238,7 @@ fn load_shipped(name: &str, text: &str) -> Result<Loaded, Problems> {
         overrides: &[],
         read_file: &read_file,
         route_check: cli::edges().route_check,
+        read_build: &config::no_build,
     })
 }
 

@@ -7,9 +7,6 @@ use serde::Deserialize;
 
 use super::Action;
 
-/// Where a build lists them.
-pub const MANIFEST: &str = ".next/server/server-reference-manifest.json";
-
 /// Pages that Next.js makes itself: they stand at no path of their own, and own whatever the outermost layout does.
 const PAGES_WITHOUT_PATH: [&str; 2] = ["/_not-found", "/_global-error"];
 
@@ -23,8 +20,9 @@ const INTERCEPTIONS: [(&str, Option<usize>); 4] = [
     ("(.)", Some(0)),
 ];
 
+/// A build's list of them.
 #[derive(Deserialize)]
-struct Manifest {
+pub(super) struct ActionList {
     #[serde(default)]
     node: BTreeMap<String, Entry>,
     #[serde(default)]
@@ -38,30 +36,28 @@ struct Entry {
     workers: BTreeMap<String, serde::de::IgnoredAny>,
 }
 
-/// Reads the list. An action of both runtimes is listed once, with the pages of both.
-///
-/// Functions with `use cache` that reach a browser are among them: Next.js runs any id of its list the same way.
-///
-/// # Errors
-/// When the text is no such list.
-pub fn parse(text: &str) -> Result<Vec<Action>, serde_json::Error> {
-    let manifest: Manifest = serde_json::from_str(text)?;
-    let mut owners: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for (id, entry) in manifest.node.into_iter().chain(manifest.edge) {
-        let pages = entry.workers.into_keys().map(|worker| page_of(&worker));
-        owners.entry(id).or_default().extend(pages);
+impl ActionList {
+    /// What it lists. An action of both runtimes is there once, with the pages of both.
+    ///
+    /// Functions with `use cache` that reach a browser are among them: Next.js runs any id of its list the same way.
+    pub(super) fn actions(self) -> Vec<Action> {
+        let mut owners: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for (id, entry) in self.node.into_iter().chain(self.edge) {
+            let pages = entry.workers.into_keys().map(|worker| page_of(&worker));
+            owners.entry(id).or_default().extend(pages);
+        }
+        let actions = owners.into_iter().map(|(id, mut pages)| {
+            // Left alone where nobody else owns it: then it is nobody's we know.
+            if !pages.iter().all(|page| has_no_path(page)) {
+                pages.retain(|page| !has_no_path(page));
+            }
+            Action {
+                id,
+                pages: pages.into_iter().collect(),
+            }
+        });
+        actions.collect()
     }
-    let actions = owners.into_iter().map(|(id, mut pages)| {
-        // Left alone where nobody else owns it: then it is nobody's we know.
-        if !pages.iter().all(|page| has_no_path(page)) {
-            pages.retain(|page| !has_no_path(page));
-        }
-        Action {
-            id,
-            pages: pages.into_iter().collect(),
-        }
-    });
-    Ok(actions.collect())
 }
 
 fn has_no_path(page: &str) -> bool {
@@ -86,9 +82,9 @@ fn is_group(part: &str) -> bool {
     part.starts_with('(') && part.ends_with(')')
 }
 
-/// The page that is at the path where this one is shown: `/feed/(.)photo/[id]` stands in for `/feed/photo/[id]`. `None`: it stands
-/// for itself.
-pub fn intercepted(page: &str) -> Option<String> {
+/// The page that is at the path where this one is shown, and the one it is shown on: `/feed/(.)photo/[id]` stands in for
+/// `/feed/photo/[id]`, on `/feed`. `None`: it stands for itself.
+pub fn intercepted(page: &str) -> Option<[String; 2]> {
     let parts: Vec<&str> = page.split('/').filter(|part| !part.is_empty()).collect();
     let marked = |part: &&str| {
         let marks = INTERCEPTIONS.iter();
@@ -104,12 +100,16 @@ pub fn intercepted(page: &str) -> Option<String> {
     let name = first.strip_prefix(mark)?;
     let shown = before.iter().take(kept).chain([&name]).chain(rest);
     let shown = shown.copied().collect::<Vec<_>>().join("/");
-    Some(format!("/{shown}"))
+    Some([format!("/{shown}"), format!("/{}", before.join("/"))])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn parse(text: &str) -> Result<Vec<Action>, serde_json::Error> {
+        serde_json::from_str(text).map(ActionList::actions)
+    }
 
     const A: &str = "400f89a320cc5fb8ea8c6a2c86d1a79c96f11d8504";
     const B: &str = "c069b4c6540d9ca920f206d21443290b66939f39a8";
@@ -155,16 +155,20 @@ mod tests {
     #[test]
     fn a_page_shown_in_place_of_another_needs_what_that_one_does() {
         for (page, shown) in [
-            ("/feed/(.)photo/[id]", Some("/feed/photo/[id]")),
-            ("/(.)photo", Some("/photo")),
-            ("/feed/all/(..)photo/[id]", Some("/feed/photo/[id]")),
-            ("/a/b/c/(..)(..)photo", Some("/a/photo")),
-            ("/a/b/(...)photo/x", Some("/photo/x")),
-            ("/a/(..)(..)photo", Some("/photo")),
+            ("/feed/(.)photo/[id]", Some(["/feed/photo/[id]", "/feed"])),
+            ("/(.)photo", Some(["/photo", "/"])),
+            (
+                "/feed/all/(..)photo/[id]",
+                Some(["/feed/photo/[id]", "/feed/all"]),
+            ),
+            ("/a/b/c/(..)(..)photo", Some(["/a/photo", "/a/b/c"])),
+            ("/a/b/(...)photo/x", Some(["/photo/x", "/a/b"])),
+            ("/a/(..)(..)photo", Some(["/photo", "/a"])),
             ("/feed/photo", None),
             ("/", None),
         ] {
-            assert_eq!(intercepted(page).as_deref(), shown, "{page}");
+            let shown = shown.map(|pages| pages.map(str::to_owned));
+            assert_eq!(intercepted(page), shown, "{page}");
         }
     }
 

@@ -11,7 +11,7 @@ pub mod actions;
 pub mod next;
 
 /// An app as it was built.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct App {
     /// The build's own name, as in `/_next/data/<build>/`.
     pub build_id: String,
@@ -27,6 +27,19 @@ pub struct App {
     pub actions: Vec<Action>,
     /// The compiled matchers of its `proxy.ts` or `middleware.ts`; `None`: it has none.
     pub matchers: Option<Vec<Matcher>>,
+    /// What its image optimizer takes.
+    pub images: Images,
+    /// Whether sources of rewrites and redirects tell capitals from small letters. By default they do not, while pages do.
+    pub case_sensitive: bool,
+}
+
+/// The image optimizer, as `images` in `next.config` has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Images {
+    /// Where browsers ask it, with the base path: `/_next/image` unless said otherwise.
+    pub path: String,
+    /// Expressions of the paths it takes from this app; `None`: all.
+    pub local: Option<Vec<String>>,
 }
 
 /// One route of the app.
@@ -56,7 +69,7 @@ pub enum Kind {
 }
 
 /// `rewrites` of `next.config`, in the order Next.js tries them.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rewrites {
     /// Before files and pages are looked at.
     pub before_files: Vec<Rewrite>,
@@ -77,6 +90,22 @@ pub struct Rewrite {
     pub regex: String,
     /// Whether it only holds for some requests (`has`, `missing`).
     pub is_conditional: bool,
+}
+
+impl AppRoute {
+    /// Whether it has no parameters: Next.js looks for it before it rewrites by `afterFiles`.
+    pub fn is_fixed(&self) -> bool {
+        self.kind == Kind::PublicFile || !self.page.split('/').any(|part| part.starts_with('['))
+    }
+}
+
+impl Rewrite {
+    /// Whether another server answers what is rewritten.
+    pub fn is_external(&self) -> bool {
+        // A path may begin with two slashes nowhere else: that is a host.
+        self.destination.starts_with("//")
+            || (!self.destination.starts_with('/') && self.destination.contains(':'))
+    }
 }
 
 /// A path browsers are sent away from.
@@ -120,6 +149,17 @@ pub trait Files {
     /// # Errors
     /// When the folder is there and cannot be read, or holds more files than are looked at.
     fn list(&self, folder: &str) -> Result<Vec<String>, Unreadable>;
+    /// The names of the folders directly in a folder; empty when there is no such folder.
+    ///
+    /// # Errors
+    /// When the folder is there and cannot be read.
+    fn folders(&self, folder: &str) -> Result<Vec<String>, Unreadable> {
+        let files = self.list(folder)?;
+        let names = files.iter().filter_map(|path| path.split_once('/'));
+        let mut names: Vec<String> = names.map(|(name, _)| name.to_owned()).collect();
+        names.dedup();
+        Ok(names)
+    }
 }
 
 /// Why a build cannot be used. The text names the file and what to do.

@@ -7,6 +7,8 @@ use http::{HeaderMap, Method};
 use serde::Serialize;
 use url::Url;
 
+use crate::route::known;
+
 use super::{DONE, Edges, Failure, Given, REFUSED, USAGE, World};
 
 /// Arguments of `explain`.
@@ -56,6 +58,9 @@ pub struct Explanation {
     pub readings: Vec<String>,
     /// The route that decided.
     pub route: ExplainedRoute,
+    /// What the app has there, as its build says: a page as its folders name it (`/dashboard/[id]`), in words what else answers, or
+    /// `none`. Nothing when no build is known, or the request is not for that app.
+    pub app_route: Option<String>,
     /// The kind of request: `document`, `document_post`, `program`, `server_action`, `preflight`.
     pub kind: String,
     /// What was presented: `none`, or the kind of credential with `malformed` where it is. Never the credential.
@@ -131,6 +136,14 @@ impl Explanation {
             (None, None) => String::new(),
         };
         row("route", &format!("{}{place}", self.route.pattern));
+        match self.app_route.as_deref() {
+            None => {}
+            Some(known::NOTHING) => row(
+                "app route",
+                "none: the app has nothing there, so the default rule counts too",
+            ),
+            Some(name) => row("app route", name),
+        }
         row("rule", &format!("{}, {}", self.rule, self.freshness));
         row("credential", &self.credential);
         row("session", &self.resolution);

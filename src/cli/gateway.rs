@@ -372,6 +372,7 @@ fn describe(
         line: route.line,
         built_in: route.built_in.map(str::to_owned),
     };
+    told.app_route = gateway.gate.routes.app_route(request);
     told.kind = decision.form.as_str().into();
     told.rule = route.rule.need.as_str().into();
     told.freshness = match route.rule.freshness {
@@ -651,7 +652,10 @@ fn parts(
         advice: "run `vestibule check`".into(),
         code: USAGE,
     })?;
+    let app_folder = config.build.as_ref().map(|build| build.folder.clone());
+    routes.know(config.build.map(|build| build.app));
     Ok(Parts {
+        app_folder,
         auth_base_path: config.routes.auth_base_path.clone(),
         routes,
         server: config.server,

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
 
@@ -24,7 +25,9 @@ pub mod init;
 pub mod serve;
 pub mod version;
 
+use crate::app;
 use crate::config::{self, Loaded, Override, Problems, RouteCheck, Sources, Style};
+use crate::server::build;
 
 /// Everything went well.
 pub const DONE: u8 = 0;
@@ -183,6 +186,9 @@ pub struct Given {
     /// Set one key over file and environment; lists are separated by commas. May be given several times.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+    /// Whether the app may not have been built yet, as while it is developed. No flag: the command says so.
+    #[arg(skip)]
+    pub build_may_be_missing: bool,
 }
 
 /// Runs one command and says how the process should end.
@@ -251,6 +257,20 @@ impl Given {
             overrides: &overrides,
             read_file: &read_file,
             route_check: edges.route_check,
+            read_build: &|folder: &Path| {
+                // Counted from the file: what serves may be started anywhere.
+                let beside = path.parent().unwrap_or_else(|| Path::new(""));
+                let folder = world.path(&beside.join(folder));
+                let files = build::Folder(folder.clone());
+                match app::next::read(&files) {
+                    Ok(app) => Ok(Some(config::Build {
+                        folder,
+                        app: Arc::new(app),
+                    })),
+                    Err(_) if self.build_may_be_missing => Ok(None),
+                    Err(unreadable) => Err(unreadable),
+                }
+            },
         }))
     }
 

@@ -27,7 +27,7 @@ use super::file::{
 use super::node::{At, Node, Value};
 use super::problem::Fault;
 use super::read::{Found, Read as _, Reader, SecretText, is_page_path, short, unknown_word};
-use super::{Config, Sliding, is_written};
+use super::{Build, BuildRead, Config, Sliding, is_written};
 use crate::policy::{Conditions, Need, Rule};
 use crate::route::{ConditionOn, ConditionSpec, NextJs, RouteSpec, SourceSpec};
 use crate::secret::Secret;
@@ -61,7 +61,14 @@ const PUBLIC_SECRET: &str = "better-auth-secret-12345678901234567890";
 const APP: &str = "app";
 
 /// Everything, in the words of the modules. Where something is wrong it holds a default, and the reader holds the problem.
-pub(super) fn compose(file: &File, tree: &Node, reader: &mut Reader<'_>) -> Config {
+pub(super) fn compose(
+    file: &File,
+    tree: &Node,
+    read_build: BuildRead<'_>,
+    reader: &mut Reader<'_>,
+) -> Config {
+    let build = build(file, read_build, reader);
+    let nextjs = nextjs(file, build.as_ref(), reader);
     let fallback = BetterAuth::default();
     let auth = file.better_auth.as_ref().map_or(&fallback, |f| &f.value);
     let base_url = base_url(auth, reader);
@@ -76,8 +83,16 @@ pub(super) fn compose(file: &File, tree: &Node, reader: &mut Reader<'_>) -> Conf
     let secrets = secrets(auth, tree, reader);
     let keeper = keeper(file);
     let cookies = cookies(auth, base_url.as_ref(), public_url.as_ref(), keeper, reader);
-    let redirects = redirects(file, public_url.as_ref(), reader);
-    let routes = routes(file, tree, &upstreams, &hosts, &redirects.sign_in, reader);
+    let redirects = redirects(file, public_url.as_ref(), &nextjs, reader);
+    let routes = routes(
+        file,
+        tree,
+        &upstreams,
+        &hosts,
+        &redirects.sign_in,
+        nextjs,
+        reader,
+    );
     let (admin, admin_token) = admin(file, &listen, reader);
     check_proxies(file, reader);
     if keeper == Keeper::Cookie {
@@ -93,6 +108,7 @@ pub(super) fn compose(file: &File, tree: &Node, reader: &mut Reader<'_>) -> Conf
     let authenticator = authenticator(auth, keeper, &own_origin, reader);
     check_credentials(file, &authenticator.enabled, reader);
     Config {
+        build,
         migration: migration(file, tree, store.as_ref(), &origin, reader),
         revocation: revocation(file, reader),
         api_keys: api_keys(auth, reader),

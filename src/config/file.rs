@@ -529,6 +529,9 @@ tables! {
         default_locale: String,
         /// `trailingSlash`. Default: `false`.
         trailing_slash: bool,
+        /// The app's folder, counted from this file: the keys above are then read from its build, and targets that lead nowhere in the
+        /// app are never public. Default: what the app serves is not known.
+        app: PathBuf,
     }
 
     /// What holds for every route.

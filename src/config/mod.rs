@@ -5,7 +5,8 @@
 //! files are handed in.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 mod compose;
@@ -17,6 +18,7 @@ mod read;
 pub use node::At;
 pub use problem::{Fault, Problem, Problems, Severity, Style};
 
+use crate::app::{App, Unreadable};
 use crate::secret::Secret;
 use crate::{
     api_key, authenticator, credential, identity, policy, route, server, session, store, telemetry,
@@ -60,6 +62,17 @@ pub struct Config {
     pub log: telemetry::Settings,
     /// How users are moved in; none where nobody is to be.
     pub migration: Option<server::migration::Settings>,
+    /// The app's build; none where its folder is not named.
+    pub build: Option<Build>,
+}
+
+/// The app's build, as `nextjs.app` names it.
+#[derive(Clone, Debug)]
+pub struct Build {
+    /// The app's folder. It is looked at again while the gateway runs.
+    pub folder: PathBuf,
+    /// What was found there.
+    pub app: Arc<App>,
 }
 
 /// Who extends sessions that are due, and when.
@@ -120,6 +133,9 @@ pub struct RouteFinding {
 /// Looks at routes the way the table of routes will: ties, broken patterns, a sign-in page nobody reaches.
 pub type RouteCheck = fn(&route::Settings) -> Vec<RouteFinding>;
 
+/// Reads the build of the app in a folder. `None`: there is none, and need not be.
+pub type BuildRead<'s> = &'s dyn Fn(&Path) -> Result<Option<Build>, Unreadable>;
+
 /// A value given on the command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Override {
@@ -145,6 +161,16 @@ pub struct Sources<'s> {
     pub read_file: &'s dyn Fn(&Path) -> std::io::Result<String>,
     /// What else is asked about the routes.
     pub route_check: RouteCheck,
+    /// Reads the app's build, for `nextjs.app`.
+    pub read_build: BuildRead<'s>,
+}
+
+/// Knows no build.
+///
+/// # Errors
+/// Never.
+pub const fn no_build(_: &Path) -> Result<Option<Build>, Unreadable> {
+    Ok(None)
 }
 
 /// Asks nothing more about the routes.
@@ -187,7 +213,7 @@ pub fn load(sources: &Sources<'_>) -> Result<Loaded, Problems> {
     let mut reader = Reader::new(sources.text, sources.environment, sources.read_file);
     overlay(&mut tree, sources, &mut reader);
     let file = file::File::read(&tree, &mut reader).unwrap_or_default();
-    let config = compose::compose(&file, &tree, &mut reader);
+    let config = compose::compose(&file, &tree, sources.read_build, &mut reader);
     check_routes(&config.routes, sources, &mut reader);
     masked.append(&mut reader.masked);
     let shown = problem::blot(sources.text, &masked);

@@ -11,8 +11,6 @@ use crate::app::next::source_of;
 use crate::app::{App, AppRoute, Kind};
 use crate::request::RequestView;
 use crate::route::RouteId;
-use crate::route::index::{Index, Rank, Specificity, Walk};
-use crate::route::pattern::Pattern;
 use crate::route::reading;
 use crate::route::scan::{Scanner, Seek};
 use crate::route::table::{Matches, RouteTable};
@@ -39,17 +37,6 @@ pub struct Actions {
     unknown: RouteId,
     /// The app's upstream: the one of everything that no route names.
     upstream: usize,
-    places: Places,
-}
-
-/// What the app has at a path, as far as it matters here: a page runs actions, a handler does not.
-#[derive(Debug, Default)]
-struct Places {
-    index: Index,
-    /// By rank: whether it runs no actions.
-    inert: Vec<bool>,
-    /// Whether something may stand at any path that is not in the index.
-    is_partial: bool,
 }
 
 impl Actions {
@@ -80,7 +67,6 @@ impl Actions {
             lengths,
             unknown: table.default,
             upstream: table.route(table.default).upstream,
-            places: Places::of(app),
         }
     }
 
@@ -136,71 +122,24 @@ fn is_id_by_its_looks(word: &[u8]) -> bool {
 
 /// The rules of a page that owns an action, whatever the method and host they are narrowed to.
 fn rules_of(table: &RouteTable, app: &App, page: &str) -> Vec<RouteId> {
-    let shown = intercepted(page);
     let known = app.routes.iter().find(|route| route.page == page);
     let mut found = Vec::new();
-    match (shown, known) {
-        (Some(shown), _) => {
+    if let Some(pages) = intercepted(page) {
+        for page in pages {
             let stands_in = AppRoute {
-                source: source_of(&shown),
-                page: shown,
+                source: source_of(&page),
+                page,
                 kind: Kind::Page,
             };
             found.extend(table.rules_anywhere(&stands_in));
         }
-        (None, Some(route)) => found.extend(table.rules_anywhere(route)),
-        (None, None) => {}
+    } else if let Some(route) = known {
+        found.extend(table.rules_anywhere(route));
     }
     if found.is_empty() {
         found.push(table.default);
     }
     found
-}
-
-impl Places {
-    fn of(app: &App) -> Self {
-        let mut places = Self {
-            // A path may stand for another before it is looked for.
-            is_partial: !app.rewrites.before_files.is_empty()
-                || !app.rewrites.after_files.is_empty(),
-            ..Self::default()
-        };
-        let mut parsed = Vec::new();
-        for route in &app.routes {
-            let pattern = Pattern::parse(&route.source).ok();
-            let segments = pattern.as_ref().and_then(|pattern| pattern.segments());
-            match (segments, is_inert(route.kind)) {
-                (Some(segments), inert) => {
-                    parsed.push((Specificity::of(segments), segments.to_vec(), inert));
-                }
-                (None, true) => {}
-                (None, false) => places.is_partial = true,
-            }
-        }
-        parsed.sort_by(|one, other| one.0.cmp(&other.0));
-        for (rank, (_, segments, inert)) in (0..).zip(&parsed) {
-            places.index.insert(rank, segments);
-            places.inert.push(*inert);
-        }
-        places
-    }
-
-    /// Whether a path surely leads to something that runs no actions.
-    fn is_inert(&self, path: &str) -> bool {
-        let inert = |rank: Rank| self.inert.get(rank as usize).copied().unwrap_or(false);
-        !self.is_partial
-            && self
-                .index
-                .best(Walk::of(path), &mut |_| true)
-                .is_some_and(inert)
-    }
-}
-
-const fn is_inert(kind: Kind) -> bool {
-    match kind {
-        Kind::Page | Kind::PagesPage | Kind::PublicFile => false,
-        Kind::Handler | Kind::PagesApi => true,
-    }
 }
 
 impl RouteTable {
@@ -238,8 +177,7 @@ impl RouteTable {
             && !spelling.parameters
             && self.nextjs.locales.is_empty()
             && !reading::has_transport(path, &self.nextjs.base_path);
-        let inner = path.strip_prefix(self.nextjs.base_path.as_str());
-        let is_inert = plain && inner.is_some_and(|inner| actions.places.is_inert(inner));
+        let is_inert = plain && known.as_ref()?.runs_no_actions(path);
         (!is_inert).then(|| Scanner::new(Arc::clone(actions), Seek::Form))
     }
 }

@@ -35,6 +35,10 @@ impl Outcome {
     }
 }
 
+/// The step bound was hit before anything was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unsure;
+
 /// A compiled JavaScript regular expression (no flags).
 #[derive(Clone, Debug)]
 pub struct Expression {
@@ -54,6 +58,33 @@ impl Expression {
             .build()
             .map_err(|error| format!("invalid regular expression: {error}"))?;
         Ok(Self { regex })
+    }
+
+    /// The same, taking capitals and small letters for one another (the flag `i`).
+    ///
+    /// # Errors
+    /// As [`Self::compile`].
+    pub fn compile_any_case(source: &str) -> Result<Self, String> {
+        let translated = Translation::of(source)?;
+        let regex = RegexBuilder::new(&translated)
+            .case_insensitive(true)
+            .backtrack_limit(BACKTRACKS_MAX)
+            .delegate_size_limit(COMPILED_BYTES_MAX)
+            .build()
+            .map_err(|error| format!("invalid regular expression: {error}"))?;
+        Ok(Self { regex })
+    }
+
+    /// What its groups hold, in order, where it matches `text`; a group that took no part holds nothing.
+    ///
+    /// # Errors
+    /// The step bound was hit first.
+    pub fn groups<'t>(&self, text: &'t str) -> Result<Option<Vec<Option<&'t str>>>, Unsure> {
+        let found = self.regex.captures(text).map_err(|_| Unsure)?;
+        Ok(found.map(|found| {
+            let groups = found.iter().skip(1);
+            groups.map(|group| group.map(|g| g.as_str())).collect()
+        }))
     }
 
     /// Whether it matches somewhere in `text`.

@@ -7,11 +7,13 @@ mod build;
 mod condition;
 pub mod expression;
 mod index;
+pub mod known;
 pub mod pattern;
 mod reading;
 mod scan;
 pub mod table;
 
+pub use reading::{PREFETCH, RSC, SEGMENT, SEGMENTS};
 pub use scan::Scanner;
 pub use table::{Matches, RouteTable};
 
@@ -37,7 +39,7 @@ pub struct Settings {
 }
 
 /// The parts of `next.config` that change what a path means.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NextJs {
     /// `basePath`.
     pub base_path: String,
@@ -47,6 +49,17 @@ pub struct NextJs {
     pub default_locale: Option<String>,
     /// `trailingSlash`.
     pub trailing_slash: bool,
+    /// `i18n.domains`: hosts with a default locale of their own. Only a build says so.
+    pub domains: Vec<Domain>,
+}
+
+/// One of `i18n.domains`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Domain {
+    /// The host, lower-case, without port.
+    pub host: String,
+    /// The locale of paths there that name none.
+    pub default_locale: String,
 }
 
 /// One `[[route]]` as configured: several sources may share a rule.

@@ -652,8 +652,8 @@ impl Matcher {
         let Some(patterns) = &self.patterns else {
             return true;
         };
-        let path = self.with_locale(request.target.path());
-        let path = self.page(&path).unwrap_or(path);
+        let path = self.with_locale(request.target.path(), request.host);
+        let path = self.page(&path, request.host).unwrap_or(path);
         let decoded = crate::percent::decode(path.as_bytes())
             .and_then(|bytes| String::from_utf8(bytes.into_owned()).ok());
         patterns.iter().any(|(expression, conditions)| {
@@ -664,13 +664,13 @@ impl Matcher {
     }
 
     /// A path without a locale is taken to be in the default one.
-    fn with_locale(&self, path: &str) -> String {
+    fn with_locale(&self, path: &str, host: &str) -> String {
         let base = self.nextjs.base_path.as_str();
         let (base, inner) = match path.strip_prefix(base) {
             Some(inner) if inner.is_empty() || inner.starts_with('/') => (base, inner),
             _ => ("", path),
         };
-        let Some(default) = self.nextjs.implied_locale() else {
+        let Some(default) = self.nextjs.implied_locale(host) else {
             return path.to_owned();
         };
         if self.nextjs.locale_of(inner).is_some() || inner.starts_with("/_next/") {
@@ -685,7 +685,7 @@ impl Matcher {
     }
 
     /// The page whose data is asked for.
-    fn page(&self, path: &str) -> Option<String> {
+    fn page(&self, path: &str, host: &str) -> Option<String> {
         let base = self.nextjs.base_path.as_str();
         let inner = path
             .strip_prefix(base)?
@@ -700,7 +700,7 @@ impl Matcher {
             Some(rest) if rest.starts_with('/') => rest,
             _ => page,
         };
-        let mut page = match self.nextjs.implied_locale() {
+        let mut page = match self.nextjs.implied_locale(host) {
             Some(default) if self.nextjs.locale_of(page).is_none() => {
                 format!("/{default}{}", if page == "/" { "" } else { page })
             }
@@ -717,10 +717,13 @@ impl Matcher {
 }
 
 impl NextJs {
-    /// The locale of a path that names none, when the app has locales.
-    pub(super) fn implied_locale(&self) -> Option<&str> {
+    /// The locale of a path at `host` that names none, when the app has locales.
+    pub(super) fn implied_locale(&self, host: &str) -> Option<&str> {
         let first = self.locales.first()?;
-        Some(self.default_locale.as_deref().unwrap_or(first))
+        let mut domains = self.domains.iter();
+        let domain = domains.find(|domain| domain.host == host);
+        let default = domain.map(|domain| domain.default_locale.as_str());
+        Some(default.unwrap_or_else(|| self.default_locale.as_deref().unwrap_or(first)))
     }
 
     /// The locale a path (below the base path) begins with, in any case, as configured.

@@ -11,6 +11,15 @@ use crate::target::{Ambiguity, Target, bare};
 /// Readings looked at before a target is refused. Ordinary ones have fewer than ten; only repeated `.segments/` makes more.
 const CONTESTS_MAX: usize = 64;
 
+/// How the data of a page of the app router ends.
+pub const RSC: &str = ".rsc";
+/// The same for its prefetch, before prefetches came in segments.
+pub const PREFETCH: &str = ".prefetch.rsc";
+/// How the prefetch of one segment of a page ends.
+pub const SEGMENT: &str = ".segment.rsc";
+/// What stands between the page and its segment.
+pub const SEGMENTS: &str = ".segments";
+
 /// Matched by sources that count from the locale on.
 pub(super) const INNER: u8 = 1;
 /// Matched by sources that spell the locale out.
@@ -61,6 +70,8 @@ pub(super) trait Judge {
 /// What a path can be told apart by, and who is told.
 pub(super) struct Reader<'t, 'j> {
     pub(super) nextjs: &'t NextJs,
+    /// The host asked for: it may have a default locale of its own.
+    pub(super) host: &'t str,
     pub(super) judge: &'j mut dyn Judge,
     pub(super) contests: usize,
 }
@@ -108,6 +119,7 @@ impl Reader<'_, '_> {
         parameters: bool,
     ) -> Result<(), Ambiguity> {
         let kept = self.base(name, &spellings)?.parameters;
+        self.intercepted(&spellings)?;
         if !parameters || kept {
             return Ok(());
         }
@@ -118,6 +130,29 @@ impl Reader<'_, '_> {
             .collect();
         if !stripped.is_empty() {
             self.base("without parameters", &stripped)?;
+            self.intercepted(&stripped)?;
+        }
+        Ok(())
+    }
+
+    /// A page of the app router that shows itself in another's place lives in a folder named after that other, and Next.js serves it by
+    /// the folder's literal name too: `/gallery/(..)dashboard/7` is about `/dashboard/7`.
+    ///
+    /// Source: Next.js 16.4.6, interception-routes.ts, `extractInterceptionRouteInformation`.
+    fn intercepted(&mut self, spellings: &[Cow<'_, str>]) -> Result<(), Ambiguity> {
+        let base_path = self.nextjs.base_path.as_str();
+        for path in spellings {
+            let Some(inner) = inner_of(path, base_path) else {
+                continue;
+            };
+            for (at, _) in inner.match_indices("/(") {
+                let (before, rest) = inner.split_at(at);
+                let Some((up, rest)) = rest.get(1..).and_then(marked) else {
+                    continue;
+                };
+                let page = format!("{}/{}", above(before, up), rest.trim_start_matches('/'));
+                self.base("page shown in another's place", &[behind(base_path, &page)])?;
+            }
         }
         Ok(())
     }
@@ -205,12 +240,12 @@ impl Reader<'_, '_> {
     fn suffixes(&mut self, spellings: &[Cow<'_, str>]) -> Result<(), Ambiguity> {
         for path in spellings {
             let path = trimmed(path);
-            for suffix in [".json", ".rsc"] {
+            for suffix in [".json", RSC, PREFETCH] {
                 if let Some(stem) = path.strip_suffix(suffix) {
                     self.without_suffix(stem)?;
                 }
             }
-            let Some(body) = path.strip_suffix(".segment.rsc") else {
+            let Some(body) = path.strip_suffix(SEGMENT) else {
                 continue;
             };
             for (at, mark) in body.match_indices(".segments/") {
@@ -288,7 +323,7 @@ impl Reader<'_, '_> {
         near: &mut Vec<(Cow<'p, str>, u8)>,
         full: &mut Vec<(Cow<'p, str>, u8)>,
     ) {
-        let Some(default) = self.nextjs.implied_locale() else {
+        let Some(default) = self.nextjs.implied_locale(self.host) else {
             near.push((path, ANY_FORM));
             return;
         };
@@ -368,11 +403,40 @@ impl<'p> Data<'p> {
 /// Whether a path is (or may be) anything but itself to the app, judged by its end and its beginning.
 pub(super) fn has_transport(path: &str, base_path: &str) -> bool {
     let path = trimmed(path);
-    if path.ends_with(".json") || path.ends_with(".rsc") || path.ends_with("/index") {
+    if path.ends_with(".json") || path.ends_with(RSC) || path.ends_with("/index") {
         return true;
     }
     path.strip_prefix(base_path)
         .is_some_and(|inner| inner.starts_with("/_next/data/"))
+}
+
+/// How many folders up the mark at the beginning of a segment leads, and what follows it.
+fn marked(segment: &str) -> Option<(usize, &str)> {
+    if let Some(rest) = segment.strip_prefix("(.)") {
+        return Some((0, rest));
+    }
+    if let Some(rest) = segment.strip_prefix("(...)") {
+        return Some((usize::MAX, rest));
+    }
+    let mut up = 0;
+    let mut rest = segment;
+    while let Some(after) = rest.strip_prefix("(..)") {
+        up += 1;
+        rest = after;
+    }
+    (up > 0).then_some((up, rest))
+}
+
+/// A folder so many levels up, without a slash at its end.
+fn above(folder: &str, up: usize) -> &str {
+    let mut folder = folder;
+    for _ in 0..up {
+        let Some((parent, _)) = folder.rsplit_once('/') else {
+            return "";
+        };
+        folder = parent;
+    }
+    folder
 }
 
 fn slices<'p>(spellings: &'p [Cow<'_, str>]) -> Spellings<'p> {
@@ -386,7 +450,7 @@ fn trimmed(path: &str) -> &str {
     path.strip_suffix('/').unwrap_or(path)
 }
 
-fn inner_of<'p>(path: &'p str, base_path: &str) -> Option<&'p str> {
+pub(super) fn inner_of<'p>(path: &'p str, base_path: &str) -> Option<&'p str> {
     match path.strip_prefix(base_path)? {
         "" => Some("/"),
         inner => inner.starts_with('/').then_some(inner),

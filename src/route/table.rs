@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderValue, Method};
 
-use crate::app::{App, AppRoute};
+use crate::app::{App, AppRoute, Kind};
 use crate::request::RequestView;
 use crate::route::actions::Actions;
 use crate::route::condition::Conditions;
 use crate::route::expression::Expression;
 use crate::route::index::{Index, Rank, Walk};
+use crate::route::known::{self, Known, samples};
 use crate::route::reading::{self, ANY_FORM, Contest, Filter, Judge, Reader, Spelled};
 use crate::route::{NextJs, Problem, Route, RouteId, host_is};
 use crate::target::{Ambiguity, Target};
@@ -29,14 +30,6 @@ pub struct RouteTable {
     pub(super) warnings: Vec<Problem>,
     /// What is known of the app; swapped when it is built again. Routes keep their ids: they come from the configuration alone.
     pub(super) app: Arc<ArcSwapOption<Known>>,
-}
-
-/// The app behind the routes, and what follows from it for them.
-#[derive(Debug)]
-pub(super) struct Known {
-    pub(super) app: Arc<App>,
-    /// What calling its Server Actions needs.
-    pub(super) actions: Arc<Actions>,
 }
 
 /// One source of one route.
@@ -112,7 +105,7 @@ impl RouteTable {
     pub fn know(&self, app: Option<Arc<App>>) {
         self.app.store(app.map(|app| {
             let actions = Arc::new(Actions::of(self, &app));
-            Arc::new(Known { app, actions })
+            Arc::new(Known::new(app, &self.nextjs, actions))
         }));
     }
 
@@ -150,7 +143,7 @@ impl RouteTable {
     }
 
     fn add_rules(&self, page: &AppRoute, method: &Method, host: &str, found: &mut Vec<RouteId>) {
-        for path in samples(&self.nextjs, page) {
+        for path in samples(&self.nextjs, &page.page, page.kind == Kind::PublicFile) {
             let Ok(target) = Target::parse(path.as_bytes()) else {
                 continue;
             };
@@ -161,7 +154,7 @@ impl RouteTable {
                 headers: &HeaderMap::new(),
                 client: std::net::Ipv4Addr::LOCALHOST.into(),
             };
-            for id in self.find_target(&request).iter().flat_map(Matches::all) {
+            for id in self.rules_of(&request, None).iter().flat_map(Matches::all) {
                 if !found.contains(&id) {
                     found.push(id);
                 }
@@ -181,35 +174,109 @@ impl RouteTable {
         if *request.method == Method::POST {
             self.add_actions(request, &mut found);
         }
+        if request.headers.contains_key("next-url") {
+            self.add_pages_around(request, &mut found)?;
+        }
         Ok(found)
     }
 
-    /// The image optimizer reads `url` inside the server, where nobody asks again: what that needs, its picture needs.
-    fn add_images(&self, request: &RequestView<'_>, found: &mut Matches) -> Result<(), Ambiguity> {
-        let query = request.target.query().unwrap_or_default();
-        let urls = url::form_urlencoded::parse(query.as_bytes())
-            .filter(|(key, url)| key == "url" && url.starts_with(['/', '\\']));
-        for (_, url) in urls {
-            let path = as_sent(&url);
-            let inner = RequestView {
-                method: &Method::GET,
-                target: Target::parse(path.as_bytes())?,
-                ..*request
-            };
-            for id in self.find_target(&inner)?.all() {
-                if id != found.primary && !found.others.contains(&id) {
-                    found.others.push(id);
-                }
+    /// By `Next-Url` the client router says which page it is on, and Next.js may answer with a part of that page's folder in place of
+    /// the one asked for, layouts included: what the page around it needs, the answer needs.
+    fn add_pages_around(
+        &self,
+        request: &RequestView<'_>,
+        found: &mut Matches,
+    ) -> Result<(), Ambiguity> {
+        let base_path = self.nextjs.base_path.as_str();
+        // Next.js compares the value with paths: what begins otherwise is none.
+        let pages = request.headers.get_all("next-url").iter();
+        for page in pages
+            .map(HeaderValue::as_bytes)
+            .filter(|p| p.first() == Some(&b'/'))
+        {
+            let path = [base_path.as_bytes(), page].concat();
+            self.add(&Method::GET, &path, request, found)?;
+        }
+        Ok(())
+    }
+
+    /// Adds the routes of another path that has a say in a request.
+    fn add(
+        &self,
+        method: &Method,
+        path: &[u8],
+        request: &RequestView<'_>,
+        found: &mut Matches,
+    ) -> Result<(), Ambiguity> {
+        let inner = RequestView {
+            method,
+            target: Target::parse(path)?,
+            ..*request
+        };
+        for id in self.find_target(&inner)?.all() {
+            if id != found.primary && !found.others.contains(&id) {
+                found.others.push(id);
             }
         }
         Ok(())
     }
 
+    /// What the app has at a target, for people: a page as its folders name it, or in words; [`known::NOTHING`] when it has nothing
+    /// there. `None`: no build is known, or the request is for somebody else.
+    pub fn app_route(&self, request: &RequestView<'_>) -> Option<String> {
+        let known = self.app.load();
+        let known = known.as_ref()?;
+        let found = self.rules_of(request, None).ok()?;
+        let is_built_in = self.route(found.primary).built_in.is_some();
+        let name = known.name(self, request);
+        (self.is_for_app(found.primary) || (is_built_in && name != known::NOTHING)).then_some(name)
+    }
+
+    /// Whether a route leads to the app that was built, and is none that is always reachable.
+    pub(super) fn is_for_app(&self, id: RouteId) -> bool {
+        let route = self.route(id);
+        id == self.default
+            || (route.built_in.is_none() && route.upstream == self.route(self.default).upstream)
+    }
+
+    /// The image optimizer reads `url` inside the server, where nobody asks again: what that needs, its picture needs.
+    pub(super) fn add_images(
+        &self,
+        request: &RequestView<'_>,
+        found: &mut Matches,
+    ) -> Result<(), Ambiguity> {
+        let query = request.target.query().unwrap_or_default();
+        let urls = url::form_urlencoded::parse(query.as_bytes())
+            .filter(|(key, url)| key == "url" && url.starts_with(['/', '\\']));
+        for (_, url) in urls {
+            self.add(&Method::GET, as_sent(&url).as_bytes(), request, found)?;
+        }
+        Ok(())
+    }
+
     fn find_target(&self, request: &RequestView<'_>) -> Result<Matches, Ambiguity> {
+        let known = self.app.load();
+        let Some(known) = known.as_ref() else {
+            return self.rules_of(request, None);
+        };
+        let mut spellings = Vec::new();
+        let mut found = self.rules_of(request, Some(&mut spellings))?;
+        known.widen(self, request, &spellings, &mut found)?;
+        Ok(found)
+    }
+
+    /// By the rules alone, whatever the app has there. `spellings` takes down every spelling that was looked at, when there is more
+    /// than one.
+    pub(super) fn rules_of(
+        &self,
+        request: &RequestView<'_>,
+        spellings: Option<&mut Vec<String>>,
+    ) -> Result<Matches, Ambiguity> {
         let path = request.target.path();
         let spelling = request.target.spelling();
         let one_reading = !spelling.escapes
             && !spelling.parameters
+            && !spelling.interception
             && self.nextjs.locales.is_empty()
             && !reading::has_transport(path, &self.nextjs.base_path);
         if one_reading {
@@ -229,8 +296,10 @@ impl RouteTable {
             table: self,
             request,
             found: Vec::new(),
+            spellings,
         };
-        self.reader(&mut search).read(request.target)?;
+        self.reader(&mut search, request.host)
+            .read(request.target)?;
         let found = search.found;
         let primary = found.first().copied().unwrap_or(self.default);
         if spelling.encoded_separator && !found.iter().all(|id| self.same_outcome(primary, *id)) {
@@ -248,13 +317,14 @@ impl RouteTable {
     /// When there are too many of them.
     pub fn readings(&self, target: Target<'_>) -> Result<Vec<(&'static str, String)>, Ambiguity> {
         let mut listing = Listing(Vec::new());
-        self.reader(&mut listing).read(target)?;
+        self.reader(&mut listing, "").read(target)?;
         Ok(listing.0)
     }
 
-    fn reader<'j>(&self, judge: &'j mut dyn Judge) -> Reader<'_, 'j> {
+    fn reader<'t, 'j>(&'t self, judge: &'j mut dyn Judge, host: &'t str) -> Reader<'t, 'j> {
         Reader {
             nextjs: &self.nextjs,
+            host,
             judge,
             contests: 0,
         }
@@ -318,40 +388,6 @@ impl RouteTable {
     }
 }
 
-/// Paths of a route of the app, with values for its parameters that no rule names.
-fn samples(nextjs: &NextJs, page: &AppRoute) -> Vec<String> {
-    // Nobody writes a rule for it.
-    const ANY: &str = "_any-value_";
-    let mut paths = vec![nextjs.base_path.trim_end_matches('/').to_owned()];
-    for part in page.source.split('/').filter(|part| !part.is_empty()) {
-        let tails: &[&[&str]] = match (part.strip_prefix(':'), part.chars().last()) {
-            (Some(_), Some('*')) => &[&[], &[ANY], &[ANY, ANY]],
-            (Some(_), Some('+')) => &[&[ANY], &[ANY, ANY]],
-            (Some(_), _) => &[&[ANY]],
-            (None, _) => &[&[""]],
-        };
-        paths = paths
-            .iter()
-            .flat_map(|path| {
-                tails.iter().map(move |tail| {
-                    let text: Vec<&str> = tail
-                        .iter()
-                        .map(|t| if t.is_empty() { part } else { t })
-                        .collect();
-                    text.iter()
-                        .fold(path.clone(), |path, part| format!("{path}/{part}"))
-                })
-            })
-            .collect();
-    }
-    for path in &mut paths {
-        if path.is_empty() {
-            path.push('/');
-        }
-    }
-    paths
-}
-
 /// A decoded path as a client would send it: spaces and what is outside ASCII cannot stand in a target by themselves.
 fn as_sent(path: &str) -> String {
     let mut sent = String::with_capacity(path.len());
@@ -366,13 +402,15 @@ fn as_sent(path: &str) -> String {
 }
 
 /// Collects the distinct routes of all readings.
-struct Search<'t, 'r> {
+struct Search<'t, 'r, 's> {
     table: &'t RouteTable,
     request: &'t RequestView<'r>,
     found: Vec<RouteId>,
+    /// Where to take down what was looked at.
+    spellings: Option<&'s mut Vec<String>>,
 }
 
-impl Search<'_, '_> {
+impl Search<'_, '_, '_> {
     fn push(&mut self, route: RouteId) {
         if !self.found.contains(&route) {
             self.found.push(route);
@@ -380,8 +418,15 @@ impl Search<'_, '_> {
     }
 }
 
-impl Judge for Search<'_, '_> {
+impl Judge for Search<'_, '_, '_> {
     fn contest(&mut self, contest: &Contest<'_>) -> Option<Spelled> {
+        if let Some(all) = &mut self.spellings {
+            for (spelling, _) in &contest.spellings {
+                if !all.iter().any(|known| known == spelling) {
+                    all.push(spelling.clone().into_owned());
+                }
+            }
+        }
         let entry = self
             .table
             .entries
@@ -1088,8 +1133,8 @@ mod tests {
                 let request = RequestView { method: &Method::GET, target: Target::parse(path.as_bytes()).unwrap(), host: "app", headers: &headers, client: std::net::Ipv4Addr::LOCALHOST.into(),
     };
                 let short = table.find(&request).unwrap();
-                let mut search = Search { table: &table, request: &request, found: Vec::new() };
-                table.reader(&mut search).read(request.target).unwrap();
+                let mut search = Search { table: &table, request: &request, found: Vec::new(), spellings: None };
+                table.reader(&mut search, "").read(request.target).unwrap();
                 prop_assert_eq!(search.found, short.all().collect::<Vec<_>>());
             }
         }

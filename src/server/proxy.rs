@@ -62,6 +62,8 @@ const SHARED_CACHE_HEADERS: [HeaderName; 4] = [
 
 /// The gateway, built whole from one configuration.
 pub struct Gateway {
+    /// The app's folder, where its build is looked at again.
+    pub app_folder: Option<std::path::PathBuf>,
     /// Listeners, limits and timeouts.
     pub settings: Settings,
     /// Judges.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -22,6 +23,7 @@ use pingora::services::listening::Service;
 use tokio::sync::watch;
 
 use super::admin::Admin;
+use super::build;
 use super::door::{self, Door};
 use super::doubt::Doubt;
 use super::line::{self, Line};
@@ -101,6 +103,8 @@ pub struct Parts {
     pub telemetry: telemetry::Settings,
     /// How users are moved in; none where nobody is to be.
     pub migration: Option<migration::Parts>,
+    /// The app's folder, where its build is looked at again; none where what it serves is not known.
+    pub app_folder: Option<PathBuf>,
 }
 
 /// Where the keys of tokens are published.
@@ -267,7 +271,11 @@ pub fn assemble(parts: Parts, clock: Arc<dyn Clock>) -> Result<Gateway, StartErr
     sessions
         .cache()
         .set_witness(Box::new(move |what| touched.touch(what)));
+    if let Some(app) = parts.routes.app() {
+        metrics.build_known(&app.build_id);
+    }
     Ok(Gateway {
+        app_folder: parts.app_folder,
         api_keys,
         identity: Identity::new(
             &parts.identity,
@@ -436,6 +444,13 @@ pub fn start(gateway: Gateway) -> Result<Running, StartError> {
         "streams",
         Sweeping(Arc::clone(&gateway)),
     ));
+    if let Some(folder) = &gateway.app_folder {
+        let watching = Watching {
+            gateway: Arc::clone(&gateway),
+            folder: folder.clone(),
+        };
+        server.add_service(background_service("app build", watching));
+    }
     run(server, stopped)?;
     let (hang_up, hung_up) = watch::channel(Stop::No);
     if gateway.line.state().is_some() {
@@ -656,6 +671,37 @@ impl BackgroundService for Balancing {
         ready: ServiceReadyNotifier,
     ) {
         self.0.start_with_ready_notifier(shutdown, ready).await;
+    }
+}
+
+/// Looks whether the app was built again, for as long as the server runs.
+struct Watching {
+    gateway: Arc<Gateway>,
+    folder: PathBuf,
+}
+
+#[async_trait]
+impl BackgroundService for Watching {
+    async fn start(&self, mut shutdown: ShutdownWatch) {
+        let mut watch = Some(build::Watch::new(self.folder.clone()));
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(build::LOOK_EVERY) => {}
+                _ = shutdown.changed() => return,
+            }
+            let (gateway, looking) = (Arc::clone(&self.gateway), watch.take());
+            // A disk may be slow, and an app large: no request waits for it.
+            let looked = tokio::task::spawn_blocking(move || {
+                let mut watch = looking?;
+                build::take(watch.look(), &gateway.gate.routes, &gateway.metrics);
+                Some(watch)
+            });
+            watch = match looked.await {
+                Ok(Some(looked)) => Some(looked),
+                // A defect in reading must not end the looking.
+                _ => Some(build::Watch::new(self.folder.clone())),
+            };
+        }
     }
 }
 

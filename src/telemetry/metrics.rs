@@ -161,6 +161,14 @@ pub const NAMES: &[(&str, &str)] = &[
         "vestibule_mirrored_total",
         "Changes told to an old system, by what changed and what became of it.",
     ),
+    (
+        "vestibule_app_build_info",
+        "The app's build that is known, by its name.",
+    ),
+    (
+        "vestibule_app_build_reloads_total",
+        "Builds of the app found while running, by whether they were taken.",
+    ),
 ];
 
 /// Handles to the metrics, ready to be counted on.
@@ -198,6 +206,8 @@ pub struct Metrics {
     limits_alone: IntCounter,
     sign_ups: IntCounterVec,
     mirrored: IntCounterVec,
+    app_build: IntGaugeVec,
+    app_builds: IntCounterVec,
 }
 
 impl Metrics {
@@ -227,7 +237,16 @@ impl Metrics {
         let at = place("vestibule_old_system_up");
         let old_up = IntGaugeVec::new(Opts::new(name(at), help(at)), &["provider"])?;
         registry.register(Box::new(old_up.clone()))?;
+        let at = place("vestibule_app_build_info");
+        let app_build = IntGaugeVec::new(Opts::new(name(at), help(at)), &["build"])?;
+        registry.register(Box::new(app_build.clone()))?;
         let made = Self {
+            app_build,
+            app_builds: counters(
+                &registry,
+                place("vestibule_app_build_reloads_total"),
+                &["outcome"],
+            )?,
             by_class: ["other", "1xx", "2xx", "3xx", "4xx", "5xx"]
                 .map(|class| requests.with_label_values(&[class])),
             requests,
@@ -322,6 +341,10 @@ impl Metrics {
         self.bridged.with_label_values(&["none", "made"]);
         self.mirrored.with_label_values(&["sign_up", "done"]);
         self.migration.begin_at_zero();
+        self.app_build.with_label_values(&["none"]).set(1);
+        for outcome in ["taken", "refused"] {
+            self.app_builds.with_label_values(&[outcome]);
+        }
         self.key_fetches.with_label_values(&["fetched"]);
         for scope in crate::migration::limits::Scope::ALL {
             self.sign_ins_limited.with_label_values(&[scope.as_str()]);
@@ -334,6 +357,24 @@ impl Metrics {
     /// What is counted while users are moved in.
     pub(super) const fn migration(&self) -> &super::migration::Counts {
         &self.migration
+    }
+
+    /// This build of the app is known from the start.
+    pub fn build_known(&self, build: &str) {
+        // One at a time: the name of the one before would stay for ever.
+        self.app_build.reset();
+        self.app_build.with_label_values(&[build]).set(1);
+    }
+
+    /// The app was built again, and the new build is known.
+    pub fn build_taken(&self, build: &str) {
+        self.build_known(build);
+        self.app_builds.with_label_values(&["taken"]).inc();
+    }
+
+    /// The app was built again, and what was known still holds.
+    pub fn build_refused(&self) {
+        self.app_builds.with_label_values(&["refused"]).inc();
     }
 
     /// One request was answered with `status`.

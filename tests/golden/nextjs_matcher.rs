@@ -37,6 +37,7 @@ fn nextjs(case: &Value) -> NextJs {
         locales: list(&next["i18n"]["locales"]).iter().map(text).collect(),
         default_locale: next["i18n"]["defaultLocale"].as_str().map(str::to_owned),
         trailing_slash: next["trailingSlash"].as_bool().unwrap_or(false),
+        ..NextJs::default()
     }
 }
 

@@ -373,6 +373,8 @@ pub struct Setup {
     pub migration: Option<MakeMigration>,
     /// What the app signs with.
     pub secret: Secret,
+    /// The app's folder, where its build is known.
+    pub app_folder: Option<std::path::PathBuf>,
     /// What the app's build says.
     pub build: Option<vestibule::app::App>,
 }
@@ -523,6 +525,7 @@ impl Setup {
             sliding: None,
             door: None,
             migration: None,
+            app_folder: None,
             secret: Secret::new(SECRET),
             build: None,
         }
@@ -586,12 +589,22 @@ impl Setup {
         source: Arc<dyn Source>,
         clock: Arc<ManualClock>,
     ) -> vestibule::server::proxy::Gateway {
-        let gateway = run::assemble(
+        let routes =
+            RouteTable::build(&self.routes).unwrap_or_else(|problems| panic!("{problems:#?}"));
+        if let Some(build) = &self.build {
+            routes.know(Some(Arc::new(build.clone())));
+        }
+        if let Some(folder) = &self.app_folder {
+            let files = vestibule::server::build::Folder(folder.clone());
+            let app = vestibule::app::next::read(&files).expect("a build");
+            routes.know(Some(Arc::new(app)));
+        }
+        run::assemble(
             Parts {
+                app_folder: self.app_folder.clone(),
                 server: self.server.clone(),
                 auth_base_path: self.routes.auth_base_path.clone(),
-                routes: RouteTable::build(&self.routes)
-                    .unwrap_or_else(|problems| panic!("{problems:#?}")),
+                routes,
                 cookies: self.cookies.clone(),
                 secrets: vestibule::credential::secrets::Settings::single(self.secret.clone()),
                 authenticator: self.authenticator.clone(),
@@ -613,11 +626,7 @@ impl Setup {
             },
             clock as Arc<dyn Clock>,
         )
-        .expect("a gateway");
-        if let Some(build) = &self.build {
-            gateway.gate.routes.know(Some(Arc::new(build.clone())));
-        }
-        gateway
+        .expect("a gateway")
     }
 }
 

@@ -5,6 +5,7 @@ use super::*;
 pub(super) fn redirects(
     file: &File,
     public_url: Option<&Url>,
+    nextjs: &NextJs,
     reader: &mut Reader<'_>,
 ) -> policy::redirect::Settings {
     let routes = file.routes.as_ref().map(|f| &f.value);
@@ -65,11 +66,79 @@ pub(super) fn redirects(
         forbidden: routes
             .and_then(|r| r.forbidden.as_ref())
             .map(|f| f.value.0.clone()),
-        base_path: base_path(file),
+        base_path: nextjs.base_path.clone(),
     }
 }
 
-pub(super) fn base_path(file: &File) -> String {
+/// The app's build, where its folder is named.
+pub(super) fn build(
+    file: &File,
+    read_build: BuildRead<'_>,
+    reader: &mut Reader<'_>,
+) -> Option<Build> {
+    let table = file.nextjs.as_ref().map(|f| &f.value)?;
+    let folder = table.app.as_ref()?;
+    match read_build(&folder.value) {
+        Ok(build) => build,
+        Err(unreadable) => {
+            reader.blame(folder, form(unreadable.message, unreadable.advice));
+            None
+        }
+    }
+}
+
+/// What changes the meaning of paths: as the build says, where there is one, and then nothing else may be written.
+pub(super) fn nextjs(file: &File, build: Option<&Build>, reader: &mut Reader<'_>) -> NextJs {
+    let written = written_nextjs(file, reader);
+    let Some(build) = build else {
+        return written;
+    };
+    let built = &build.app.nextjs;
+    let Some(table) = file.nextjs.as_ref().map(|f| &f.value) else {
+        return built.clone();
+    };
+    let place = |at: &At, key: &str| Some((at.clone(), key.to_owned()));
+    let base = table.base_path.as_ref().and_then(|f| place(&f.at, &f.key));
+    let locales = table.locales.as_ref().and_then(|f| place(&f.at, &f.key));
+    let default = table.default_locale.as_ref();
+    let default = default.and_then(|f| place(&f.at, &f.key));
+    let slash = table.trailing_slash.as_ref();
+    let slash = slash.and_then(|f| place(&f.at, &f.key));
+    for (place, here, there) in [
+        (base, written.base_path, built.base_path.clone()),
+        (
+            locales,
+            written.locales.join(", "),
+            built.locales.join(", "),
+        ),
+        (
+            default,
+            written.default_locale.unwrap_or_default(),
+            built.default_locale.clone().unwrap_or_default(),
+        ),
+        (
+            slash,
+            written.trailing_slash.to_string(),
+            built.trailing_slash.to_string(),
+        ),
+    ] {
+        let Some((at, key)) = place.filter(|_| here != there) else {
+            continue;
+        };
+        let fault = Fault::Conflict {
+            what: format!(
+                "here it is `{}`, and in the app's build `{}`",
+                short(&here),
+                short(&there)
+            ),
+            advice: "leave the key out: it is read from the build; or build the app again",
+        };
+        reader.problems.push((fault, key, at));
+    }
+    built.clone()
+}
+
+fn base_path(file: &File) -> String {
     let found = file
         .nextjs
         .as_ref()
@@ -77,7 +146,7 @@ pub(super) fn base_path(file: &File) -> String {
     found.map_or_else(String::new, |f| f.value.clone())
 }
 
-pub(super) fn nextjs(file: &File, reader: &mut Reader<'_>) -> NextJs {
+fn written_nextjs(file: &File, reader: &mut Reader<'_>) -> NextJs {
     let Some(table) = file.nextjs.as_ref().map(|f| &f.value) else {
         return NextJs::default();
     };
@@ -121,6 +190,7 @@ pub(super) fn nextjs(file: &File, reader: &mut Reader<'_>) -> NextJs {
         locales,
         default_locale: table.default_locale.as_ref().map(|f| f.value.clone()),
         trailing_slash: value(table.trailing_slash.as_ref(), false),
+        domains: Vec::new(),
     }
 }
 
@@ -130,6 +200,7 @@ pub(super) fn routes(
     upstreams: &[server::Upstream],
     hosts: &[String],
     sign_in: &str,
+    nextjs: NextJs,
     reader: &mut Reader<'_>,
 ) -> route::Settings {
     let auth = file.better_auth.as_ref().map(|f| &f.value);
@@ -242,7 +313,7 @@ pub(super) fn routes(
         }
     }
     route::Settings {
-        nextjs: nextjs(file, reader),
+        nextjs,
         routes: specs,
         default,
         default_upstream: 0,

@@ -1,0 +1,12 @@
+import { NextResponse } from "next/server";
+
+export function middleware() {
+  return NextResponse.next();
+}
+
+export const config = {
+  matcher: [
+    "/dashboard/:path*",
+    { source: "/pricing", missing: [{ type: "header", key: "next-router-prefetch" }] },
+  ],
+};

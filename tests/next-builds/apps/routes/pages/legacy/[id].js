@@ -1,0 +1,7 @@
+export default function Page() {
+  return <p>legacy</p>;
+}
+
+export function getServerSideProps() {
+  return { props: {} };
+}

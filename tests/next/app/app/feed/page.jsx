@@ -1,0 +1,11 @@
+import { headers } from 'next/headers';
+import { MARKER, seen } from '../../marker';
+
+export default async function Page({ params }) {
+  const { none } = (await params) ?? {};
+  return (
+    <main>
+      {MARKER} feed {JSON.stringify(none ?? null)} {seen(await headers())}
+    </main>
+  );
+}
