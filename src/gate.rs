@@ -6,7 +6,7 @@ use crate::authenticator::{Asked, Authenticator};
 use crate::credential::Presented;
 use crate::policy::{self, Circumstances, Need, Reason, Verdict};
 use crate::request::{Form, RequestView};
-use crate::route::{Route, RouteId, RouteTable};
+use crate::route::{Matches, Route, RouteId, RouteTable};
 use crate::session::resolve::{Resolution, Sessions, Tier};
 use crate::session::{Freshness, Rejection};
 use crate::target::Ambiguity;
@@ -54,12 +54,32 @@ impl Gate {
     /// When the target has readings that contradict each other: it must not reach the app.
     pub async fn judge(&self, request: &RequestView<'_>) -> Result<Decision, Ambiguity> {
         let found = self.routes.find(request)?;
+        Ok(self.weigh(request, &found, true).await)
+    }
+
+    /// Judges a request once more, when its body has named Server Actions: the rules of these routes hold besides those it asks for.
+    /// `is_use`: whether looking at its credential counts as using it, which it does once.
+    ///
+    /// # Errors
+    /// When the target has readings that contradict each other.
+    pub async fn judge_with(
+        &self,
+        request: &RequestView<'_>,
+        routes: &[RouteId],
+        is_use: bool,
+    ) -> Result<Decision, Ambiguity> {
+        let mut found = self.routes.find(request)?;
+        found.add(routes);
+        Ok(self.weigh(request, &found, is_use).await)
+    }
+
+    async fn weigh(&self, request: &RequestView<'_>, found: &Matches, is_use: bool) -> Decision {
         let form = request.form();
         let rules = || found.all().map(|id| (id, self.routes.route(id)));
         let (resolution, tier) = match freshness(rules().map(|(_, route)| route)) {
             Some(freshness) if form != Form::Preflight => {
                 let order = declared(rules().map(|(_, route)| route));
-                self.authenticate(request, order, freshness, true).await // the only wait
+                self.authenticate(request, order, freshness, is_use).await // the only wait
             }
             _ => (Resolution::Anonymous, Tier::None),
         };
@@ -83,7 +103,7 @@ impl Gate {
         // Invariant: `found` holds at least its primary route. Without any, nobody passes.
         let (verdict, reason, route) =
             decided.unwrap_or((Verdict::Forbidden, Reason::Denied, found.primary));
-        Ok(Decision {
+        Decision {
             verdict,
             reason,
             route,
@@ -95,7 +115,7 @@ impl Gate {
                 Resolution::Anonymous | Resolution::Verified(_) | Resolution::Unavailable => None,
             },
             protected: rules().any(|(_, route)| route.rule.need.protects()),
-        })
+        }
     }
 
     /// Who is calling, at most `cache_ttl` ago, without it counting as a use.

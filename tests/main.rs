@@ -9,6 +9,8 @@
 )]
 
 mod accounts;
+mod actions;
+mod actions_next;
 mod answers;
 mod api_keys;
 mod app_routes;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::route::NextJs;
 
+pub mod actions;
 pub mod next;
 
 /// An app as it was built.

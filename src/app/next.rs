@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::{Action, App, AppRoute, Files, Images, Kind, Matcher, Redirect, Rewrite, Unreadable};
+use super::actions::ActionList;
+use super::{App, AppRoute, Files, Images, Kind, Matcher, Redirect, Rewrite, Unreadable};
 use crate::route::{Domain, NextJs, PREFETCH, RSC, SEGMENT, SEGMENTS};
 
 /// The folder of the build below the app's, unless `distDir` says otherwise.
@@ -43,20 +44,6 @@ const ACTIONS: &str = "server/server-reference-manifest.json";
 
 const BUILD_AGAIN: &str =
     "build the app again; if it stays, this version of Next.js is not known yet";
-
-#[derive(Deserialize)]
-struct ActionsFile {
-    #[serde(default)]
-    node: BTreeMap<String, Workers>,
-    #[serde(default)]
-    edge: BTreeMap<String, Workers>,
-}
-
-#[derive(Deserialize)]
-struct Workers {
-    #[serde(default)]
-    workers: BTreeMap<String, IgnoredAny>,
-}
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -261,14 +248,8 @@ pub fn read(files: &dyn Files) -> Result<App, Unreadable> {
         ..App::default()
     };
     build.take_rules(manifest, &mut app)?;
-    if let Some(file) = build.maybe::<ActionsFile>(ACTIONS)? {
-        for (id, workers) in file.node.into_iter().chain(file.edge) {
-            let pages = workers.workers.into_keys();
-            app.actions.push(Action {
-                id,
-                pages: pages.map(|page| page_of_worker(&page)).collect(),
-            });
-        }
+    if let Some(list) = build.maybe::<ActionList>(ACTIONS)? {
+        app.actions = list.actions();
     }
     Ok(app)
 }
@@ -644,16 +625,6 @@ fn begins_with(path: &str, first: &str) -> bool {
 fn host_of(domain: &str) -> String {
     let host = domain.split(':').next().unwrap_or_default();
     host.to_ascii_lowercase()
-}
-
-/// `app/dashboard/page` is `/dashboard`.
-fn page_of_worker(worker: &str) -> String {
-    let inner = worker.strip_prefix("app").unwrap_or(worker);
-    let inner = inner
-        .strip_suffix("/page")
-        .or_else(|| inner.strip_suffix("/route"))
-        .unwrap_or(inner);
-    if inner.is_empty() { "/" } else { inner }.to_owned()
 }
 
 /// What a segment of a page's path is.

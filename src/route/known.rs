@@ -5,12 +5,12 @@
 //! a destination leads that clients choose) is taken to be so: it may only add rules, and the strictest verdict counts.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::app::next::{Part, parts};
-use crate::app::{App, Rewrite};
+use crate::app::{App, Kind, Rewrite};
 use crate::request::RequestView;
+use crate::route::actions::Actions;
 use crate::route::expression::{Expression, Outcome};
 use crate::route::index::{Index, Rank, Specificity, Walk};
 use crate::route::pattern::{Pattern, Segment};
@@ -29,8 +29,8 @@ const LOCALE: &str = "nextInternalLocale";
 pub(super) struct Known {
     /// As it was read.
     pub(super) app: Arc<App>,
-    /// By id of a Server Action: the routes of the pages that own it.
-    pub(super) actions: HashMap<String, Vec<RouteId>>,
+    /// What calling its Server Actions needs.
+    pub(super) actions: Arc<Actions>,
     nextjs: NextJs,
     pages: Index,
     /// By rank: the route's place in the app.
@@ -144,11 +144,7 @@ impl Found<'_, '_> {
 }
 
 impl Known {
-    pub(super) fn new(
-        app: Arc<App>,
-        nextjs: &NextJs,
-        actions: HashMap<String, Vec<RouteId>>,
-    ) -> Self {
+    pub(super) fn new(app: Arc<App>, nextjs: &NextJs, actions: Arc<Actions>) -> Self {
         let mut ranked: Vec<(Specificity, Vec<Segment>, usize)> = (0..)
             .zip(&app.routes)
             .map(|(place, route)| {
@@ -308,6 +304,19 @@ impl Known {
             let page = inner.get(1 + locale.len()..)?;
             at(if page.is_empty() { "/" } else { page })
         })
+    }
+
+    /// Whether a path, in the only reading it has, leads to something that runs no Server Actions, and to nothing else.
+    pub(super) fn runs_no_actions(&self, path: &str) -> bool {
+        let rewrites = &self.app.rewrites;
+        let kind = |place| self.app.routes.get(place).map(|route| route.kind);
+        // A path may stand for another before pages are looked at.
+        rewrites.before_files.is_empty()
+            && rewrites.after_files.is_empty()
+            && matches!(
+                self.place(path).and_then(kind),
+                Some(Kind::Handler | Kind::PagesApi)
+            )
     }
 
     /// What Next.js serves by itself. Data are of pages, and read as those.

@@ -2,6 +2,7 @@
 
 use crate::policy::Rule;
 
+mod actions;
 mod build;
 pub mod comparison;
 mod condition;
@@ -11,9 +12,11 @@ mod index;
 pub mod known;
 pub mod pattern;
 mod reading;
+mod scan;
 pub mod table;
 
 pub use reading::{PREFETCH, RSC, SEGMENT, SEGMENTS};
+pub use scan::Scanner;
 pub use table::{Matches, RouteTable};
 
 /// All that decides which route a request asks for.

@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderValue, Method};
 
 use crate::app::{App, AppRoute, Kind};
 use crate::request::RequestView;
+use crate::route::actions::Actions;
 use crate::route::condition::Conditions;
 use crate::route::expression::Expression;
 use crate::route::index::{Index, Rank, Walk};
@@ -71,6 +72,15 @@ impl Matches {
     pub fn all(&self) -> impl Iterator<Item = RouteId> + '_ {
         std::iter::once(self.primary).chain(self.others.iter().copied())
     }
+
+    /// Adds what else a request asks for.
+    pub fn add(&mut self, routes: &[RouteId]) {
+        for route in routes {
+            if *route != self.primary && !self.others.contains(route) {
+                self.others.push(*route);
+            }
+        }
+    }
 }
 
 impl RouteTable {
@@ -97,17 +107,7 @@ impl RouteTable {
     /// Learns what the app serves, or forgets it. Requests under way keep what they began with.
     pub fn know(&self, app: Option<Arc<App>>) {
         self.app.store(app.map(|app| {
-            let actions = app.actions.iter().map(|action| {
-                let pages = app
-                    .routes
-                    .iter()
-                    .filter(|route| action.pages.contains(&route.page));
-                let mut routes: Vec<RouteId> = pages.flat_map(|p| self.routes_of(p)).collect();
-                routes.sort_unstable();
-                routes.dedup();
-                (action.id.clone(), routes)
-            });
-            let actions = actions.collect();
+            let actions = Arc::new(Actions::of(self, &app));
             Arc::new(Known::new(app, &self.nextjs, actions))
         }));
     }
@@ -120,14 +120,40 @@ impl RouteTable {
     /// The routes whose rules hold for a route of the app as such: for values of its parameters that no rule names.
     pub fn routes_of(&self, page: &AppRoute) -> Vec<RouteId> {
         let mut found = Vec::new();
+        self.add_rules(page, &Method::GET, "", &mut found);
+        found
+    }
+
+    /// The same, by whatever method and host they may be asked for.
+    pub(super) fn rules_anywhere(&self, page: &AppRoute) -> Vec<RouteId> {
+        let mut hosts = vec![String::new()];
+        for host in self.entries.iter().flat_map(|entry| &entry.hosts) {
+            let host = match host.strip_prefix("*.") {
+                Some(parent) => format!("any.{parent}"),
+                None => host.clone(),
+            };
+            if !hosts.contains(&host) {
+                hosts.push(host);
+            }
+        }
+        let mut found = Vec::new();
+        for host in &hosts {
+            for method in [&Method::GET, &Method::POST] {
+                self.add_rules(page, method, host, &mut found);
+            }
+        }
+        found
+    }
+
+    fn add_rules(&self, page: &AppRoute, method: &Method, host: &str, found: &mut Vec<RouteId>) {
         for path in samples(&self.nextjs, &page.page, page.kind == Kind::PublicFile) {
             let Ok(target) = Target::parse(path.as_bytes()) else {
                 continue;
             };
             let request = RequestView {
-                method: &Method::GET,
+                method,
                 target,
-                host: "",
+                host,
                 headers: &HeaderMap::new(),
                 client: std::net::Ipv4Addr::LOCALHOST.into(),
             };
@@ -137,7 +163,6 @@ impl RouteTable {
                 }
             }
         }
-        found
     }
 
     /// The routes a request asks for, by every reading of its target.
@@ -148,6 +173,9 @@ impl RouteTable {
         let mut found = self.find_target(request)?;
         if request.target.is_next_image() {
             self.add_images(request, &mut found)?;
+        }
+        if *request.method == Method::POST {
+            self.add_actions(request, &mut found);
         }
         if request.headers.contains_key("next-url") {
             self.add_pages_around(request, &mut found)?;

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::header::{
-    CACHE_CONTROL, CONTENT_LENGTH, COOKIE, EXPIRES, HOST, SET_COOKIE, TRANSFER_ENCODING, UPGRADE,
+    CACHE_CONTROL, CONTENT_LENGTH, COOKIE, EXPECT, EXPIRES, HOST, SET_COOKIE, TRANSFER_ENCODING,
+    UPGRADE,
 };
 use http::{HeaderName, HeaderValue, Method, StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -41,7 +42,7 @@ use crate::gate::{Decision, Gate};
 use crate::identity::Identity;
 use crate::policy::{Ask, Permit, Reason, To, Verdict};
 use crate::request::{Form, RequestView};
-use crate::route::RouteId;
+use crate::route::{RouteId, Scanner};
 use crate::target::{Ambiguity, Target};
 use crate::telemetry::metrics::Metrics;
 
@@ -125,6 +126,16 @@ pub struct Ctx {
     passage: Passage,
     /// Whether a session of the old system was presented of which nobody knows whether it lives.
     undecided: bool,
+    /// The Server Actions its body names are looked for while it passes.
+    actions: Option<Box<Scanner>>,
+    /// Whether the body is held, and waits for nobody's leave.
+    is_held: bool,
+    /// Whether the credential was looked at already: the next look is no other use of it.
+    is_asked: bool,
+    /// The answer to a request that was refused when its head was with the app already.
+    refusal: Option<Answer>,
+    /// Whether that answer was given.
+    is_turned_away: bool,
     body_seen: u64,
     refused: Option<&'static str>,
     _in_flight: InFlight,
@@ -204,6 +215,11 @@ impl ProxyHttp for Shared {
             place: None,
             passage: Passage::default(),
             undecided: false,
+            actions: None,
+            is_held: false,
+            is_asked: false,
+            refusal: None,
+            is_turned_away: false,
             body_seen: 0,
             refused: None,
             _in_flight: InFlight::begin(&self.metrics),
@@ -273,6 +289,12 @@ impl ProxyHttp for Shared {
                 self.migrate(migration, exchange, client, ctx).await?
             }
             (considered, _) => considered,
+        };
+        let considered = match considered {
+            Ok(None) if ctx.actions.is_some() => {
+                self.look_for_actions(exchange, client, ctx).await?
+            }
+            considered => considered,
         };
         let answer = match considered {
             Ok(None) => return Ok(false),
@@ -344,6 +366,10 @@ impl ProxyHttp for Shared {
             return Error::e_explain(ErrorType::InternalError, "no permit");
         };
         ctx.passage.frame(outgoing)?;
+        if ctx.is_held {
+            // We have asked for the body already.
+            outgoing.remove_header(&EXPECT);
+        }
         let principal = permit.principal().map(|entry| &**entry);
         forward::stamp(
             outgoing,
@@ -359,9 +385,18 @@ impl ProxyHttp for Shared {
         &self,
         exchange: &mut Exchange,
         body: &mut Option<Bytes>,
-        _end: bool,
+        end: bool,
         ctx: &mut Ctx,
     ) -> Result<()> {
+        if let Some(mut scanner) = ctx.actions.take() {
+            let mut named = body.as_ref().is_some_and(|piece| scanner.read(piece));
+            named |= end && scanner.finish();
+            if named {
+                self.judge_on_the_way(exchange.req_header(), scanner.routes(), ctx)
+                    .await?;
+            }
+            ctx.actions = (!end).then_some(scanner);
+        }
         let Some(piece) = body else { return Ok(()) };
         ctx.body_seen = ctx.body_seen.saturating_add(piece.len() as u64);
         let limit = self.settings.limits.body_bytes;
@@ -464,6 +499,19 @@ impl ProxyHttp for Shared {
         error: &Error,
         ctx: &mut Ctx,
     ) -> FailToProxy {
+        if let Some(answer) = ctx.refusal.take() {
+            ctx.is_turned_away = true;
+            exchange.set_keepalive(None);
+            let status = answer.status.as_u16();
+            if exchange.response_written().is_none() {
+                // The client may be gone: then there is nobody left to tell.
+                let _ = write(exchange, answer, &ctx.trace.request_id).await;
+            }
+            return FailToProxy {
+                error_code: status,
+                can_reuse_downstream: false,
+            };
+        }
         let status = status_of(error);
         if *error.esource() == ErrorSource::Upstream {
             self.metrics.upstream_failed();
@@ -497,6 +545,11 @@ impl ProxyHttp for Shared {
             error_code: status,
             can_reuse_downstream: false,
         }
+    }
+
+    // Turning somebody away is no error of ours.
+    fn suppress_error_log(&self, _exchange: &Exchange, ctx: &Ctx, _error: &Error) -> bool {
+        ctx.is_turned_away
     }
 
     fn request_summary(&self, exchange: &Exchange, _ctx: &Ctx) -> String {
@@ -799,14 +852,8 @@ impl Gateway {
             .judge(&request)
             .await
             .map_err(|ambiguity| Malformed::bad(ambiguity.as_str()))?;
-        // An outage of the old system signs nobody out: whoever may have a session there is not sent to sign in.
-        let challenges = matches!(
-            decision.verdict,
-            Verdict::Redirect(To::SignIn(Ask::SignIn)) | Verdict::Unauthorized(Ask::SignIn)
-        );
-        if ctx.undecided && challenges {
-            (decision.verdict, decision.reason) = (Verdict::Unavailable, Reason::Store);
-        }
+        spare_the_undecided(&mut decision, ctx);
+        ctx.is_asked = decision.tier != Tier::None;
         let took = began.elapsed();
         self.note(&decision, took, ctx);
         if let Some(answer) = self
@@ -826,6 +873,8 @@ impl Gateway {
         }
         let destination = self.gate.routes.route(decision.destination);
         ctx.app = destination.upstream;
+        let scanner = self.gate.routes.actions_in(&request, destination.upstream);
+        ctx.actions = scanner.map(Box::new);
         ctx.watch = Watch::begin(&request, &self.auth_base_path, &self.gate).await;
         ctx.at_auth = is_below(&self.auth_base_path, target.path());
         if let (Some(slider), Verdict::Allow(permit)) = (&self.slider, &decision.verdict)
@@ -840,6 +889,120 @@ impl Gateway {
             ctx.permit = Some(permit);
         }
         Ok(None)
+    }
+
+    /// Looks through a short body for Server Actions before the app has anything of the request, so that it is told who is calling
+    /// where an action asks for that. A longer one, or one of unknown length, is looked through on its way.
+    async fn look_for_actions(
+        &self,
+        exchange: &mut Exchange,
+        client: Client,
+        ctx: &mut Ctx,
+    ) -> Result<std::result::Result<Option<Answer>, Malformed>> {
+        let length = exchange.req_header().headers.get(CONTENT_LENGTH);
+        let is_short = length
+            .and_then(|length| length.to_str().ok()?.parse::<usize>().ok())
+            .is_some_and(|length| length <= body::HELD_BYTES_MAX);
+        // What the migration looks into, it has held already.
+        if !is_short || ctx.at_auth {
+            return Ok(Ok(None));
+        }
+        let (Some(mut scanner), Held::Whole(body)) = (
+            ctx.actions.take(),
+            body::hold(exchange, self.settings.timeouts.body_read).await?,
+        ) else {
+            return Ok(Err(Malformed {
+                status: StatusCode::PAYLOAD_TOO_LARGE,
+                reason: "body_too_large",
+            }));
+        };
+        ctx.is_held = true;
+        scanner.read(&body);
+        scanner.finish();
+        if scanner.routes().is_empty() {
+            return Ok(Ok(None));
+        }
+        let judged = self
+            .judge_actions(exchange.req_header(), client, scanner.routes(), ctx)
+            .await;
+        Ok(judged.map(|judged| match judged {
+            Ok(permit) => {
+                ctx.permit = Some(permit);
+                None
+            }
+            Err(answer) => Some(answer),
+        }))
+    }
+
+    /// A body that is on its way to the app has named Server Actions. The piece that does has not left yet, so on a refusal the app
+    /// never has the whole of it, and runs nothing.
+    async fn judge_on_the_way(
+        &self,
+        head: &RequestHeader,
+        routes: &[RouteId],
+        ctx: &mut Ctx,
+    ) -> Result<()> {
+        let Some(client) = ctx.client else {
+            return Error::e_explain(ErrorType::InternalError, "no client");
+        };
+        let answer = match self.judge_actions(head, client, routes, ctx).await {
+            // Who is calling stands in the head, which has left: an action that asks for somebody finds whom the path asked for.
+            Ok(Ok(_)) => return Ok(()),
+            Ok(Err(answer)) => answer,
+            Err(malformed) => {
+                ctx.refused = Some(malformed.reason);
+                let id = &ctx.trace.request_id;
+                let (status, reason) = (malformed.status, malformed.reason);
+                respond::problem(status, title(status), reason, id)
+            }
+        };
+        let status = answer.status.as_u16();
+        ctx.refusal = Some(answer);
+        Error::e_explain(
+            ErrorType::HTTPStatus(status),
+            "the body names a server action that the caller may not run",
+        )
+    }
+
+    /// Whether whoever sent a request may run the actions that its body names: what lets it pass, or our answer.
+    async fn judge_actions(
+        &self,
+        head: &RequestHeader,
+        client: Client,
+        routes: &[RouteId],
+        ctx: &mut Ctx,
+    ) -> std::result::Result<std::result::Result<Permit, Answer>, Malformed> {
+        let host = forward::host_of(head).ok_or(Malformed::bad("host"))?;
+        let target = Target::parse(target_bytes(head))
+            .map_err(|ambiguity| Malformed::bad(ambiguity.as_str()))?;
+        let request = RequestView {
+            method: &head.method,
+            target,
+            host: &host,
+            headers: &head.headers,
+            client: client.address,
+        };
+        let began = Instant::now();
+        let mut decision = self
+            .gate
+            .judge_with(&request, routes, !ctx.is_asked)
+            .await
+            .map_err(|ambiguity| Malformed::bad(ambiguity.as_str()))?;
+        spare_the_undecided(&mut decision, ctx);
+        ctx.is_asked |= decision.tier != Tier::None;
+        self.note(&decision, began.elapsed(), ctx);
+        let id = &ctx.trace.request_id;
+        if let Some(answer) = self.responder.refuse(&request, &decision, id) {
+            return Ok(Err(answer));
+        }
+        let Verdict::Allow(permit) = decision.verdict else {
+            // Every other verdict has an answer.
+            return Err(Malformed::bad("verdict"));
+        };
+        let destination = self.gate.routes.route(decision.destination);
+        ctx.private |=
+            (decision.protected || permit.principal().is_some()) && !destination.app_caches;
+        Ok(Ok(permit))
     }
 
     /// Where the cookie is the session: ends it when the app has, and writes it anew near its end.
@@ -996,6 +1159,17 @@ impl Gateway {
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^ (mixed >> 31)
+    }
+}
+
+/// An outage of the old system signs nobody out: whoever may have a session there is not sent to sign in.
+fn spare_the_undecided(decision: &mut Decision, ctx: &Ctx) {
+    let challenges = matches!(
+        decision.verdict,
+        Verdict::Redirect(To::SignIn(Ask::SignIn)) | Verdict::Unauthorized(Ask::SignIn)
+    );
+    if ctx.undecided && challenges {
+        (decision.verdict, decision.reason) = (Verdict::Unavailable, Reason::Store);
     }
 }
 

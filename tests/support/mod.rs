@@ -376,6 +376,8 @@ pub struct Setup {
     pub secret: Secret,
     /// The app's folder, where its build is known.
     pub app_folder: Option<std::path::PathBuf>,
+    /// What the app's build says.
+    pub build: Option<vestibule::app::App>,
 }
 
 pub type MakeMigration = Arc<dyn Fn() -> vestibule::server::migration::Parts>;
@@ -527,6 +529,7 @@ impl Setup {
             migration: None,
             app_folder: None,
             secret: Secret::new(SECRET),
+            build: None,
         }
     }
 
@@ -590,6 +593,9 @@ impl Setup {
     ) -> vestibule::server::proxy::Gateway {
         let routes =
             RouteTable::build(&self.routes).unwrap_or_else(|problems| panic!("{problems:#?}"));
+        if let Some(build) = &self.build {
+            routes.know(Some(Arc::new(build.clone())));
+        }
         if let Some(folder) = &self.app_folder {
             let files = vestibule::server::build::Folder(folder.clone());
             let app = vestibule::app::next::read(&files).expect("a build");

@@ -1,0 +1,1 @@
+//! Server Actions at real Next.js.
