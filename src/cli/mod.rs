@@ -23,8 +23,8 @@ pub mod gateway;
 pub mod hash;
 pub mod healthcheck;
 pub mod init;
-pub mod selftest;
 pub mod routes;
+pub mod selftest;
 pub mod serve;
 pub mod version;
 

@@ -309,7 +309,7 @@ impl Known {
     /// Whether a path, in the only reading it has, leads to something that runs no Server Actions, and to nothing else.
     pub(super) fn runs_no_actions(&self, path: &str) -> bool {
         let rewrites = &self.app.rewrites;
-        let kind = |place| self.app.routes.get(place).map(|route| route.kind);
+        let kind = |place: usize| self.app.routes.get(place).map(|route| route.kind);
         // A path may stand for another before pages are looked at.
         rewrites.before_files.is_empty()
             && rewrites.after_files.is_empty()

@@ -43,6 +43,7 @@ use crate::identity::Identity;
 use crate::policy::{Ask, Permit, Reason, To, Verdict};
 use crate::request::{Form, RequestView};
 use crate::route::{RouteId, Scanner};
+use crate::session::resolve::Tier;
 use crate::target::{Ambiguity, Target};
 use crate::telemetry::metrics::Metrics;
 
