@@ -111,9 +111,10 @@ impl Files for Folder {
     }
 }
 
-/// What tells one state of a build from another, without reading it.
+/// What tells one state of a build from another, without reading it: of each manifest its device, number, size, and when it and what
+/// is said of it changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Print(Vec<Option<(u64, u64, u64, i64, i64, i64, i64)>>);
+struct Print(Vec<Option<([u64; 3], [i64; 4])>>);
 
 impl Print {
     /// The state of every manifest now; a file that is not there has none.
@@ -124,15 +125,14 @@ impl Print {
         let state = |name: &&str| {
             let found = std::fs::metadata(root.join(name)).ok()?;
             // Another file under the same name has another number, and a copy with its old date another change of state.
-            Some((
-                found.dev(),
-                found.ino(),
-                found.size(),
+            let which = [found.dev(), found.ino(), found.size()];
+            let when = [
                 found.mtime(),
                 found.mtime_nsec(),
                 found.ctime(),
                 found.ctime_nsec(),
-            ))
+            ];
+            Some((which, when))
         };
         Self(MANIFESTS.iter().map(state).collect())
     }
