@@ -341,7 +341,7 @@ fn every_metric_stands_in_the_table_once_with_unit_and_meaning() {
         assert!(help.ends_with('.'), "{name}: {help}");
         let tail = name.rsplit('_').next().unwrap_or_default();
         let units = [
-            "total", "seconds", "bytes", "entries", "flight", "up", "ratio",
+            "total", "seconds", "bytes", "entries", "flight", "up", "ratio", "info",
         ];
         assert!(units.contains(&tail), "{name} ends in no unit");
     }

@@ -389,7 +389,8 @@ fn groups<'r>(routes: impl Iterator<Item = &'r AppRoute>) -> Vec<Group> {
     groups.sort_by(|(one, _), (other, _)| one.cmp(other));
     groups
         .into_iter()
-        .map(|(head, routes)| {
+        .map(|(head, mut routes)| {
+            routes.sort_by(|one, other| one.source.cmp(&other.source));
             let is_one = routes
                 .iter()
                 .all(|route| route.source == format!("/{head}"));

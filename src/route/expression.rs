@@ -204,11 +204,11 @@ impl Translation<'_> {
         }
     }
 
-    /// Nobody reads captures: every capturing group becomes a plain one.
+    /// A group with a name becomes one without: groups are read by their place.
     fn open(&mut self) -> Result<(), String> {
         self.depth += 1;
         if self.rest.next_if_eq(&'?').is_none() {
-            self.out.push_str("(?:");
+            self.out.push('(');
             return Ok(());
         }
         match self.rest.next() {
@@ -225,7 +225,7 @@ impl Translation<'_> {
                 }
                 for letter in self.rest.by_ref() {
                     if letter == '>' {
-                        self.out.push_str("(?:");
+                        self.out.push('(');
                         return Ok(());
                     }
                 }
@@ -406,6 +406,22 @@ mod tests {
 
     fn matches(source: &str, text: &str) -> Outcome {
         Expression::compile(source).unwrap().matches(text)
+    }
+
+    #[test]
+    fn groups_hold_what_they_matched() {
+        let source = r"^/front(?:/((?:[^/]+?)(?:/(?:[^/]+?))*))?(?:/)?$";
+        let expression = Expression::compile_any_case(source).unwrap();
+        for (text, held) in [
+            ("/front/7/8", Some(vec![Some("7/8")])),
+            ("/FRONT/7", Some(vec![Some("7")])),
+            ("/front", Some(vec![None])),
+            ("/back", None),
+        ] {
+            assert_eq!(expression.groups(text), Ok(held), "{text}");
+        }
+        let named = Expression::compile(r"^(?<one>a)(?:b)(c|(?=d)d)$").unwrap();
+        assert_eq!(named.groups("abd"), Ok(Some(vec![Some("a"), Some("d")])));
     }
 
     #[test]
