@@ -76,8 +76,9 @@ impl Gateway {
             }
             // Somebody we take for signed in here and, maybe, not there.
             Verdict::Redirect(To::Home) => {
-                if let Some(rounds) =
-                    self.bounced_to(request.headers, &self.responder.pages.signed_in_home, now)
+                if self.was_sent(request.target.query())
+                    && let Some(rounds) =
+                        self.bounced_to(request.headers, &self.responder.pages.signed_in_home, now)
                 {
                     answer.push(SET_COOKIE, &rounds.set(self.is_secure()));
                 }
@@ -123,8 +124,8 @@ impl Gateway {
         Some(answer)
     }
 
-    /// Looks at a redirect of the app: the sign-in page sends whoever was sent there and counts as signed in away by itself. Only then does its answer
-    /// get a cookie of ours, and this says so: no shared cache may keep it.
+    /// Looks at a redirect of the app: the sign-in page sends whoever was sent there and counts as signed in away by itself. Only
+    /// then does its answer get a cookie of ours, and this says so: no shared cache may keep it.
     pub(super) fn watch_bounce(
         &self,
         head: &RequestHeader,
