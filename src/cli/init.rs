@@ -45,7 +45,10 @@ impl Init {
         let mut found = Findings::of(&folder, &self.app);
         if folder.join(".next").exists() {
             match app::next::read(&Folder(folder.clone())) {
-                Ok(app) => found.take_build(&app, beside(&self.output, &self.app)),
+                Ok(app) => {
+                    let folder = beside(&self.output, &self.app);
+                    found.take_build(&app, folder, &self.output);
+                }
                 Err(error) => found.notes.push(format!(
                     "the build cannot be read, so no routes were written: {}",
                     error.message
@@ -235,7 +238,7 @@ impl Findings {
     }
 
     /// Takes what the build says, which is more than its files one by one.
-    fn take_build(&mut self, app: &App, folder: String) {
+    fn take_build(&mut self, app: &App, folder: String, output: &Path) {
         self.base_path.clone_from(&app.nextjs.base_path);
         self.locales.clone_from(&app.nextjs.locales);
         self.default_locale.clone_from(&app.nextjs.default_locale);
@@ -247,6 +250,13 @@ impl Findings {
             !written.contains(&Some(route.page.as_str())) && !is_always_reachable(&route.page)
         });
         self.groups = groups(left);
+        if let Some(group) = self.groups.iter().find(|g| g.is_for_administrators()) {
+            self.notes.push(format!(
+                "`{}` is for everybody who is signed in: give it a role in {}, if it is for administrators",
+                group.source,
+                output.display()
+            ));
+        }
     }
 
     fn to_toml(&self) -> String {
@@ -353,9 +363,29 @@ impl Findings {
                 named.join(", "),
                 quoted(&group.source)
             );
+            if group.is_for_administrators() {
+                let _ = writeln!(out, "# For administrators only: rule = {ADMINISTRATORS}");
+            }
         }
-        out.push_str("\n# [[route]]\n# path = \"/admin/:path*\"\n# rule = { role = [\"admin\"], freshness = \"strict\" }\n");
+        // A second rule for the same pages would lose to the first wherever that names a page.
+        if !self.groups.iter().any(Group::is_for_administrators) {
+            let _ = write!(
+                out,
+                "\n# [[route]]\n# path = \"/admin/:path*\"\n# rule = {ADMINISTRATORS}\n"
+            );
+        }
         out
+    }
+}
+
+/// The rule for pages of administrators, who are asked for every time.
+const ADMINISTRATORS: &str = "{ role = [\"admin\"], freshness = \"strict\" }";
+
+impl Group {
+    /// Whether its pages are called as those of administrators mostly are.
+    fn is_for_administrators(&self) -> bool {
+        let head = self.source.split('/').nth(1).unwrap_or_default();
+        head.eq_ignore_ascii_case("admin")
     }
 }
 
