@@ -1020,6 +1020,59 @@ fn the_configuration_that_init_writes_for_a_built_app_has_every_route_classified
 }
 
 #[test]
+fn init_reads_a_build_in_a_folder_of_another_name_and_the_pages_of_both_routers() {
+    let build = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/next-builds/16-i18n/build-output"
+    );
+    let folder = Folder::new("");
+    std::fs::remove_dir_all(folder.0.join("app/.next")).unwrap();
+    for name in ["", "server"] {
+        for entry in std::fs::read_dir(Path::new(build).join(name)).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_file() {
+                let to = Path::new("app/build-output").join(name);
+                let to = to.join(path.file_name().unwrap());
+                folder.write(
+                    to.to_str().unwrap(),
+                    &std::fs::read_to_string(&path).unwrap(),
+                );
+            }
+        }
+    }
+    let package = r#"{"dependencies":{"next":"16","better-auth":"1.7"}}"#;
+    folder.write("app/package.json", package);
+    let init = |output: &str| {
+        let ran = folder.run(&["init", "--app", "app", "--output", output]);
+        assert_eq!(ran.code, 0, "{ran:?}");
+        (
+            ran.out,
+            std::fs::read_to_string(folder.0.join(output)).unwrap(),
+        )
+    };
+    let (out, text) = init("without.toml");
+    assert!(!out.contains("the app is not built"), "{out}");
+    assert!(out.contains("no sign-in page was found"), "{out}");
+    assert!(
+        text.contains("app = \"app\"") && text.contains("path = \"/vault/:rest*\""),
+        "{text}"
+    );
+    // A page of the pages router, which stands in no other manifest.
+    let pages = "app/build-output/server/pages-manifest.json";
+    let known = std::fs::read_to_string(folder.0.join(pages)).unwrap();
+    let mut known: Value = serde_json::from_str(&known).unwrap();
+    known["/login"] = json!("pages/login.js");
+    folder.write(pages, &known.to_string());
+    let (out, text) = init("with.toml");
+    assert!(!out.contains("no sign-in page was found"), "{out}");
+    assert!(text.contains("sign_in = \"/login\""), "{text}");
+    assert!(
+        text.contains("path = \"/login\"\nrule = \"public\""),
+        "{text}"
+    );
+}
+
+#[test]
 fn help_has_examples() {
     for command in ["routes", "check", "init"] {
         let ran = Folder::new(&fine()).run(&[command, "--help"]);

@@ -43,8 +43,10 @@ impl Init {
             });
         }
         let mut found = Findings::of(&folder, &self.app);
-        if folder.join(".next").exists() {
-            match app::next::read(&Folder(folder.clone())) {
+        let files = Folder(folder.clone());
+        // `distDir` may have put it elsewhere.
+        if folder.join(".next").exists() || app::next::build_folder(&files).is_ok() {
+            match app::next::read(&files) {
                 Ok(app) => {
                     let folder = beside(&self.output, &self.app);
                     found.take_build(&app, folder, &self.output);
@@ -104,6 +106,33 @@ impl Init {
 /// What `init` would write for an app.
 pub(super) fn text_for(folder: &Path, app: &Path) -> String {
     Findings::of(folder, app).to_toml()
+}
+
+/// Where apps have their sign-in page, the likeliest first.
+const SIGN_IN: [&str; 6] = [
+    "/sign-in",
+    "/login",
+    "/signin",
+    "/auth/sign-in",
+    "/auth/login",
+    "/auth/signin",
+];
+/// Where they have their sign-up page.
+const SIGN_UP: [&str; 6] = [
+    "/sign-up",
+    "/register",
+    "/signup",
+    "/auth/sign-up",
+    "/auth/register",
+    "/auth/signup",
+];
+const NOT_BUILT: &str = "the app is not built, so base path, locales and trailing slash are taken to be Next's defaults";
+const NO_SIGN_IN: &str = "no sign-in page was found: check `routes.sign_in`";
+
+/// The first page wanted that an app has.
+fn first_of(wanted: &[&str], has: impl Fn(&str) -> bool) -> Option<String> {
+    let page = wanted.iter().find(|page| has(page));
+    page.map(|page| (*page).to_owned())
 }
 
 /// What an app says about itself.
@@ -176,7 +205,7 @@ impl Findings {
         let files = json(".next/required-server-files.json");
         let is_next = routes.is_some() || depends("next");
         if is_next && routes.is_none() {
-            notes.push("the app is not built, so base path, locales and trailing slash are taken to be Next's defaults".to_owned());
+            notes.push(NOT_BUILT.to_owned());
         }
         let setting = |name: &str| {
             let config = files
@@ -191,22 +220,10 @@ impl Findings {
         };
         let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
         let pages = pages(folder, &json);
-        let first = |wanted: &[&str]| {
-            wanted
-                .iter()
-                .find(|page| pages.iter().any(|p| p == *page))
-                .map(|page| (*page).to_owned())
-        };
-        let sign_in = first(&[
-            "/sign-in",
-            "/login",
-            "/signin",
-            "/auth/sign-in",
-            "/auth/login",
-            "/auth/signin",
-        ]);
+        let first = |wanted: &[&str]| first_of(wanted, |page| pages.iter().any(|p| p == page));
+        let sign_in = first(&SIGN_IN);
         if sign_in.is_none() {
-            notes.push("no sign-in page was found: check `routes.sign_in`".to_owned());
+            notes.push(NO_SIGN_IN.to_owned());
         }
         Self {
             public_url: variable("BETTER_AUTH_URL").and_then(origin),
@@ -221,14 +238,7 @@ impl Findings {
             default_locale: text(setting("i18n").and_then(|i| i.get("defaultLocale"))),
             trailing_slash: trailing_slash(files.as_ref(), routes.as_ref()),
             sign_in: sign_in.unwrap_or_else(|| "/sign-in".to_owned()),
-            sign_up: first(&[
-                "/sign-up",
-                "/register",
-                "/signup",
-                "/auth/sign-up",
-                "/auth/register",
-                "/auth/signup",
-            ]),
+            sign_up: first(&SIGN_UP),
             is_next,
             env_files,
             notes,
@@ -244,7 +254,15 @@ impl Findings {
         self.default_locale.clone_from(&app.nextjs.default_locale);
         self.trailing_slash = app.nextjs.trailing_slash;
         self.is_next = true;
+        self.notes.retain(|note| note != NOT_BUILT);
         self.app = Some(folder);
+        // Pages of both routers; the files one by one told of one.
+        let has = |page: &str| app.routes.iter().any(|route| route.page == page);
+        if let Some(page) = first_of(&SIGN_IN, has) {
+            self.sign_in = page;
+            self.notes.retain(|note| note != NO_SIGN_IN);
+        }
+        self.sign_up = first_of(&SIGN_UP, has).or(self.sign_up.take());
         let written = [Some("/"), Some(&self.sign_in), self.sign_up.as_deref()];
         let left = app.routes.iter().filter(|route| {
             !written.contains(&Some(route.page.as_str())) && !is_always_reachable(&route.page)
