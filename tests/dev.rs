@@ -1,6 +1,7 @@
 //! `vestibule dev`: an app's own command and the gateway in front of it start, stop and fail together.
 
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -59,6 +60,8 @@ struct Setup {
     /// `None`: there is no file.
     configuration: Option<&'static str>,
     database: bool,
+    /// Whether the app was built once, long ago.
+    built: bool,
     arguments: &'static [&'static str],
     /// Ports that are taken, when a test takes them: the gateway's and the app's.
     ports: Option<[u16; 2]>,
@@ -70,6 +73,7 @@ impl Default for Setup {
             script: APP,
             configuration: Some(CONFIGURATION),
             database: true,
+            built: false,
             arguments: &[],
             ports: None,
         }
@@ -114,6 +118,19 @@ impl Setup {
         if self.database {
             let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/db/core.sqlite");
             std::fs::copy(golden, folder.join("app.db")).unwrap();
+        }
+        if self.built {
+            let build = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/example-build");
+            for name in ["", "server"] {
+                let to = folder.join("web/.next").join(name);
+                std::fs::create_dir_all(&to).unwrap();
+                for entry in std::fs::read_dir(Path::new(build).join(name)).unwrap() {
+                    let entry = entry.unwrap();
+                    if entry.path().is_file() {
+                        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+                    }
+                }
+            }
         }
         if let Some(text) = self.configuration {
             std::fs::write(folder.join("vestibule.toml"), text).unwrap();
@@ -438,6 +455,27 @@ fn without_a_file_it_runs_with_what_init_would_write() {
     let (dev, code) = named.fail();
     assert_eq!(code, 2);
     assert!(dev.says("elsewhere.toml cannot be read"), "{}", dev.err());
+}
+
+#[test]
+fn an_app_that_names_its_build_is_developed_without_one_and_beside_an_old_one() {
+    const NAMED: &str = "\n[nextjs]\napp = \"web\"\n";
+    // What `vestibule init` writes, in short.
+    let configuration: &'static str = Box::leak(format!("{CONFIGURATION}{NAMED}").into());
+    for built in [false, true] {
+        let setup = Setup {
+            configuration: Some(configuration),
+            built,
+            ..Setup::default()
+        };
+        let mut dev = setup.run();
+        // A page that is being written is in no build.
+        assert_eq!(dev.get("/public/new").status, 200, "{built}: {}", dev.err());
+        assert_eq!(dev.get("/dashboard").status, 302, "{built}");
+        assert_eq!(dev.get("/new").status, 302, "{built}");
+        dev.signal(Signal::SIGTERM);
+        assert_eq!(dev.code(), 7, "{built}: {}", dev.err());
+    }
 }
 
 #[test]

@@ -211,6 +211,40 @@ fn routes_of<'p>(problems: &'p [Value], code: &str) -> Vec<&'p str> {
 // ------------------------------------------------------------------------------------------------------------ routes
 
 #[test]
+fn a_folder_named_to_the_command_counts_instead_of_the_one_in_production() {
+    let config = fine() + "[nextjs]\napp = \"/nowhere/in/production\"\n";
+    let folder = Folder::new(&config);
+    for command in ["check", "routes"] {
+        let ran = folder.run(&[command, "--app", "app"]);
+        assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{command}: {ran:?}");
+        // Counted from where the command runs, and what is wrong with it is said by its name.
+        let ran = folder.run(&[command, "--app", "other"]);
+        assert_eq!(ran.code, 2, "{command}: {ran:?}");
+        assert!(ran.err.contains("other: there is no build"), "{}", ran.err);
+    }
+    // Without it the folder of the configuration is looked for, and the message says where.
+    for (command, code) in [("check", 1), ("routes", 2)] {
+        let ran = folder.run(&[command]);
+        assert_eq!(ran.code, code, "{command}: {ran:?}");
+        assert!(
+            ran.err
+                .contains("nextjs.app: /nowhere/in/production: there is no build"),
+            "{}",
+            ran.err
+        );
+    }
+    // What the configuration says besides is held against that build.
+    folder.write("vestibule.toml", &(config + "base_path = \"/shop\"\n"));
+    let ran = folder.run(&["check", "--app", "app"]);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert!(
+        ran.err.contains("nextjs.base_path: here it is `/shop`"),
+        "{}",
+        ran.err
+    );
+}
+
+#[test]
 fn every_route_of_the_example_app_is_listed_with_its_rule() {
     let folder = Folder::new(&fine());
     let ran = folder.run(&["routes", "--app", "app", "--json"]);
@@ -256,6 +290,93 @@ fn every_route_of_the_example_app_is_listed_with_its_rule() {
         .unwrap()
         + 1;
     assert_eq!(line, Some(u64::try_from(written).unwrap()));
+}
+
+/// Pages and handlers of a folder of the app router, by Next's rule of names alone.
+fn routes_below(folder: &Path, path: &str, found: &mut Vec<String>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        let name = entry.file_name().into_string().unwrap();
+        if entry.path().is_dir() {
+            routes_below(&entry.path(), &format!("{path}/{name}"), found);
+        } else if matches!(name.as_str(), "page.tsx" | "route.ts") {
+            found.push(if path.is_empty() { "/" } else { path }.to_owned());
+        }
+    }
+}
+
+/// The names in a type of the declarations that Next.js writes of an app's routes: `type AppRoutes = "/" | "/403"`.
+fn declared(declarations: &str, name: &str) -> Vec<String> {
+    let start = format!("type {name} = ");
+    let line = declarations.lines().find_map(|l| l.strip_prefix(&start));
+    let line = line.unwrap_or_else(|| panic!("no {name}"));
+    let names = line.split(" | ").map(|word| word.trim_matches('"'));
+    names.map(str::to_owned).collect()
+}
+
+#[test]
+fn every_route_of_the_real_example_app_is_listed_and_one_without_a_rule_is_told_by_name() {
+    let app = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/nextjs");
+    assert!(
+        app.join(".next/BUILD_ID").is_file(),
+        "this test needs the built example app: run `scripts/example-app` (scripts/test does)"
+    );
+    let named = app.to_str().unwrap();
+    let ran = Folder::new(CONFIG).run(&["routes", "--app", named, "--json"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let listing: Value = serde_json::from_str(&ran.out).unwrap();
+    let routes = listing["routes"].as_array().unwrap();
+    let mut listed: Vec<String> = routes
+        .iter()
+        .map(|route| route["route"].as_str().unwrap().to_owned())
+        .collect();
+    listed.sort_unstable();
+    // What lies in its folders.
+    let mut below = Vec::new();
+    routes_below(&app.join("app"), "", &mut below);
+    for entry in std::fs::read_dir(app.join("pages/legacy")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let stem = name.strip_suffix(".tsx").unwrap();
+        below.push(match stem {
+            "index" => "/legacy".to_owned(),
+            _ => format!("/legacy/{stem}"),
+        });
+    }
+    below.sort_unstable();
+    assert_eq!(listed, below);
+    // What Next.js itself says there is.
+    let declarations = std::fs::read_to_string(app.join(".next/types/routes.d.ts")).unwrap();
+    let mut said = ["AppRoutes", "AppRouteHandlerRoutes", "PageRoutes"]
+        .map(|name| declared(&declarations, name))
+        .concat();
+    said.sort_unstable();
+    assert_eq!(listed, said);
+    // The manifests that other tests read are of this app.
+    let mut kept = ROUTES.map(str::to_owned).to_vec();
+    kept.retain(|route| route != "/logo.svg");
+    assert_eq!(listed, kept, "run scripts/example-manifests");
+
+    let told = format!("{CONFIG}\n[nextjs]\napp = {}\n", toml::Value::from(named));
+    let fine = Folder::new(&told).run(&["check"]);
+    assert_eq!((fine.code, fine.err.as_str()), (0, ""), "{fine:?}");
+    for (path, routes) in [
+        ("/admin/:path*", &["page `/admin`"][..]),
+        ("/api/events", &["handler `/api/events`"]),
+        (
+            "/legacy/:id*",
+            &["pages page `/legacy`", "pages page `/legacy/[id]`"],
+        ),
+    ] {
+        let config = without(path).replace("\"/logo.svg\"", "\"/nowhere-else\"");
+        let ran = Folder::new(&config).run(&["check", "--app", named]);
+        assert_eq!(ran.code, 1, "{path}: {ran:?}");
+        let told = ran.err.matches(" is unclassified").count();
+        assert_eq!(told, routes.len(), "{path}: {}", ran.err);
+        for route in routes {
+            let message = format!("{route} is unclassified");
+            assert!(ran.err.contains(&message), "{path}: {}", ran.err);
+        }
+    }
 }
 
 #[test]
@@ -344,7 +465,8 @@ fn without_a_build_or_an_app_the_commands_end_with_2() {
 
 #[test]
 fn a_rule_taken_away_is_told_by_the_name_of_its_route() {
-    let (code, problems) = Folder::new(&fine()).check(&[]);
+    let known = fine() + "[nextjs]\napp = \"app\"\n";
+    let (code, problems) = Folder::new(&known).check(&[]);
     assert_eq!((code, problems), (0, Vec::new()));
     for (path, routes) in [
         ("/", &["/"][..]),
@@ -480,10 +602,69 @@ fn without_a_build_check_says_that_actions_are_unprotected() {
         ran.err
     );
     let with = folder.run(&["check", "--app", "app"]);
-    assert!(!with.err.contains("unprotected"), "{}", with.err);
+    // Knowing it here helps nobody while the gateway does not.
+    assert!(
+        with.err.contains("warning: Server Actions are unprotected")
+            && with
+                .err
+                .contains("the gateway itself is not told of its build"),
+        "{}",
+        with.err
+    );
+    folder.write("vestibule.toml", &(fine() + "[nextjs]\napp = \"app\"\n"));
+    for arguments in [&["check"][..], &["check", "--app", "app"]] {
+        let told = folder.run(arguments);
+        assert_eq!((told.code, told.err.as_str()), (0, ""), "{arguments:?}");
+    }
+    // Without actions there is nothing to tell.
+    folder.write("vestibule.toml", &fine());
+    folder.edit("server/server-reference-manifest.json", |manifest| {
+        manifest["node"] = json!({});
+    });
+    let none = folder.run(&["check", "--app", "app"]);
+    assert_eq!((none.code, none.err.as_str()), (0, ""), "{none:?}");
     // Nothing says that this is a Next.js app.
     let none = Folder::new(&fine()).run(&["check"]);
     assert!(!none.err.contains("unprotected"), "{}", none.err);
+}
+
+#[test]
+fn explain_tells_whose_action_is_called() {
+    let folder = Folder::new(&(fine() + "[nextjs]\napp = \"app\"\n"));
+    let manifest = std::fs::read_to_string(
+        folder
+            .0
+            .join("app/.next/server/server-reference-manifest.json"),
+    );
+    let manifest: Value = serde_json::from_str(&manifest.unwrap()).unwrap();
+    let (id, _) = manifest["node"].as_object().unwrap().iter().next().unwrap();
+    let explain = |id: &str, more: &[&str]| {
+        let header = format!("next-action: {id}");
+        let arguments = ["explain", "--exit-code", "POST", "/", "-H", &header];
+        folder.run(&[&arguments[..], more].concat())
+    };
+    let known = explain(id, &[]);
+    assert_eq!(known.code, 4, "{known:?}");
+    assert!(
+        known
+            .out
+            .contains("action      of /dashboard, whose rules count too\n"),
+        "{}",
+        known.out
+    );
+    let json: Value = serde_json::from_str(&explain(id, &["--json"]).out).unwrap();
+    assert_eq!(json["action"], "/dashboard");
+    let unknown = explain(&"0".repeat(42), &[]);
+    assert_eq!(unknown.code, 4, "{unknown:?}");
+    assert!(
+        unknown.out.contains("none that the build knows"),
+        "{}",
+        unknown.out
+    );
+    // Neither does anything speak of actions where none is called.
+    let page = folder.run(&["explain", "--exit-code", "GET", "/"]);
+    assert_eq!(page.code, 0, "{page:?}");
+    assert!(!page.out.contains("action"), "{}", page.out);
 }
 
 #[test]
@@ -661,7 +842,23 @@ fn a_draft_of_the_old_matchers_can_be_used_as_it_is() {
     ]);
     let ran = folder.run(&["check", "--app", "app", "--import-proxy", "--draft"]);
     assert_eq!(ran.code, 0, "{ran:?}");
-    let drafted = ran.out.split("compared with").next().unwrap();
+    // A file it is written to is one that can be read.
+    let drafted = ran.out.as_str();
+    assert!(drafted.parse::<toml::Table>().is_ok(), "{drafted}");
+    assert!(
+        ran.err.contains("compared with the old matchers"),
+        "{ran:?}"
+    );
+    assert!(ran.err.contains("vestibule.toml: "), "{ran:?}");
+    let both = [
+        "check",
+        "--app",
+        "app",
+        "--import-proxy",
+        "--draft",
+        "--json",
+    ];
+    assert_eq!(folder.run(&both).code, 2);
     let head = CONFIG.split("[[route]]").next().unwrap();
     folder.write("drafted.toml", &format!("{head}{drafted}"));
     let check = folder.run(&[
@@ -791,6 +988,21 @@ fn the_configuration_that_init_writes_for_a_built_app_has_every_route_classified
     ] {
         assert!(text.contains(line), "{line}\n{text}");
     }
+    // One rule for the administrators' pages, where it counts: a second one would lose to the first.
+    assert_eq!(text.matches("/admin").count(), 2, "{text}");
+    assert!(
+        text.contains(
+            "path = \"/admin\"\nrule = \"signed-in\"\n# For administrators only: rule = { role = [\"admin\"]"
+        ),
+        "{text}"
+    );
+    assert!(
+        ran.out.contains(
+            "`/admin` is for everybody who is signed in: give it a role in conf/made.toml"
+        ),
+        "{}",
+        ran.out
+    );
     let arguments = ["--config", "conf/made.toml", "--env-file", "app/.env"];
     let check = folder.run(&[&["check"], &arguments[..]].concat());
     assert_eq!((check.code, check.err.as_str()), (0, ""), "{check:?}");
@@ -804,6 +1016,59 @@ fn the_configuration_that_init_writes_for_a_built_app_has_every_route_classified
     assert!(
         check.err.contains("page `/reports` is unclassified"),
         "{check:?}"
+    );
+}
+
+#[test]
+fn init_reads_a_build_in_a_folder_of_another_name_and_the_pages_of_both_routers() {
+    let build = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/next-builds/16-i18n/build-output"
+    );
+    let folder = Folder::new("");
+    std::fs::remove_dir_all(folder.0.join("app/.next")).unwrap();
+    for name in ["", "server"] {
+        for entry in std::fs::read_dir(Path::new(build).join(name)).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_file() {
+                let to = Path::new("app/build-output").join(name);
+                let to = to.join(path.file_name().unwrap());
+                folder.write(
+                    to.to_str().unwrap(),
+                    &std::fs::read_to_string(&path).unwrap(),
+                );
+            }
+        }
+    }
+    let package = r#"{"dependencies":{"next":"16","better-auth":"1.7"}}"#;
+    folder.write("app/package.json", package);
+    let init = |output: &str| {
+        let ran = folder.run(&["init", "--app", "app", "--output", output]);
+        assert_eq!(ran.code, 0, "{ran:?}");
+        (
+            ran.out,
+            std::fs::read_to_string(folder.0.join(output)).unwrap(),
+        )
+    };
+    let (out, text) = init("without.toml");
+    assert!(!out.contains("the app is not built"), "{out}");
+    assert!(out.contains("no sign-in page was found"), "{out}");
+    assert!(
+        text.contains("app = \"app\"") && text.contains("path = \"/vault/:rest*\""),
+        "{text}"
+    );
+    // A page of the pages router, which stands in no other manifest.
+    let pages = "app/build-output/server/pages-manifest.json";
+    let known = std::fs::read_to_string(folder.0.join(pages)).unwrap();
+    let mut known: Value = serde_json::from_str(&known).unwrap();
+    known["/login"] = json!("pages/login.js");
+    folder.write(pages, &known.to_string());
+    let (out, text) = init("with.toml");
+    assert!(!out.contains("no sign-in page was found"), "{out}");
+    assert!(text.contains("sign_in = \"/login\""), "{text}");
+    assert!(
+        text.contains("path = \"/login\"\nrule = \"public\""),
+        "{text}"
     );
 }
 

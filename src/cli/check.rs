@@ -31,8 +31,8 @@ pub struct Check {
     /// A path the old code let everybody see although its matcher covered it, as `/blog/:path*`. May be given several times.
     #[arg(long, value_name = "SOURCE", requires = "import_proxy")]
     pub let_pass: Vec<String>,
-    /// Print a draft of routes that protect what the old matchers covered.
-    #[arg(long, requires = "import_proxy")]
+    /// Print a draft of routes that protect what the old matchers covered, and nothing else: what is found goes to standard error.
+    #[arg(long, requires = "import_proxy", conflicts_with = "json")]
     pub draft: bool,
 }
 
@@ -59,7 +59,8 @@ impl Check {
     ///
     /// # Errors
     /// When the file, or the build, cannot be read.
-    pub fn run(self, world: &mut World<'_>, edges: Edges) -> Result<u8, Failure> {
+    pub fn run(mut self, world: &mut World<'_>, edges: Edges) -> Result<u8, Failure> {
+        self.given.app.clone_from(&self.app);
         if self.schema {
             world.say(&schema_text());
             return Ok(DONE);
@@ -107,7 +108,7 @@ impl Check {
                 counted(warnings, "warning")
             ),
         };
-        world.say(&format!("{}: {summary}\n", file.display()));
+        self.tell(world, &format!("{}: {summary}\n", file.display()));
         Ok(code)
     }
 
@@ -129,6 +130,9 @@ impl Check {
         };
         let surveyed = routes::survey(config, &world.path(&folder))?;
         let mut found = drift(&config.routes.nextjs, &surveyed.app);
+        if config.build.is_none() && !surveyed.app.actions.is_empty() {
+            found.push(unknown_build());
+        }
         found.extend(coverage(&surveyed, config));
         if !self.import_proxy {
             return Ok(found);
@@ -145,14 +149,23 @@ impl Check {
             advice: "build the app with its `proxy.ts` or `middleware.ts` in place, and compare before it is taken out".into(),
             code: USAGE,
         })?;
-        if self.draft && !self.json {
+        if self.draft {
             world.say(&draft(&surveyed.app));
         }
         found.extend(differences(&comparison, &surveyed));
         if !self.json {
-            world.say(&summary(&comparison));
+            self.tell(world, &summary(&comparison));
         }
         Ok(found)
+    }
+
+    /// What came of it, apart from a draft, which somebody may write to a file.
+    fn tell(&self, world: &mut World<'_>, text: &str) {
+        if self.draft {
+            world.complain(text);
+        } else {
+            world.say(text);
+        }
     }
 }
 
@@ -196,6 +209,19 @@ fn unprotected_actions() -> Finding {
         line: None,
         message: "Server Actions are unprotected: the app runs an action whatever path it is posted to, and without its build nobody knows which pages own it".to_owned(),
         advice: "name the app's folder as `app` under [nextjs], or with `--app DIR`".to_owned(),
+        route: None,
+        snippet: None,
+    }
+}
+
+/// The build was only named here: what was found holds for this command, and not for the gateway.
+fn unknown_build() -> Finding {
+    Finding {
+        severity: WARNING,
+        code: "actions",
+        line: None,
+        message: "Server Actions are unprotected: the app runs an action whatever path it is posted to, and the gateway itself is not told of its build".to_owned(),
+        advice: "name the app's folder, as the gateway sees it, as `app` under [nextjs]; `--app DIR` still says where it is here".to_owned(),
         route: None,
         snippet: None,
     }

@@ -190,6 +190,7 @@ impl Dev {
                 .filter(|file| world.path(file).is_file())
                 .collect();
         }
+        self.given.build_may_be_missing = true;
         let made = self.made_up(world);
         let load = |given: &Given, world: &World<'_>| match &made {
             Some(text) => given.load_text("vestibule init", text, world, edges),
@@ -229,6 +230,8 @@ impl Dev {
             Ok(mut loaded) => {
                 world.complain(&loaded.warnings.render(style));
                 loaded.config.routes.dev = true;
+                // A development server does not serve the build: what lies there is an older app, without the pages being written.
+                loaded.config.build = None;
                 let stop = &mut loaded.config.server.timeouts.stop;
                 *stop = (*stop).min(STOP_WITHIN);
                 Ok(loaded)

@@ -61,6 +61,9 @@ pub struct Explanation {
     /// What the app has there, as its build says: a page as its folders name it (`/dashboard/[id]`), in words what else answers, or
     /// `none`. Nothing when no build is known, or the request is not for that app.
     pub app_route: Option<String>,
+    /// Pages whose rules hold besides, because they own the Server Action that `Next-Action` names: `/dashboard`; in words for an
+    /// action nobody knows. Nothing when no action is called, or no build is known.
+    pub action: Option<String>,
     /// The kind of request: `document`, `document_post`, `program`, `server_action`, `preflight`.
     pub kind: String,
     /// What was presented: `none`, or the kind of credential with `malformed` where it is. Never the credential.
@@ -143,6 +146,14 @@ impl Explanation {
                 "none: the app has nothing there, so the default rule counts too",
             ),
             Some(name) => row("app route", name),
+        }
+        match self.action.as_deref() {
+            None => {}
+            Some(known::NOTHING) => row(
+                "action",
+                "none that the build knows, so the default rule counts too",
+            ),
+            Some(pages) => row("action", &format!("of {pages}, whose rules count too")),
         }
         row("rule", &format!("{}, {}", self.rule, self.freshness));
         row("credential", &self.credential);

@@ -388,6 +388,7 @@ fn describe(
         built_in: route.built_in.map(str::to_owned),
     };
     told.app_route = gateway.gate.routes.app_route(request);
+    told.action = gateway.gate.routes.action_called(request);
     told.kind = decision.form.as_str().into();
     told.rule = route.rule.need.as_str().into();
     told.freshness = match route.rule.freshness {

@@ -43,9 +43,14 @@ impl Init {
             });
         }
         let mut found = Findings::of(&folder, &self.app);
-        if folder.join(".next").exists() {
-            match app::next::read(&Folder(folder.clone())) {
-                Ok(app) => found.take_build(&app, beside(&self.output, &self.app)),
+        let files = Folder(folder.clone());
+        // `distDir` may have put it elsewhere.
+        if folder.join(".next").exists() || app::next::build_folder(&files).is_ok() {
+            match app::next::read(&files) {
+                Ok(app) => {
+                    let folder = beside(&self.output, &self.app);
+                    found.take_build(&app, folder, &self.output);
+                }
                 Err(error) => found.notes.push(format!(
                     "the build cannot be read, so no routes were written: {}",
                     error.message
@@ -101,6 +106,33 @@ impl Init {
 /// What `init` would write for an app.
 pub(super) fn text_for(folder: &Path, app: &Path) -> String {
     Findings::of(folder, app).to_toml()
+}
+
+/// Where apps have their sign-in page, the likeliest first.
+const SIGN_IN: [&str; 6] = [
+    "/sign-in",
+    "/login",
+    "/signin",
+    "/auth/sign-in",
+    "/auth/login",
+    "/auth/signin",
+];
+/// Where they have their sign-up page.
+const SIGN_UP: [&str; 6] = [
+    "/sign-up",
+    "/register",
+    "/signup",
+    "/auth/sign-up",
+    "/auth/register",
+    "/auth/signup",
+];
+const NOT_BUILT: &str = "the app is not built, so base path, locales and trailing slash are taken to be Next's defaults";
+const NO_SIGN_IN: &str = "no sign-in page was found: check `routes.sign_in`";
+
+/// The first page wanted that an app has.
+fn first_of(wanted: &[&str], has: impl Fn(&str) -> bool) -> Option<String> {
+    let page = wanted.iter().find(|page| has(page));
+    page.map(|page| (*page).to_owned())
 }
 
 /// What an app says about itself.
@@ -173,7 +205,7 @@ impl Findings {
         let files = json(".next/required-server-files.json");
         let is_next = routes.is_some() || depends("next");
         if is_next && routes.is_none() {
-            notes.push("the app is not built, so base path, locales and trailing slash are taken to be Next's defaults".to_owned());
+            notes.push(NOT_BUILT.to_owned());
         }
         let setting = |name: &str| {
             let config = files
@@ -188,22 +220,10 @@ impl Findings {
         };
         let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
         let pages = pages(folder, &json);
-        let first = |wanted: &[&str]| {
-            wanted
-                .iter()
-                .find(|page| pages.iter().any(|p| p == *page))
-                .map(|page| (*page).to_owned())
-        };
-        let sign_in = first(&[
-            "/sign-in",
-            "/login",
-            "/signin",
-            "/auth/sign-in",
-            "/auth/login",
-            "/auth/signin",
-        ]);
+        let first = |wanted: &[&str]| first_of(wanted, |page| pages.iter().any(|p| p == page));
+        let sign_in = first(&SIGN_IN);
         if sign_in.is_none() {
-            notes.push("no sign-in page was found: check `routes.sign_in`".to_owned());
+            notes.push(NO_SIGN_IN.to_owned());
         }
         Self {
             public_url: variable("BETTER_AUTH_URL").and_then(origin),
@@ -218,14 +238,7 @@ impl Findings {
             default_locale: text(setting("i18n").and_then(|i| i.get("defaultLocale"))),
             trailing_slash: trailing_slash(files.as_ref(), routes.as_ref()),
             sign_in: sign_in.unwrap_or_else(|| "/sign-in".to_owned()),
-            sign_up: first(&[
-                "/sign-up",
-                "/register",
-                "/signup",
-                "/auth/sign-up",
-                "/auth/register",
-                "/auth/signup",
-            ]),
+            sign_up: first(&SIGN_UP),
             is_next,
             env_files,
             notes,
@@ -235,18 +248,33 @@ impl Findings {
     }
 
     /// Takes what the build says, which is more than its files one by one.
-    fn take_build(&mut self, app: &App, folder: String) {
+    fn take_build(&mut self, app: &App, folder: String, output: &Path) {
         self.base_path.clone_from(&app.nextjs.base_path);
         self.locales.clone_from(&app.nextjs.locales);
         self.default_locale.clone_from(&app.nextjs.default_locale);
         self.trailing_slash = app.nextjs.trailing_slash;
         self.is_next = true;
+        self.notes.retain(|note| note != NOT_BUILT);
         self.app = Some(folder);
+        // Pages of both routers; the files one by one told of one.
+        let has = |page: &str| app.routes.iter().any(|route| route.page == page);
+        if let Some(page) = first_of(&SIGN_IN, has) {
+            self.sign_in = page;
+            self.notes.retain(|note| note != NO_SIGN_IN);
+        }
+        self.sign_up = first_of(&SIGN_UP, has).or(self.sign_up.take());
         let written = [Some("/"), Some(&self.sign_in), self.sign_up.as_deref()];
         let left = app.routes.iter().filter(|route| {
             !written.contains(&Some(route.page.as_str())) && !is_always_reachable(&route.page)
         });
         self.groups = groups(left);
+        if let Some(group) = self.groups.iter().find(|g| g.is_for_administrators()) {
+            self.notes.push(format!(
+                "`{}` is for everybody who is signed in: give it a role in {}, if it is for administrators",
+                group.source,
+                output.display()
+            ));
+        }
     }
 
     fn to_toml(&self) -> String {
@@ -353,9 +381,29 @@ impl Findings {
                 named.join(", "),
                 quoted(&group.source)
             );
+            if group.is_for_administrators() {
+                let _ = writeln!(out, "# For administrators only: rule = {ADMINISTRATORS}");
+            }
         }
-        out.push_str("\n# [[route]]\n# path = \"/admin/:path*\"\n# rule = { role = [\"admin\"], freshness = \"strict\" }\n");
+        // A second rule for the same pages would lose to the first wherever that names a page.
+        if !self.groups.iter().any(Group::is_for_administrators) {
+            let _ = write!(
+                out,
+                "\n# [[route]]\n# path = \"/admin/:path*\"\n# rule = {ADMINISTRATORS}\n"
+            );
+        }
         out
+    }
+}
+
+/// The rule for pages of administrators, who are asked for every time.
+const ADMINISTRATORS: &str = "{ role = [\"admin\"], freshness = \"strict\" }";
+
+impl Group {
+    /// Whether its pages are called as those of administrators mostly are.
+    fn is_for_administrators(&self) -> bool {
+        let head = self.source.split('/').nth(1).unwrap_or_default();
+        head.eq_ignore_ascii_case("admin")
     }
 }
 

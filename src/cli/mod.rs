@@ -146,7 +146,7 @@ pub enum Command {
     Dev(dev::Dev),
     /// Tell every problem of the configuration, with line and advice.
     #[command(
-        after_help = "Example:\n  vestibule check --config vestibule.toml\n  vestibule check --app .\n  vestibule check --app . --import-proxy --let-pass /pricing --draft\n  vestibule check --schema > vestibule.schema.json\n\nExit codes: 0 usable (warnings allowed), 1 problems found, 2 the file or the build cannot be read"
+        after_help = "Example:\n  vestibule check --config vestibule.toml\n  vestibule check --app .\n  vestibule check --app . --import-proxy --let-pass /pricing\n  vestibule check --app . --import-proxy --draft > routes.toml\n  vestibule check --schema > vestibule.schema.json\n\nExit codes: 0 usable (warnings allowed), 1 problems found, 2 the file, or the build below --app, cannot be read"
     )]
     Check(check::Check),
     /// Tell what the gateway would do with one request, and why.
@@ -161,7 +161,7 @@ pub enum Command {
     Db(db::Db),
     /// Write a configuration for an app, from its `.env` and its build.
     #[command(
-        after_help = "Example:\n  vestibule init --app .\n  vestibule init --app ../shop --output config/vestibule.toml --force"
+        after_help = "Example:\n  vestibule init --app .\n  vestibule init --app ../shop --output config/vestibule.toml --force\n\nExit codes: 0 written, 1 the file exists or cannot be written, 2 usage"
     )]
     Init(init::Init),
     /// Ask a running gateway whether it is ready, for containers.
@@ -206,9 +206,13 @@ pub struct Given {
     /// Set one key over file and environment; lists are separated by commas. May be given several times.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
-    /// Whether the app may not have been built yet, as while it is developed. No flag: the command says so.
+    /// Whether the app may not have been built yet, as while it is developed. No flag: `dev` says so.
     #[arg(skip)]
     pub build_may_be_missing: bool,
+    /// The app's folder, where the command was told another than `nextjs.app`, counted from where it runs. No flag of all commands.
+    /// What is wrong with its build the command says itself.
+    #[arg(skip)]
+    pub app: Option<PathBuf>,
 }
 
 /// Runs one command and says how the process should end.
@@ -297,15 +301,19 @@ impl Given {
             read_build: &|folder: &Path| {
                 // Counted from the file: what serves may be started anywhere.
                 let beside = Path::new(name).parent().unwrap_or_else(|| Path::new(""));
-                let folder = world.path(&beside.join(folder));
+                let beside = world.path(&beside.join(folder));
+                let folder = self.app.as_ref().map_or(beside, |app| world.path(app));
                 let files = build::Folder(folder.clone());
                 match app::next::read(&files) {
                     Ok(app) => Ok(Some(config::Build {
                         folder,
                         app: Arc::new(app),
                     })),
-                    Err(_) if self.build_may_be_missing => Ok(None),
-                    Err(unreadable) => Err(unreadable),
+                    Err(_) if self.build_may_be_missing || self.app.is_some() => Ok(None),
+                    Err(unreadable) => Err(app::Unreadable {
+                        message: format!("{}: {}", folder.display(), unreadable.message),
+                        ..unreadable
+                    }),
                 }
             },
         }))

@@ -49,7 +49,8 @@ impl Routes {
     ///
     /// # Errors
     /// When there is no build, or it cannot be read.
-    pub fn run(self, world: &mut World<'_>, edges: Edges) -> Result<u8, Failure> {
+    pub fn run(mut self, world: &mut World<'_>, edges: Edges) -> Result<u8, Failure> {
+        self.given.app.clone_from(&self.app);
         let loaded = match self.given.load_or_tell(world, edges)? {
             Ok(loaded) => loaded,
             Err(code) => return Ok(code),

@@ -11,9 +11,9 @@ use crate::app::next::source_of;
 use crate::app::{App, AppRoute, Kind};
 use crate::request::RequestView;
 use crate::route::RouteId;
-use crate::route::reading;
 use crate::route::scan::{Scanner, Seek};
 use crate::route::table::{Matches, RouteTable};
+use crate::route::{known, reading};
 
 /// By which header a script names the action it calls.
 const HEADER: &str = "next-action";
@@ -151,6 +151,25 @@ impl RouteTable {
         {
             known.actions.add_named(request.headers, found);
         }
+    }
+
+    /// The pages that own the action a request calls by header, for people; [`known::NOTHING`] where nobody is known to. `None`: it
+    /// calls none, no build is known, or the request is for somebody else.
+    pub fn action_called(&self, request: &RequestView<'_>) -> Option<String> {
+        let known = self.app.load();
+        let known = known.as_ref()?;
+        let mut ids = request.headers.get_all(HEADER).iter();
+        let id = ids.next()?.to_str().unwrap_or_default().trim();
+        let found = self.rules_of(request, None).ok()?;
+        if self.route(found.primary).upstream != known.actions.upstream {
+            return None;
+        }
+        // Several are none, as they are where the rules are found.
+        let is_one = ids.next().is_none();
+        let mut all = known.app.actions.iter();
+        let action = all.find(|action| is_one && action.id == id);
+        let nothing = || known::NOTHING.to_owned();
+        Some(action.map_or_else(nothing, |action| action.pages.join(", ")))
     }
 
     /// What to look for in the body of a request on its way to `upstream`, before the app has it; `None`: it runs no action, or none
