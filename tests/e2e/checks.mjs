@@ -368,9 +368,8 @@ check("a server action called after the session ended leads to sign-in", async (
   assert.equal(stack.notes().length, before);
 });
 
-check("a server action posted to a public page knows no caller and does nothing", async (env) => {
-  const { stack } = env;
-  const { context, cookie } = await signedIn(env);
+/** The id of the action behind the dashboard's notes. */
+async function actionOfNotes(context) {
   const page = await context.newPage();
   await page.goto("/dashboard");
   await page.getByLabel("Quick note").fill("to learn the action's id");
@@ -378,17 +377,47 @@ check("a server action posted to a public page knows no caller and does nothing"
     page.waitForRequest((request) => Boolean(request.headers()["next-action"])),
     page.getByRole("button", { name: "Call" }).click(),
   ]);
-  const id = sent.headers()["next-action"];
-  await page.locator("#notes li", { hasText: "to learn" }).waitFor();
+  await page.locator("#notes li", { hasText: "to learn" }).first().waitFor();
+  return sent.headers()["next-action"];
+}
+
+const calling = (id, origin, text) => ({
+  method: "POST",
+  headers: { origin, "next-action": id, accept: "text/x-component", "content-type": "text/plain;charset=UTF-8" },
+  body: JSON.stringify([text]),
+});
+
+check("a server action posted to a public page runs for those who may see its own page, and for nobody else", async (env) => {
+  const { stack } = env;
+  const { context, cookie } = await signedIn(env);
+  const { headers, ...call } = calling(await actionOfNotes(context), stack.origin, "posted to the public page");
   const before = stack.notes().length;
-  for (const headers of [{}, { cookie }, { "x-auth-user-id": "mallory" }]) {
-    await stack.through("/", {
-      method: "POST",
-      headers: { ...headers, origin: stack.origin, "next-action": id, accept: "text/x-component", "content-type": "text/plain;charset=UTF-8" },
-      body: '["smuggled"]',
-    });
+  for (const said of [{}, { "x-auth-user-id": "mallory" }]) {
+    const answer = await stack.through("/", { ...call, headers: { ...headers, ...said } });
+    assert.equal(answer.status, 401);
+    assert.match(answer.headers["x-action-redirect"] ?? "", /^\/sign-in/);
   }
   assert.equal(stack.notes().length, before);
+  const answer = await stack.through("/", { ...call, headers: { ...headers, cookie } });
+  assert.equal(answer.status, 200);
+  assert.equal(stack.notes().length, before + 1);
+});
+
+check("without the app's build a server action posted to a public page knows no caller and does nothing", async (env) => {
+  const { stack } = env;
+  const { context, cookie } = await signedIn(env);
+  const id = await actionOfNotes(context);
+  const { origin, running } = await stack.gateway("gateway without a build", {});
+  try {
+    const { headers, ...call } = calling(id, origin, "smuggled");
+    const before = stack.notes().length;
+    for (const said of [{}, { cookie }, { "x-auth-user-id": "mallory" }]) {
+      await fetch(`${origin}/`, { ...call, redirect: "manual", headers: { ...headers, ...said } });
+    }
+    assert.equal(stack.notes().length, before);
+  } finally {
+    await running.stop();
+  }
 });
 
 // --- identity -----------------------------------------------------------------------------------------------------------------

@@ -169,6 +169,7 @@ export class Stack {
       cwd: this.directory,
       env: {
         ...this.gatewayEnv,
+        VESTIBULE_NEXTJS__APP: APP, // its build: routes and Server Actions
         VESTIBULE_LISTEN: `127.0.0.1:${listen}`,
         VESTIBULE_ADMIN: `127.0.0.1:${admin}`,
         VESTIBULE_PUBLIC_URL: this.origin,
@@ -178,7 +179,7 @@ export class Stack {
     await this.#ready("gateway", `${this.admin}/readyz`);
   }
 
-  /** Another gateway in front of the same app, with other settings. */
+  /** Another gateway in front of the same app, with other settings, and without the app's build. */
   async gateway(name, env) {
     const [listen, admin] = await Promise.all([freePort(), freePort()]);
     const origin = `http://localhost:${listen}`;
