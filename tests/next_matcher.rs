@@ -1,6 +1,11 @@
 //! Thousands of generated matchers and requests, put to Next.js's own matcher and to our route table: where the app's middleware would
 //! run, a rule with the same source must keep strangers out.
 //!
+//! Next.js's own matcher is its helper for tests, asked what a running server asks its matchers: with the implied locale in front of a
+//! path that names none, of the page whose data an address is, and decoded (`tests/next/matcher.mjs` says more). Asked with the path as
+//! it is, the helper would say that `/docs` covers `/de/docs` where `de` is no locale. That no server runs its middleware there, and
+//! that it runs nowhere else than where the helper says, a real server shows at the end of this file.
+//!
 //! The seed is printed and can be given back: `VESTIBULE_MATCHER_SEED`. `VESTIBULE_MATCHER_CASES` says how many requests.
 
 use std::collections::BTreeMap;
@@ -17,8 +22,8 @@ use vestibule::route::{
 use vestibule::target::Target;
 
 use crate::differential::dice::Dice;
-use crate::next::folder;
-use crate::support::{route, rule, signed_in};
+use crate::next::{Build, Matched, folder};
+use crate::support::{exchange, route, rule, signed_in};
 
 /// Requests put to each version, unless the environment says otherwise: some seconds.
 const CASES: usize = 3000;
@@ -68,13 +73,17 @@ impl Oracle {
         }
     }
 
-    /// Whether the middleware would run; `Err` when Next.js takes no such matcher.
-    fn ask(&mut self, question: &Value) -> Result<bool, String> {
+    fn say(&mut self, question: &Value) -> Value {
         let input = self.input.as_mut().expect("its input");
         writeln!(input, "{question}").expect("it listens");
         let mut line = String::new();
         self.output.read_line(&mut line).expect("it answers");
-        let said: Value = serde_json::from_str(&line).expect("JSON");
+        serde_json::from_str(&line).expect("JSON")
+    }
+
+    /// Whether the middleware would run; `Err` when Next.js takes no such matcher.
+    fn ask(&mut self, question: &Value) -> Result<bool, String> {
+        let said = self.say(question);
         said["matches"]
             .as_bool()
             .ok_or_else(|| said["error"].as_str().unwrap_or_default().to_owned())
@@ -325,6 +334,7 @@ impl Made {
                     "X=yes",
                     "x=no&x=yes",
                     "x=yes&x=no",
+                    "x=yes&x=",
                     "_rsc=abc",
                     "x=ye%73",
                     "x=yes+",
@@ -475,6 +485,41 @@ struct Asked {
     cookies: BTreeMap<String, String>,
 }
 
+impl Asked {
+    /// As Next.js is asked.
+    fn question(&self, matcher: &Value, config: &Value) -> Value {
+        let mut headers = json!(self.headers);
+        headers["host"] = json!(self.host);
+        json!({
+            "matcher": matcher, "nextConfig": config, "url": format!("http://{}{}", self.host, self.target),
+            "headers": headers, "cookies": self.cookies,
+        })
+    }
+
+    /// `Cookie`, when there are any.
+    fn cookie(&self) -> Option<String> {
+        let pair = |(name, value)| format!("{name}={value}");
+        let pairs: Vec<String> = self.cookies.iter().map(pair).collect();
+        (!pairs.is_empty()).then(|| pairs.join("; "))
+    }
+
+    /// As it goes over the wire.
+    fn head(&self) -> String {
+        let mut head = format!(
+            "GET {} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n",
+            self.target, self.host
+        );
+        let cookie = self.cookie();
+        let cookie = cookie.iter().map(|cookie| ("cookie", cookie.as_str()));
+        let headers = self.headers.iter();
+        let headers = headers.map(|(name, value)| (name.as_str(), value.as_str()));
+        for (name, value) in headers.chain(cookie) {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        head + "\r\n"
+    }
+}
+
 /// What becomes of a stranger.
 #[derive(Debug, PartialEq, Eq)]
 enum Ours {
@@ -495,16 +540,8 @@ fn ours(table: &RouteTable, asked: &Asked) -> Ours {
         let name = HeaderName::from_bytes(name.as_bytes()).expect("a name");
         headers.append(name, HeaderValue::from_str(value).expect("a value"));
     }
-    let pairs: Vec<String> = asked
-        .cookies
-        .iter()
-        .map(|(name, value)| format!("{name}={value}"))
-        .collect();
-    if !pairs.is_empty() {
-        headers.append(
-            "cookie",
-            HeaderValue::from_str(&pairs.join("; ")).expect("a value"),
-        );
+    if let Some(cookie) = asked.cookie() {
+        headers.append("cookie", HeaderValue::from_str(&cookie).expect("a value"));
     }
     let request = RequestView {
         method: &Method::GET,
@@ -567,14 +604,7 @@ fn run(version: u8) {
         let made = Made::throw(&mut dice);
         let (matcher, config) = made.as_config();
         let first = made.request(&mut dice);
-        let question = |asked: &Asked| {
-            let mut headers = json!(asked.headers);
-            headers["host"] = json!(asked.host);
-            json!({
-                "matcher": matcher, "nextConfig": config, "url": format!("http://{}{}", asked.host, asked.target),
-                "headers": headers, "cookies": asked.cookies,
-            })
-        };
+        let question = |asked: &Asked| asked.question(&matcher, &config);
         let theirs = oracle.ask(&question(&first));
         let table = match (&theirs, made.table()) {
             (Err(_), _) => {
@@ -652,4 +682,163 @@ fn nothing_that_the_middleware_of_next_15_covers_is_open_here() {
 #[test]
 fn nothing_that_the_middleware_of_next_16_covers_is_open_here() {
     run(16);
+}
+
+// ------------------------------------------------------------------------------------------------------------ a real server
+
+/// Requests put to a real server: a second or two.
+const SERVED: usize = 400;
+
+/// One matcher with everything in it that the generated ones have, for the app as it was built.
+fn served(version: u8) -> Made {
+    let plain = |source: &str| SourceSpec {
+        source: source.to_owned(),
+        locale: true,
+        ..SourceSpec::default()
+    };
+    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+    let locale_false = |source: &str| SourceSpec {
+        locale: false,
+        ..plain(source)
+    };
+    let on_query = |source: &str, value: Option<&str>| SourceSpec {
+        has: vec![ConditionSpec {
+            on: ConditionOn::Query("x".into()),
+            value: value.map(str::to_owned),
+        }],
+        ..plain(source)
+    };
+    let known: &[&[&str]] = &[&["/dashboard"], &["", "/", "/7", "/%37", "/a/b"]];
+    let made = [
+        (plain("/"), vec![words(&["", "/", "/index"])]),
+        (
+            plain("/dashboard/:path*"),
+            known.iter().map(|values| words(values)).collect(),
+        ),
+        (
+            plain("/legacy/:id(\\d+)"),
+            vec![words(&["/legacy"]), words(&["/7", "/%37", "/a", "/7/8"])],
+        ),
+        (
+            plain("/index/legacy"),
+            vec![words(&["/index", "/index/index"]), words(&["/legacy"])],
+        ),
+        (
+            plain("/caf%C3%A9/:name.:ext"),
+            vec![
+                words(&["/caf%C3%A9"]),
+                words(&["/a.b", "/a.json", "/a%2eb"]),
+            ],
+        ),
+        (
+            locale_false("/fr/open"),
+            vec![words(&["/open", "/fr/open", "/FR/open"])],
+        ),
+        (locale_false("/feed"), vec![words(&["/feed"])]),
+        (locale_false("/"), vec![words(&["", "/index"])]),
+        (plain("/fr"), vec![words(&["/fr", "/fr/fr", "/%66r"])]),
+        (on_query("/vault", None), vec![words(&["/vault"])]),
+        (
+            on_query("/members", Some("yes|.*")),
+            vec![words(&["/members"])],
+        ),
+    ];
+    let build = Build {
+        version,
+        is_based: true,
+    };
+    let (sources, fits) = made.into_iter().unzip();
+    Made {
+        nextjs: build.nextjs(),
+        sources,
+        fits,
+    }
+}
+
+/// Holds the helper, as it is asked here, and our table against where a real server runs its middleware.
+fn served_run(version: u8) {
+    let seed = number("VESTIBULE_MATCHER_SEED").unwrap_or(20_261_121);
+    let mut dice = Dice::new(seed ^ u64::from(version));
+    let mut oracle = Oracle::of(version);
+    let made = served(version);
+    let (matcher, config) = made.as_config();
+    let table = made.table().expect("a table");
+    let compiled = oracle.say(&json!({ "compile": matcher, "nextConfig": config }));
+    let app = Matched::of(version, &compiled["matchers"]);
+    let server = app.start();
+    let id = Build {
+        version,
+        is_based: true,
+    }
+    .id();
+    let ran = |asked: &Asked| {
+        let answer = exchange(server.address, asked.head().as_bytes());
+        answer.header("x-proxy") == Some("ran")
+    };
+    let plain = |target: &str| Asked {
+        target: target.to_owned(),
+        host: "app.test".to_owned(),
+        headers: BTreeMap::new(),
+        cookies: BTreeMap::new(),
+    };
+    // What is said at the top of this file, word for word.
+    for (target, runs) in [
+        ("/base/dashboard/", true),
+        ("/base/fr/dashboard/", true),
+        ("/base/FR/dashboard/", true),
+        ("/base/de/dashboard/", false),
+        ("/base/%66r/dashboard/", false),
+        ("/base/x/dashboard/7/", false),
+        ("/base/", true),
+        ("/base/de/", false),
+        ("/base/fr/open/", true),
+        ("/base/open/", false),
+        ("/base/feed/", false),
+        ("/base/en/feed/", false),
+    ] {
+        let asked = plain(target);
+        assert_eq!(ran(&asked), runs, "Next.js {version}: {target}");
+        let theirs = oracle.ask(&asked.question(&matcher, &config));
+        assert_eq!(theirs, Ok(runs), "the helper of {version}: {target}");
+        let ours = ours(&table, &asked);
+        assert!(!runs || ours != Ours::LetIn, "{version}: {target} is open");
+    }
+    let (mut ran_for, mut problems) = (0, Vec::new());
+    for _ in 0..SERVED {
+        let mut asked = made.request(&mut dice);
+        asked.target = asked
+            .target
+            .replace("/_next/data/B/", &format!("/_next/data/{id}/"));
+        if !ran(&asked) {
+            continue;
+        }
+        ran_for += 1;
+        let theirs = oracle.ask(&asked.question(&matcher, &config));
+        if theirs != Ok(true) {
+            problems.push(format!("the helper says {theirs:?} of {asked:?}"));
+        }
+        if matches!(ours(&table, &asked), Ours::LetIn | Ours::LetInAlways(_)) {
+            problems.push(format!("open here: {asked:?}"));
+        }
+    }
+    let report = format!(
+        "Next.js {version} ran its middleware for {ran_for} of {SERVED} requests, seed {seed}:\n{}\n",
+        problems.join("\n")
+    );
+    let _ = std::io::stderr().write_all(report.as_bytes());
+    assert!(problems.is_empty(), "{report}");
+    assert!(
+        ran_for > SERVED / 10 && ran_for < SERVED * 9 / 10,
+        "{report}"
+    );
+}
+
+#[test]
+fn a_server_of_next_15_runs_its_middleware_only_where_its_matcher_was_asked() {
+    served_run(15);
+}
+
+#[test]
+fn a_server_of_next_16_runs_its_middleware_only_where_its_matcher_was_asked() {
+    served_run(16);
 }

@@ -90,12 +90,25 @@ impl Condition {
             ConditionOn::Header(name) => joined(request, name),
             ConditionOn::Cookie(name) => cookies::find(request.headers, name)
                 .map(|value| Cow::Owned(String::from_utf8_lossy(&value).into_owned())),
-            ConditionOn::Query(key) => request.target.query().and_then(|query| {
-                url::form_urlencoded::parse(query.as_bytes())
+            ConditionOn::Query(key) => {
+                let query = request.target.query().unwrap_or_default();
+                let mut values = url::form_urlencoded::parse(query.as_bytes())
                     .filter(|(found, _)| found == key)
-                    .last()
-                    .map(|(_, value)| value)
-            }),
+                    .map(|(_, value)| value);
+                let first = values.next();
+                match values.last() {
+                    // The router of Next.js looks at the list of them, which is not empty, its server only at the last one.
+                    Some(last) if last.is_empty() => {
+                        return match &self.value {
+                            Some(expression) if expression.matches("") == Outcome::No => {
+                                Outcome::No
+                            }
+                            _ => Outcome::Unsure,
+                        };
+                    }
+                    last => last.or(first),
+                }
+            }
             ConditionOn::Host => Some(Cow::Borrowed(request.host)),
         };
         // An empty value counts as none.
@@ -141,6 +154,10 @@ mod tests {
     use crate::target::Target;
 
     fn hold(spec: &SourceSpec, target: &str, headers: &[(&'static str, &str)]) -> bool {
+        outcome(spec, target, headers) == Outcome::Yes
+    }
+
+    fn outcome(spec: &SourceSpec, target: &str, headers: &[(&'static str, &str)]) -> Outcome {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(*name, HeaderValue::from_str(value).unwrap());
@@ -152,7 +169,7 @@ mod tests {
             headers: &map,
             client: std::net::Ipv4Addr::LOCALHOST.into(),
         };
-        Conditions::compile(spec).unwrap().hold(&request) == Outcome::Yes
+        Conditions::compile(spec).unwrap().hold(&request)
     }
 
     fn has(on: ConditionOn, value: Option<&str>) -> SourceSpec {
@@ -174,6 +191,8 @@ mod tests {
         let query = has(ConditionOn::Query("open".to_owned()), None);
         assert!(hold(&query, "/?open=1", &[]));
         assert!(!hold(&query, "/?open=", &[]));
+        assert!(hold(&query, "/?open=&open=1", &[]));
+        // Presence of several: its router and its server do not agree.
         assert!(!hold(&query, "/?open=1&open=", &[]));
         let cookie = has(ConditionOn::Cookie("a".to_owned()), Some("y s"));
         assert!(hold(&cookie, "/", &[("cookie", "b=1; a=y%20s; a=no")]));
@@ -181,6 +200,21 @@ mod tests {
         let host = has(ConditionOn::Host, Some(r"app\..*"));
         assert!(hold(&host, "/", &[]));
         assert!(!hold(&has(ConditionOn::Host, Some("api")), "/", &[]));
+    }
+
+    #[test]
+    fn a_repeated_query_that_ends_empty_is_doubt_wherever_an_empty_value_would_do() {
+        for (value, wanted) in [
+            (None, Outcome::Unsure),
+            (Some(".*"), Outcome::Unsure),
+            (Some("yes"), Outcome::No),
+        ] {
+            let spec = has(ConditionOn::Query("x".to_owned()), value);
+            let found = outcome(&spec, "/?x=yes&x=", &[]);
+            assert_eq!(found, wanted, "{value:?}");
+            assert_eq!(outcome(&spec, "/?x=", &[]), Outcome::No, "{value:?}");
+            assert_eq!(outcome(&spec, "/?x=&x=yes", &[]), Outcome::Yes, "{value:?}");
+        }
     }
 
     #[test]

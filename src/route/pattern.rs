@@ -17,8 +17,9 @@ const LOCALE: &str = r"(?:\/((?!_next\/)[^/.]{1,}))";
 const SUFFIX: &str = r"(\.json|\.rsc|\.segments\/.+\.segment\.rsc)?";
 const ROOT: &str =
     r"(?:\/(\/?index|\/?index\.json|\/?index(?:\.rsc|\.segments\/.+\.segment\.rsc)))?";
-const LOCALIZED_ROOT: &str =
-    r"(|\.json|\/?index|\/?index\.json|\/?index(?:\.rsc|\.segments\/.+\.segment\.rsc))?";
+/// What the root of an app with locales goes by.
+const LOCALIZED_ROOT_GROUP: &str =
+    r"(|\.json|\/?index|\/?index\.json|\/?index(?:\.rsc|\.segments\/.+\.segment\.rsc))";
 const END: &str = r"[\/#\?]?$";
 
 /// A source, read.
@@ -102,6 +103,12 @@ impl Pattern {
     /// When the base path makes it too large to run.
     pub fn expression(&self, nextjs: &NextJs, locale: bool) -> Result<Expression, String> {
         let localized = locale && !nextjs.locales.is_empty();
+        if self.source == "/" && !locale && !nextjs.locales.is_empty() {
+            let base = escape(&nextjs.base_path);
+            return Expression::compile(&format!(
+                "^{base}{DATA_PREFIX}(?:\\/{LOCALIZED_ROOT_GROUP})?{END}"
+            ));
+        }
         Expression::compile(&self.with_transports(&nextjs.base_path, localized))
     }
 
@@ -153,7 +160,7 @@ impl Pattern {
         let locale = if localized { LOCALE } else { "" };
         match (self.source.as_str(), localized) {
             ("/", false) => format!("^{base}{DATA_PREFIX}{ROOT}{END}"),
-            ("/", true) => format!("^{base}{DATA_PREFIX}{LOCALE}{LOCALIZED_ROOT}{END}"),
+            ("/", true) => format!("^{base}{DATA_PREFIX}{LOCALE}{LOCALIZED_ROOT_GROUP}?{END}"),
             _ => format!("^{base}{DATA_PREFIX}{locale}{}{SUFFIX}{END}", self.body()),
         }
     }

@@ -328,12 +328,7 @@ impl RouteTable {
     }
 
     fn reader<'t, 'j>(&'t self, judge: &'j mut dyn Judge, host: &'t str) -> Reader<'t, 'j> {
-        Reader {
-            nextjs: &self.nextjs,
-            host,
-            judge,
-            contests: 0,
-        }
+        Reader::new(&self.nextjs, host, judge)
     }
 
     fn route_of(&self, rank: Option<Rank>) -> RouteId {

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 
 use vestibule::route::NextJs;
@@ -65,6 +65,82 @@ pub fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/next")
 }
 
+/// The build with a proxy, as if its `config.matcher` had been another. It is gone with this.
+pub struct Matched {
+    build: Build,
+    place: PathBuf,
+}
+
+impl Drop for Matched {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.place);
+    }
+}
+
+impl Matched {
+    /// `matchers` is what Next.js itself compiled. Everything else is linked from the build.
+    pub fn of(version: u8, matchers: &serde_json::Value) -> Self {
+        let build = Build {
+            version,
+            is_based: true,
+        };
+        let place = std::env::temp_dir().join(format!(
+            "vestibule-matched-{version}-{}",
+            std::process::id()
+        ));
+        let made = Self { build, place };
+        let (from, to) = (build.folder(), made.folder());
+        let _ = std::fs::remove_dir_all(&made.place);
+        std::fs::create_dir_all(to.join(".next/server")).expect("a folder");
+        let packages = from.join("../node_modules").canonicalize();
+        link(
+            &packages.expect("packages"),
+            &made.place.join("node_modules"),
+        );
+        let changed = ["middleware-manifest.json", "functions-config-manifest.json"];
+        for (below, except) in [
+            ("", &[".next"][..]),
+            (".next", &["server"]),
+            (".next/server", &changed),
+        ] {
+            for entry in std::fs::read_dir(from.join(below)).expect("a folder") {
+                let name = entry.expect("an entry").file_name();
+                if !except.iter().any(|except| name == *except) {
+                    link(&from.join(below).join(&name), &to.join(below).join(&name));
+                }
+            }
+        }
+        // One version keeps them in one file, the other in the other.
+        let mut replaced = 0;
+        for (name, place) in changed
+            .iter()
+            .zip(["/middleware/~1", "/functions/~1_middleware"])
+        {
+            let mut manifest = build.manifest(&format!("server/{name}"));
+            if let Some(found) = manifest.pointer_mut(place) {
+                found["matchers"] = matchers.clone();
+                replaced += 1;
+            }
+            let file = to.join(".next/server").join(name);
+            std::fs::write(file, manifest.to_string()).expect("it is written");
+        }
+        assert_eq!(replaced, 1, "the build's matchers are where they were");
+        made
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.place.join("app")
+    }
+
+    pub fn start(&self) -> Server {
+        Server::start_in(self.build, &self.folder())
+    }
+}
+
+fn link(from: &Path, to: &Path) {
+    std::os::unix::fs::symlink(from, to).expect("a link");
+}
+
 /// A running `next start`. It ends when its standard input does, so also when this process is gone, however it went.
 pub struct Server {
     pub address: SocketAddr,
@@ -81,12 +157,17 @@ impl Drop for Server {
 
 impl Server {
     pub fn start(build: Build) -> Self {
+        Self::start_in(build, &build.folder())
+    }
+
+    /// With what is in another folder in place of the build's.
+    pub fn start_in(build: Build, folder_of_app: &Path) -> Self {
         let mut child = Command::new("node")
             .arg("--import")
             .arg(folder().join("leash.mjs"))
             .arg("../node_modules/next/dist/bin/next")
             .args(["start", "-H", "127.0.0.1", "-p", "0"])
-            .current_dir(build.folder())
+            .current_dir(folder_of_app)
             .env("NEXT_TELEMETRY_DISABLED", "1")
             .env("VARIANT", if build.is_based { "based" } else { "plain" })
             .env_remove("PORT")
