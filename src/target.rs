@@ -211,12 +211,11 @@ impl<'r> Target<'r> {
     pub fn is_next_data(&self) -> bool {
         self.decoded_path().contains("/_next/data/")
     }
-    /// Whether it asks the image optimizer, by any spelling, below any base path or locale.
+    /// Whether it may ask the image optimizer: by any spelling, below any base path or locale, and as the data of a page, which it
+    /// answers too (`/_next/data/<build>/_next/image.json`). What only begins like it counts: that adds the rule of a picture and takes
+    /// none away.
     pub fn is_next_image(&self) -> bool {
-        let path = self.decoded_path();
-        path.strip_suffix('/')
-            .unwrap_or(&path)
-            .ends_with("/_next/image")
+        self.decoded_path().contains("/_next/image")
     }
     pub(super) fn spelling(&self) -> Spelling {
         self.spelling
@@ -379,7 +378,13 @@ mod tests {
                 "{raw}"
             );
         }
-        for raw in ["/_next/image?url=x", "/app/_next/%69mage", "/_next/image/"] {
+        for raw in [
+            "/_next/image?url=x",
+            "/app/_next/%69mage",
+            "/_next/image/",
+            "/_next/data/B/_next/image.json?url=x",
+            "/fr/_next/data/B/index/_next/ima%67e.json/",
+        ] {
             assert!(
                 Target::parse(raw.as_bytes()).unwrap().is_next_image(),
                 "{raw}"

@@ -12,8 +12,8 @@ use vestibule::policy::{Conditions, Need};
 use vestibule::secret::Secret;
 
 use crate::support::{
-    Answer, App, Gateway, NOW, SECRET, Seen, Setup, connect, cookie, exchange_on, is_closed,
-    read_answer, record, route, rule, signed_in,
+    Answer, App, Gateway, NOW, SECRET, Seen, Setup, connect, cookie, exchange, exchange_on,
+    is_closed, read_answer, record, route, rule, signed_in,
 };
 
 /// Everything the gateway tells an app about a caller, under every preset.
@@ -1399,6 +1399,51 @@ fn an_upgrade_header_opens_no_protected_route() {
     assert_eq!(gateway.get("/dashboard", &headers).status, 101);
     assert_eq!(talking.last().all("x-auth-user-id"), ["ada"]);
     assert_eq!(gateway.get("/dashboard", &headers[..2]).status, 401);
+}
+
+/// An upgrade that the connection is not asked for means nothing: the app is not asked for it either, and what follows is a request of
+/// its own.
+#[test]
+fn a_page_asked_for_with_an_upgrade_header_alone_is_served_like_any_other() {
+    let (app, gateway) = gateway();
+    let session = ada();
+    for connection in [
+        "keep-alive",
+        "te",
+        "http2-settings",
+        "keep-alive\r\nconnection: te",
+    ] {
+        let mut stream = connect(gateway.address);
+        for path in ["/dashboard", "/public/x"] {
+            let head = format!(
+                "GET {path} HTTP/1.1\r\nhost: app.test\r\nconnection: {connection}\r\nupgrade: websocket\r\n\
+                 cookie: {session}\r\n\r\n"
+            );
+            let answer = exchange_on(&mut stream, head.as_bytes());
+            assert_eq!(answer.status, 200, "{connection}: {path}");
+            let seen = app.last();
+            assert!(seen.line.starts_with(&format!("GET {path} ")), "{seen:?}");
+            assert!(seen.all("upgrade").is_empty(), "{seen:?}");
+        }
+    }
+    // The twins: it is no way in, in HTTP/1.0 it means nothing whatever is named, and one the connection is asked for arrives.
+    let stranger = gateway.get("/dashboard", &[("upgrade", "websocket")]);
+    assert_eq!(stranger.status, 401);
+    let old = "GET /public/x HTTP/1.0\r\nhost: app.test\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
+    let answer = exchange(gateway.address, old.as_bytes());
+    assert_eq!(answer.status, 200);
+    assert!(app.last().all("upgrade").is_empty());
+    for connection in [
+        "Upgrade",
+        "keep-alive, upgrade",
+        "te\r\nconnection: UPGRADE",
+    ] {
+        let head = format!(
+            "GET /public/x HTTP/1.1\r\nhost: app.test\r\nconnection: {connection}\r\nupgrade: websocket\r\n\r\n"
+        );
+        let _ = exchange(gateway.address, head.as_bytes());
+        assert_eq!(app.last().all("upgrade"), ["websocket"], "{connection}");
+    }
 }
 
 /// D1.5: methods are compared exactly, and an odd one is as protected as any.

@@ -20,6 +20,9 @@ pub const SEGMENT: &str = ".segment.rsc";
 /// What stands between the page and its segment.
 pub const SEGMENTS: &str = ".segments";
 
+/// What stands before the build in the address of a page's data.
+const DATA: &str = "/_next/data/";
+
 /// Matched by sources that count from the locale on.
 pub(super) const INNER: u8 = 1;
 /// Matched by sources that spell the locale out.
@@ -230,7 +233,7 @@ impl<'t, 'j> Reader<'t, 'j> {
     /// Whether a path, or the page whose data it is, begins with a locale.
     fn names_locale(&self, path: &str) -> bool {
         let base_path = self.nextjs.base_path.as_str();
-        let inner = match Data::of(path, base_path) {
+        let inner = match Data::of(path, self.nextjs) {
             Some(data) => Some(data.page.unwrap_or(data.rest)),
             None => inner_of(path, base_path),
         };
@@ -245,7 +248,7 @@ impl<'t, 'j> Reader<'t, 'j> {
         let base_path = self.nextjs.base_path.as_str();
         let data: Vec<Data<'_>> = spellings
             .iter()
-            .filter_map(|path| Data::of(path, base_path))
+            .filter_map(|path| Data::of(path, self.nextjs))
             .collect();
         let won = match data.first() {
             Some(Data { page: Some(_), .. }) => self.page_data(name, spellings, &data)?,
@@ -269,6 +272,7 @@ impl<'t, 'j> Reader<'t, 'j> {
                 if !won.index {
                     self.index(spellings)?;
                 }
+                self.data_behind_a_prefix(spellings)?;
                 won
             }
         };
@@ -297,6 +301,8 @@ impl<'t, 'j> Reader<'t, 'j> {
             .filter_map(|d| d.page)
             .map(|page| behind(base_path, page))
             .collect();
+        let (nested, pages): (Spellings<'_>, Spellings<'_>) =
+            pages.into_iter().partition(|page| page.contains(DATA));
         let mut asked = slices(&pages);
         if self.nextjs.trailing_slash {
             let slashed = pages.iter().map(|page| Cow::Owned(format!("{page}/")));
@@ -311,6 +317,7 @@ impl<'t, 'j> Reader<'t, 'j> {
             self.index(&pages)?;
         }
         self.any_locale(&pages, claim)?;
+        self.nested(&nested)?;
         let rest: Spellings<'_> = data.iter().map(|d| behind(base_path, d.rest)).collect();
         let texts: Spellings<'_> = data
             .iter()
@@ -337,6 +344,46 @@ impl<'t, 'j> Reader<'t, 'j> {
             self.any_locale(&paths, None)?;
         }
         Ok(won)
+    }
+
+    /// Data are asked for by data addresses too: an app with a middleware takes one prefix and one `.json` off before it looks at what
+    /// it has, and then another.
+    ///
+    /// Source: Next.js 15.5.28 and 16.4.6, resolve-routes.ts, `middleware_next_data`; filesystem.ts, `getItem`.
+    fn pages(&mut self, pages: Spellings<'_>, default: bool) -> Result<(), Ambiguity> {
+        let (nested, pages): (Spellings<'_>, _) =
+            pages.into_iter().partition(|page| page.contains(DATA));
+        self.group("page of the data", pages, Filter::Any, default)?;
+        self.nested(&nested)
+    }
+
+    fn nested(&mut self, data: &[Cow<'_, str>]) -> Result<(), Ambiguity> {
+        if !data.is_empty() {
+            self.base("data of data", data)?;
+        }
+        Ok(())
+    }
+
+    /// Behind a prefix for assets the app reads data addresses as without it (it writes that rewrite itself), and another app below a
+    /// path of its own reads its own pages. Only rules about those pages count: the address has the rule of an ordinary one besides.
+    ///
+    /// Source: Next.js 16.4.6, load-custom-routes.ts, `maybeAssetPrefixRewrite`.
+    fn data_behind_a_prefix(&mut self, spellings: &[Cow<'_, str>]) -> Result<(), Ambiguity> {
+        let base_path = self.nextjs.base_path.as_str();
+        for path in spellings {
+            let Some((before, from)) = path.find(DATA).and_then(|at| path.split_at_checked(at))
+            else {
+                continue;
+            };
+            let Some(data) = Data::below(from).filter(|data| data.page.is_some()) else {
+                continue;
+            };
+            let page = data.page.unwrap_or_default();
+            self.pages(vec![behind(base_path, page)], false)?;
+            self.pages(vec![behind(before, page)], false)?;
+            self.any_locale(&[behind(base_path, page)], None)?;
+        }
+        Ok(())
     }
 
     /// Below the data prefix, the app's build lets any first segment pass for a locale, and puts none in front.
@@ -554,8 +601,19 @@ struct Data<'p> {
 }
 
 impl<'p> Data<'p> {
-    fn of(path: &'p str, base_path: &str) -> Option<Self> {
-        let below = path.strip_prefix(base_path)?.strip_prefix("/_next/data/")?;
+    /// The locale may stand in front as well as behind.
+    ///
+    /// Source: Next.js 15.5.28 and 16.4.6, filesystem.ts, `getItem`, which takes it off before the prefix and again after it.
+    fn of(path: &'p str, nextjs: &NextJs) -> Option<Self> {
+        let inner = path.strip_prefix(nextjs.base_path.as_str())?;
+        let page = nextjs
+            .locale_of(inner)
+            .and_then(|locale| inner.get(1 + locale.len()..));
+        Self::below(page.unwrap_or(inner))
+    }
+
+    fn below(inner: &'p str) -> Option<Self> {
+        let below = inner.strip_prefix(DATA)?;
         let rest = below
             .find('/')
             .and_then(|at| below.get(at..))
@@ -579,7 +637,7 @@ pub(super) fn has_transport(path: &str, base_path: &str) -> bool {
         return true;
     }
     path.strip_prefix(base_path)
-        .is_some_and(|inner| inner.starts_with("/_next/data/"))
+        .is_some_and(|inner| inner.starts_with(DATA))
 }
 
 /// How many folders up the mark at the beginning of a segment leads, and what follows it.

@@ -19,6 +19,9 @@ use crate::target::{Ambiguity, Target};
 /// Folders that the page named by `Next-Url` may be in. Nobody nests pages deeper.
 const FOLDERS_MAX: usize = 32;
 
+/// How deep pictures are looked for in the addresses of pictures. Nobody means one.
+const IMAGES_MAX: usize = 4;
+
 /// All routes of one configuration, indexed.
 #[derive(Clone, Debug)]
 pub struct RouteTable {
@@ -239,11 +242,21 @@ impl RouteTable {
             || (route.built_in.is_none() && route.upstream == self.route(self.default).upstream)
     }
 
-    /// The image optimizer reads `url` inside the server, where nobody asks again: what that needs, its picture needs.
+    /// The image optimizer reads `url` inside the server, where nobody asks again: what that needs, its picture needs. It refuses an
+    /// address of its own there, but not in every spelling.
     pub(super) fn add_images(
         &self,
         request: &RequestView<'_>,
         found: &mut Matches,
+    ) -> Result<(), Ambiguity> {
+        self.add_images_within(request, found, IMAGES_MAX)
+    }
+
+    fn add_images_within(
+        &self,
+        request: &RequestView<'_>,
+        found: &mut Matches,
+        deeper: usize,
     ) -> Result<(), Ambiguity> {
         let query = request.target.query().unwrap_or_default();
         let urls = url::form_urlencoded::parse(query.as_bytes())
@@ -256,6 +269,10 @@ impl RouteTable {
                 ..*request
             };
             add_all(found, self.find_target(&inner)?.all());
+            if inner.target.is_next_image() {
+                let deeper = deeper.checked_sub(1).ok_or(Ambiguity::TooManyReadings)?;
+                self.add_images_within(&inner, found, deeper)?;
+            }
         }
         Ok(())
     }
@@ -574,6 +591,128 @@ mod tests {
             .into_iter()
             .filter(|p| p.severity == Severity::Error)
             .collect()
+    }
+
+    /// A base path and locales, and a few protected pages in an otherwise open app.
+    fn localized() -> RouteTable {
+        let sources = [
+            "/legacy/:path*",
+            "/api/legacy/:path*",
+            "/private/:path*",
+            "/dashboard",
+        ];
+        let mut settings = settings(&sources.map(|source| (source, signed_in())), PUBLIC);
+        settings.auth_base_path = "/base/api/auth".to_owned();
+        settings.sign_in_path = Some("/base/sign-in".to_owned());
+        settings.nextjs = NextJs {
+            base_path: "/base".to_owned(),
+            locales: ["en", "fr", "nl-NL"].map(str::to_owned).to_vec(),
+            default_locale: Some("en".to_owned()),
+            trailing_slash: true,
+            ..NextJs::default()
+        };
+        built(&settings)
+    }
+
+    #[test]
+    fn the_data_of_a_page_are_not_handed_to_strangers_by_a_locale_in_front() {
+        let table = localized();
+        for (target, open) in [
+            ("/base/fr/_next/data/B/legacy.json", false),
+            ("/base/FR/_next/data/B/legacy.json", false),
+            ("/base/%66r/_next/data/B/legacy.json", false),
+            ("/base/en/_next/data/B/legacy.json", false),
+            ("/base/NL-nl/_next/data/B/legacy.json/", false),
+            ("/base/fr/_next/data/B/fr/legacy.json", false),
+            ("/base/fr/_next/data/B/FR/legacy/3.json", false),
+            ("/base/fr/_next/data/B/any/legacy/3.json", false),
+            ("/base/fr/_next/data/B/index/legacy/3.json", false),
+            ("/base/fr/_next/dat%61/B/lega%63y.json", false),
+            ("/base/en/_next/data/B/api/legacy/2.json", false),
+            ("/base/en/_next/data/B/private/report.txt.json", false),
+            // Behind a prefix for assets, and below the path of another app.
+            ("/cdn/_next/data/B/legacy.json", false),
+            ("/base/cdn/_next/data/B/fr/legacy.json", false),
+            ("/base/legacy/_next/data/B/x.json", false),
+            ("/base/fr/_next/data/B/open.json", true),
+            ("/base/FR/_next/data/B/fr/open.json", true),
+            ("/base/fr/_next/data/B/legacyx.json", true),
+            ("/cdn/_next/data/B/open.json", true),
+        ] {
+            assert_eq!(is_open(&table, target), open, "{target}");
+        }
+    }
+
+    #[test]
+    fn what_anybody_may_see_stays_open_as_data_behind_a_prefix() {
+        let table = table(&[("/shop/:path*", PUBLIC)], signed_in());
+        assert!(is_open(&table, "/shop/_next/data/B/cart.json"));
+        assert!(!is_open(&table, "/other/_next/data/B/cart.json"));
+    }
+
+    #[test]
+    fn the_data_of_a_page_are_not_handed_to_strangers_as_data_of_data() {
+        let table = localized();
+        for (target, open) in [
+            ("/base/_next/data/B/_next/data/B/legacy.json.json", false),
+            ("/base/_next/data/B/fr/_next/data/B/legacy.json.json", false),
+            (
+                "/base/_next/data/B/FR/_next/data/B/en/legacy.json.json",
+                false,
+            ),
+            (
+                "/base/_next/data/B/index/_next/data/B/legacy.json.json",
+                false,
+            ),
+            (
+                "/base/_next/data/B/_next/data/B/x/legacy/3.json.json",
+                false,
+            ),
+            (
+                "/base/_next/data/B/cdn/_next/data/B/legacy.json.json",
+                false,
+            ),
+            ("/base/_next/data/B/_next/data/B/open.json.json", true),
+            ("/base/_next/data/B/fr/_next/data/B/fr/open.json.json", true),
+        ] {
+            assert_eq!(is_open(&table, target), open, "{target}");
+        }
+        let endless = format!(
+            "/base{}/open{}",
+            "/_next/data/B".repeat(70),
+            ".json".repeat(70)
+        );
+        assert_eq!(
+            find(&table, "GET", "app", &endless, &HeaderMap::new()),
+            Err(Ambiguity::TooManyReadings)
+        );
+    }
+
+    #[test]
+    fn a_protected_picture_is_not_handed_to_strangers_by_the_optimizer_asked_for_as_data() {
+        let table = localized();
+        let within = |inner: &str| -> String {
+            let inner: String = url::form_urlencoded::byte_serialize(inner.as_bytes()).collect();
+            format!("/base/_next/data/B/_next/image.json?w=64&q=75&url={inner}")
+        };
+        for (picture, open) in [
+            ("/base/private/secret.png", false),
+            ("/base/en/private/secret.png", false),
+            ("/base/_next/data/B/private/secret.png.json", false),
+            ("/base/open/logo.png", true),
+        ] {
+            for target in [
+                format!("/base/_next/image/?url={picture}&w=64&q=75"),
+                format!("/base/_next/data/B/_next/image.json?url={picture}&w=64&q=75"),
+                format!("/base/_next/data/B/index/_next/image.json?url={picture}&w=64&q=75"),
+                format!("/base/fr/_next/data/B/_next/ima%67e.json?url={picture}&w=64&q=75"),
+                within(&within(picture)),
+            ] {
+                assert_eq!(is_open(&table, &target), open, "{target}");
+            }
+        }
+        let deep = (0..6).fold("/base/open/logo.png".to_owned(), |inner, _| within(&inner));
+        assert!(!is_open(&table, &deep));
     }
 
     #[test]

@@ -79,6 +79,20 @@ pub fn connection_is_honest(headers: &HeaderMap) -> bool {
     })
 }
 
+/// Whether a request with `Upgrade` asks the connection for it. Otherwise the header means nothing, and the request is an ordinary one.
+///
+/// Source: RFC 9110, section 7.8: a sender must name it in `Connection`, and it is to be ignored in HTTP/1.0.
+pub fn asks_to_upgrade(request: &RequestHeader) -> bool {
+    let mut lines = request.headers.get_all(CONNECTION).iter();
+    request.version == Version::HTTP_11
+        && lines.any(|line| {
+            line.to_str().is_ok_and(|line| {
+                let mut options = line.split(',').map(str::trim);
+                options.any(|option| option.eq_ignore_ascii_case("upgrade"))
+            })
+        })
+}
+
 /// Rewrites the outgoing copy of a request: everything owned goes, then ours is set. Running it twice changes nothing, so
 /// retries are safe.
 ///

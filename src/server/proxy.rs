@@ -232,8 +232,13 @@ impl ProxyHttp for Shared {
 
     async fn early_request_filter(&self, exchange: &mut Exchange, ctx: &mut Ctx) -> Result<()> {
         let timeouts = &self.settings.timeouts;
+        let mut upgrade = exchange.req_header().headers.contains_key(UPGRADE);
+        if upgrade && !forward::asks_to_upgrade(exchange.req_header()) {
+            // Pingora would ask the app for it all the same, and an app that switches to nothing hangs up.
+            exchange.req_header_mut().remove_header(&UPGRADE);
+            upgrade = false;
+        }
         let headers = &exchange.req_header().headers;
-        let upgrade = headers.contains_key(UPGRADE);
         ctx.manner = match upgrade {
             true => Manner::Tunnel,
             false if accepts_events(exchange.req_header()) => Manner::Events,
