@@ -148,7 +148,7 @@ impl Set {
             line: None,
         });
         let table = RouteTable::build(&route::Settings {
-            nextjs: route::NextJs::default(),
+            nextjs: vestibule::app::NextJs::default(),
             routes: routes.collect(),
             default: rule.clone(),
             default_upstream: 0,

@@ -5,10 +5,11 @@
 
 use std::sync::Arc;
 
-use crate::route::NextJs;
-
 pub mod actions;
 pub mod next;
+pub mod paths;
+
+pub use paths::{Domain, NextJs};
 
 /// An app as it was built.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

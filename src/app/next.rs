@@ -8,8 +8,8 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::actions::ActionList;
+use super::paths::{Domain, NextJs, PREFETCH, RSC, SEGMENT, SEGMENTS};
 use super::{App, AppRoute, Files, Images, Kind, Matcher, Redirect, Rewrite, Unreadable};
-use crate::route::{Domain, NextJs, PREFETCH, RSC, SEGMENT, SEGMENTS};
 
 /// The folder of the build below the app's, unless `distDir` says otherwise.
 pub const BUILD_FOLDER: &str = ".next";

@@ -228,9 +228,9 @@ fn unknown_build() -> Finding {
 }
 
 /// Where the configuration says something else of the app than its build.
-fn drift(said: &crate::route::NextJs, app: &App) -> Vec<Finding> {
+fn drift(said: &crate::app::NextJs, app: &App) -> Vec<Finding> {
     let built = &app.nextjs;
-    let implied = |nextjs: &crate::route::NextJs| {
+    let implied = |nextjs: &crate::app::NextJs| {
         let first = nextjs.locales.first().cloned();
         nextjs.default_locale.clone().or(first).unwrap_or_default()
     };

@@ -215,9 +215,10 @@ fn is_form(headers: &HeaderMap) -> bool {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::app::NextJs;
     use crate::app::{Action, Rewrite};
     use crate::policy::{Conditions, Need, Rule};
-    use crate::route::{NextJs, RouteSpec, Settings, SourceSpec};
+    use crate::route::{RouteSpec, Settings, SourceSpec};
     use crate::session::Freshness;
     use crate::target::Target;
 

@@ -2,6 +2,7 @@
 
 use http::{HeaderMap, Method};
 
+use crate::app::NextJs;
 use crate::policy::{Need, Rule};
 use crate::request::RequestView;
 use crate::route::condition::Conditions;
@@ -11,8 +12,7 @@ use crate::route::pattern::{Pattern, Segment};
 use crate::route::reading::{ANY_FORM, FULL, INNER, Spelled, WIRE};
 use crate::route::table::{Custom, Entry, RouteTable};
 use crate::route::{
-    ConditionSpec, NextJs, Problem, Route, RouteId, RouteSpec, Settings, Severity, SourceSpec,
-    host_is,
+    ConditionSpec, Problem, Route, RouteId, RouteSpec, Settings, Severity, SourceSpec, host_is,
 };
 use crate::session::Freshness;
 use crate::target::Target;

@@ -7,13 +7,14 @@
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde::Deserialize;
 
+use crate::app::NextJs;
 use crate::app::{App, AppRoute, Kind};
 use crate::request::RequestView;
 use crate::route::coverage::{ANY, fillings, segments_of_page, spelled};
 use crate::route::expression::Expression;
 use crate::route::pattern::{Matcher, Pattern};
 use crate::route::table::RouteTable;
-use crate::route::{ConditionOn, ConditionSpec, NextJs, RouteId, Settings, SourceSpec};
+use crate::route::{ConditionOn, ConditionSpec, RouteId, Settings, SourceSpec};
 use crate::target::Target;
 
 /// Requests that are tried: a few seconds of work. Only an app of many thousand routes comes near.

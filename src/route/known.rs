@@ -7,16 +7,17 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use crate::app::NextJs;
 use crate::app::next::{Part, parts};
 use crate::app::{App, Kind, Rewrite};
 use crate::request::RequestView;
+use crate::route::RouteId;
 use crate::route::actions::Actions;
 use crate::route::expression::{Expression, Outcome};
 use crate::route::index::{Index, Rank, Specificity, Walk};
 use crate::route::pattern::{Pattern, Segment};
 use crate::route::reading::inner_of;
 use crate::route::table::{Matches, RouteTable};
-use crate::route::{NextJs, RouteId};
 use crate::target::{Ambiguity, Target};
 
 /// Paths looked at for one request, rewritten ones included. Ordinary ones have fewer than ten.

@@ -1,5 +1,6 @@
 //! Which route a request asks for, by every reading of its target.
 
+use crate::app::NextJs;
 use crate::policy::Rule;
 
 mod actions;
@@ -15,7 +16,6 @@ mod reading;
 mod scan;
 pub mod table;
 
-pub use reading::{PREFETCH, RSC, SEGMENT, SEGMENTS};
 pub use scan::Scanner;
 pub use table::{Matches, RouteTable};
 
@@ -38,30 +38,6 @@ pub struct Settings {
     pub sign_in_path: Option<String>,
     /// Also make the development server's hot-module paths reachable.
     pub dev: bool,
-}
-
-/// The parts of `next.config` that change what a path means.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct NextJs {
-    /// `basePath`.
-    pub base_path: String,
-    /// `i18n.locales`; the first is the default unless `default_locale` says otherwise.
-    pub locales: Vec<String>,
-    /// `i18n.defaultLocale`.
-    pub default_locale: Option<String>,
-    /// `trailingSlash`.
-    pub trailing_slash: bool,
-    /// `i18n.domains`: hosts with a default locale of their own. Only a build says so.
-    pub domains: Vec<Domain>,
-}
-
-/// One of `i18n.domains`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Domain {
-    /// The host, lower-case, without port.
-    pub host: String,
-    /// The locale of paths there that name none.
-    pub default_locale: String,
 }
 
 /// One `[[route]]` as configured: several sources may share a rule.

@@ -3,10 +3,11 @@
 //! Source: path-to-regexp 6.3.0, dist/index.js, `lexer`, `parse` and `tokensToRegexp`, as bundled by Next.js 16.4.6, and what
 //! its build puts around every source; golden data in `tests/golden/nextjs-matcher.json`.
 
+use crate::app::NextJs;
 use crate::request::RequestView;
+use crate::route::SourceSpec;
 use crate::route::condition::Conditions;
 use crate::route::expression::{Expression, Outcome};
-use crate::route::{NextJs, SourceSpec};
 
 /// Letters a source may have once Next.js has put its own around it.
 const SOURCE_LETTERS_MAX: usize = 4096;
@@ -738,26 +739,6 @@ impl Matcher {
             page.push('/');
         }
         Some(page)
-    }
-}
-
-impl NextJs {
-    /// The locale of a path at `host` that names none, when the app has locales.
-    pub(super) fn implied_locale(&self, host: &str) -> Option<&str> {
-        let first = self.locales.first()?;
-        let mut domains = self.domains.iter();
-        let domain = domains.find(|domain| domain.host == host);
-        let default = domain.map(|domain| domain.default_locale.as_str());
-        Some(default.unwrap_or_else(|| self.default_locale.as_deref().unwrap_or(first)))
-    }
-
-    /// The locale a path (below the base path) begins with, in any case, as configured.
-    pub(super) fn locale_of(&self, inner: &str) -> Option<&str> {
-        let first = inner.strip_prefix('/')?.split('/').next()?;
-        self.locales
-            .iter()
-            .map(String::as_str)
-            .find(|locale| locale.eq_ignore_ascii_case(first))
     }
 }
 

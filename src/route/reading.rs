@@ -5,23 +5,12 @@
 
 use std::borrow::Cow;
 
-use crate::route::NextJs;
+use crate::app::NextJs;
+use crate::app::paths::{DATA, PREFETCH, RSC, SEGMENT};
 use crate::target::{Ambiguity, Target, bare};
 
 /// Readings looked at before a target is refused. Ordinary ones have fewer than ten; only repeated `.segments/` makes more.
 const CONTESTS_MAX: usize = 64;
-
-/// How the data of a page of the app router ends.
-pub const RSC: &str = ".rsc";
-/// The same for its prefetch, before prefetches came in segments.
-pub const PREFETCH: &str = ".prefetch.rsc";
-/// How the prefetch of one segment of a page ends.
-pub const SEGMENT: &str = ".segment.rsc";
-/// What stands between the page and its segment.
-pub const SEGMENTS: &str = ".segments";
-
-/// What stands before the build in the address of a page's data.
-const DATA: &str = "/_next/data/";
 
 /// Matched by sources that count from the locale on.
 pub(super) const INNER: u8 = 1;
@@ -710,9 +699,10 @@ fn spells_only_what_must_be_escaped(raw: &str) -> bool {
 mod tests {
     use http::{HeaderMap, Method};
 
+    use crate::app::NextJs;
     use crate::policy::{Conditions, Need, Rule};
     use crate::request::RequestView;
-    use crate::route::{NextJs, RouteSpec, RouteTable, Settings, SourceSpec};
+    use crate::route::{RouteSpec, RouteTable, Settings, SourceSpec};
     use crate::session::Freshness;
     use crate::target::Target;
 

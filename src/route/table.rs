@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 use http::{HeaderMap, HeaderValue, Method};
 
+use crate::app::NextJs;
 use crate::app::{App, AppRoute, Kind};
 use crate::request::RequestView;
 use crate::route::actions::Actions;
@@ -13,7 +14,7 @@ use crate::route::expression::Expression;
 use crate::route::index::{Index, Rank, Walk};
 use crate::route::known::{self, Known, samples};
 use crate::route::reading::{self, ANY_FORM, Contest, Filter, Judge, Reader, Spelled};
-use crate::route::{NextJs, Problem, Route, RouteId, host_is};
+use crate::route::{Problem, Route, RouteId, host_is};
 use crate::target::{Ambiguity, Target};
 
 /// Folders that the page named by `Next-Url` may be in. Nobody nests pages deeper.

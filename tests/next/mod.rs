@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 
-use vestibule::route::NextJs;
+use vestibule::app::NextJs;
 
 /// What nobody without a session may see a byte of. The app puts it into everything that is protected.
 pub const MARKER: &str = "PROTECTED-BYTES";

@@ -476,7 +476,7 @@ impl Setup {
                 forward_auth: None,
             },
             routes: route::Settings {
-                nextjs: route::NextJs::default(),
+                nextjs: vestibule::app::NextJs::default(),
                 routes: vec![
                     route("/", rule(Need::Public)),
                     route("/public/:path*", rule(Need::Public)),
