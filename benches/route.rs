@@ -5,9 +5,10 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use http::{HeaderMap, Method};
+use vestibule::app::NextJs;
 use vestibule::policy::{Conditions, Need, Rule};
 use vestibule::request::RequestView;
-use vestibule::route::{NextJs, RouteSpec, RouteTable, Settings, SourceSpec};
+use vestibule::route::{RouteSpec, RouteTable, Settings, SourceSpec};
 use vestibule::session::Freshness;
 use vestibule::target::Target;
 
