@@ -14,11 +14,10 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde_json::{Value, json};
+use vestibule::app::NextJs;
 use vestibule::policy::Need;
 use vestibule::request::RequestView;
-use vestibule::route::{
-    ConditionOn, ConditionSpec, NextJs, RouteSpec, RouteTable, Settings, SourceSpec,
-};
+use vestibule::route::{ConditionOn, ConditionSpec, RouteSpec, RouteTable, Settings, SourceSpec};
 use vestibule::target::Target;
 
 use crate::differential::dice::Dice;

@@ -4,13 +4,12 @@ use std::io::Write as _;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde_json::Value;
+use vestibule::app::NextJs;
 use vestibule::policy::{Conditions, Need, Rule};
 use vestibule::request::RequestView;
 use vestibule::route::expression::{Expression, Outcome};
 use vestibule::route::pattern::{Matcher, Pattern};
-use vestibule::route::{
-    ConditionOn, ConditionSpec, NextJs, RouteSpec, RouteTable, Settings, SourceSpec,
-};
+use vestibule::route::{ConditionOn, ConditionSpec, RouteSpec, RouteTable, Settings, SourceSpec};
 use vestibule::session::Freshness;
 use vestibule::target::Target;
 
