@@ -79,7 +79,7 @@ mod tests {
             shown,
             "GET / HTTP/1.1\\r\\nCookie: better-auth.session_token=***; b=1; c=***\\r\\nAuthorization: Bearer ***\\r\\nX: ***\\r\\n\\r\\n\\xff\\x00\\\\"
         );
-        let long = format!("{}token123", "a".repeat(SHOWN_BYTES_MAX - 4));
+        let long = format!("{}token123", "a".repeat(SHOWN_BYTES_MAX - 2));
         assert!(!shower.bytes(long.as_bytes()).contains("toke"));
         assert!(shower.bytes(long.as_bytes()).ends_with("bytes)"));
     }

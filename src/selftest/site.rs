@@ -186,7 +186,9 @@ impl Site {
             let is_address = value.starts_with(['/', '\\'])
                 || lower.starts_with("http:")
                 || lower.starts_with("https:");
-            is_address && base.join(value).is_ok_and(|inner| !home(&inner))
+            // Read by itself, `https:host` is another site; beside an https page it is a path.
+            let read = [base.join(value), Url::parse(value)];
+            is_address && read.into_iter().flatten().any(|inner| !home(&inner))
         })
     }
 
