@@ -69,9 +69,16 @@ pub(super) struct BenchClock {
 }
 
 impl BenchClock {
-    pub(super) fn jump(&self, by: Duration) {
+    /// Jumps ahead. `false`: so far that sessions of ours would be over, and it does not.
+    pub(super) fn jump(&self, by: Duration) -> bool {
+        let most = i64::try_from(LIFE.as_millis() / 2).unwrap_or(i64::MAX);
         let by = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
-        self.offset_ms.fetch_add(by, Ordering::SeqCst);
+        let to = self.offset_ms.load(Ordering::SeqCst).saturating_add(by);
+        if to > most {
+            return false;
+        }
+        self.offset_ms.store(to, Ordering::SeqCst);
+        true
     }
 
     /// Stands still: nothing grows old while it is measured.

@@ -24,8 +24,12 @@ use crate::target::{Ambiguity, Target};
 /// Credentials of a tier at whose first sight something is worked out: made anew when all were shown.
 const FRESH_AT_ONCE: usize = 500;
 
-/// How far the clock may be moved in one run: sessions of ours must outlive it.
-const JUMPS_MAX: u64 = 500;
+/// Batches of one tier at most.
+const BATCHES_MAX: u64 = 100_000;
+
+/// How much older than memory keeps it the last cookie must be: no cookie counts that was written within seconds of the gateway's start
+/// or of a revocation, because clocks differ.
+const COOKIES_OLDER: Duration = Duration::from_secs(6);
 
 /// Requests judged between two looks at the clock of the run where each takes less than that look.
 const LOOK_EVERY: usize = 64;
@@ -147,10 +151,19 @@ pub(super) fn measure(
         "this configuration has nothing of the kind, or only the app could make it",
     );
     if tier.first_sight {
-        let stale = ground.config.sessions.cache_ttl + Duration::from_secs(6);
         let fresh = || -> Option<Vec<Ready>> {
-            // What was seen is old by now, and what is made now is younger than anything that was revoked.
-            ground.clock.jump(stale);
+            match tier.presents {
+                // What was seen is old then, and what is made is younger than anything that was revoked.
+                Presents::CookieCache(_) => {
+                    let stale = ground.config.sessions.cache_ttl + COOKIES_OLDER;
+                    if !ground.clock.jump(stale) {
+                        return None;
+                    }
+                }
+                Presents::Live => fitted.gateway.gate.sessions.cache().forget_all(),
+                // New ones each time.
+                _ => {}
+            }
             make(sessions.min(FRESH_AT_ONCE))
         };
         let before = fresh().ok_or(cannot)?;
@@ -163,10 +176,10 @@ pub(super) fn measure(
         }
         let (mut recorder, mut took, mut cpu) =
             (Recorder::default(), Duration::ZERO, Some(Duration::ZERO));
-        let mut jumps = 0;
-        while took < span.duration && jumps < JUMPS_MAX {
+        let mut batches = 0;
+        while took < span.duration && batches < BATCHES_MAX {
             let Some(some) = fresh() else { break };
-            jumps += 1;
+            batches += 1;
             let part = Span {
                 duration: span.duration - took,
                 ..span
@@ -365,7 +378,6 @@ pub(super) fn stampede(
         host: ground.host(),
     };
     let runtime = new_runtime()?;
-    let stale = ground.config.sessions.cache_ttl + Duration::from_secs(6);
     let gate = &fitted.gateway.gate;
     let mut recorder = Recorder::default();
     let (mut rounds, mut calls, mut took) = (0, 0, Duration::ZERO);
@@ -374,7 +386,7 @@ pub(super) fn stampede(
         if stop.is_asked() {
             return Err(Unmeasured::Stopped);
         }
-        ground.clock.jump(stale);
+        gate.sessions.cache().forget_all();
         let before = source.calls();
         let began = Instant::now();
         let one = || async {

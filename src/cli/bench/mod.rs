@@ -250,7 +250,7 @@ impl Bench {
                 "write requests a second, as 4000",
             ));
         }
-        for id in self.only.iter().filter(|id| tier::about(id).is_none()) {
+        if let Some(id) = self.only.iter().find(|id| tier::about(id).is_none()) {
             return Err(usage(
                 format!("`{id}` is no tier"),
                 "`vestibule bench --list` tells them",
@@ -449,13 +449,13 @@ impl Bench {
                 "the user's settings, with an upstream and routes of the benchmark's own; nobody is moved in and no session extended".into(),
             );
         }
-        if let Some(scratch) = &ground.scratch {
-            if !ground.built_in {
-                report.notes.push(format!(
-                    "sessions stand in `{}`, with tables like the app's and no rows of its own; removed again",
-                    scratch.name()
-                ));
-            }
+        if let Some(scratch) = &ground.scratch
+            && !ground.built_in
+        {
+            report.notes.push(format!(
+                "sessions stand in `{}`, with tables like the app's and no rows of its own; removed again",
+                scratch.name()
+            ));
         }
         let plain = fitted;
         for tier in TIERS.iter().filter(|tier| self.wants(tier.id)) {
