@@ -709,8 +709,10 @@ impl Bench {
                 .collect();
             report.ratios.extend(Ratio::of(above, below, name, &pairs));
         }
-        report.tiers.push(one.measured(load.pace));
-        report.tiers.push(other.measured(load.pace));
+        for side in [one, other] {
+            let measured = side.measured(load.pace, &mut report.notes);
+            report.tiers.push(measured);
+        }
         Ok(())
     }
 
@@ -749,7 +751,7 @@ impl Bench {
             if stop.is_asked() {
                 return Err(Ending::Stopped);
             }
-            let measured = side.measured(load.pace);
+            let measured = side.measured(load.pace, &mut report.notes);
             let seen = &measured.seen;
             report.load.push(LoadPoint {
                 rate,
@@ -853,7 +855,8 @@ impl Bench {
         if stop.is_asked() {
             return Err(Ending::Stopped);
         }
-        report.tiers.push(side.measured(load.pace));
+        let measured = side.measured(load.pace, &mut report.notes);
+        report.tiers.push(measured);
         Ok(())
     }
 
@@ -985,10 +988,17 @@ impl<'a> Side<'a> {
         self.rounds.push(came.recorder.summary(came.took));
         self.all.recorder.add(&came.recorder);
         self.all.took += came.took;
+        self.all.unbegun += came.unbegun;
         Ok(())
     }
 
-    fn measured(self, pace: Pace) -> Measured {
+    fn measured(self, pace: Pace, notes: &mut Vec<String>) -> Measured {
+        if self.all.unbegun > 0 {
+            notes.push(format!(
+                "{}: {} requests could not begin in time and count with what they had waited: this rate is more than it can do",
+                self.id, self.all.unbegun
+            ));
+        }
         let seen = self.all.recorder.summary(self.all.took);
         Measured {
             id: self.id.into(),

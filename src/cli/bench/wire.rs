@@ -75,6 +75,8 @@ pub(super) struct Came {
     pub(super) recorder: Recorder,
     /// From the first request to the last answer.
     pub(super) took: Duration,
+    /// Requests that never began: they are among the latencies, with what they had waited.
+    pub(super) unbegun: u64,
     /// The processor's time of the client.
     pub(super) client_cpu: Option<Duration>,
 }
@@ -181,10 +183,14 @@ async fn ask_all(asked: Asked, load: Load, stop: Stop) -> Came {
     }
     if let Some(pacer) = pacer {
         pacer.abort();
-        // What was meant to begin and never did is no latency, and no success.
+        // What was meant to begin and never did has waited all the same: it counts with what it had waited when nobody waited any more.
         if !run.stop.is_asked() {
-            let answered = came.recorder.count() + came.recorder.errors;
-            came.recorder.errors += run.total.saturating_sub(answered);
+            let over = run.began.elapsed();
+            for number in run.next.load(Ordering::SeqCst).min(run.total)..run.total {
+                came.recorder
+                    .record(run.load.pace.latency(number, over, over));
+                came.unbegun += 1;
+            }
         }
     }
     came.took = came.took.max(run.load.duration);
