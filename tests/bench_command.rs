@@ -19,7 +19,7 @@ use vestibule::time::UnixMs;
 use crate::support::databases::{Dialect, Folder, settings, shared};
 use crate::support::redis::{Redis, run as redis_run};
 use crate::support::{
-    App, Gateway, NOW, PATIENCE, SECRET, Seen, Setup, await_until, cookie, record, reply,
+    App, Gateway, PATIENCE, SECRET, Seen, Setup, await_until, cookie, record, reply,
 };
 
 /// Enough to have figures, and no more: what they are is no business of a test.
@@ -461,7 +461,8 @@ fn redis_gets_a_prefix_of_our_own_only_when_that_is_allowed() {
 }
 
 fn new_session(number: usize) -> NewSession {
-    let now = UnixMs(chrono::Utc::now().timestamp_millis());
+    static NOW: std::sync::OnceLock<i64> = std::sync::OnceLock::new();
+    let now = UnixMs(*NOW.get_or_init(|| chrono::Utc::now().timestamp_millis()));
     NewSession {
         id: format!("{number:032}"),
         token: Secret::new(format!("scratch{number:025}")),
@@ -627,6 +628,73 @@ fn a_counter_of_the_apps_ids_is_not_moved_by_a_scratch() {
     });
 }
 
+#[test]
+fn an_app_that_is_asked_over_http_is_measured_with_a_session_that_was_given() {
+    let dates = r#""createdAt":"2026-11-01T00:00:00.000Z","updatedAt":"2026-11-01T00:00:00.000Z""#;
+    let body = format!(
+        r#"{{"session":{{"id":"s1","token":"tok","userId":"u1","expiresAt":"2099-01-01T00:00:00.000Z",{dates}}},"user":{{"id":"u1","name":"Ada","email":"ada@example.com","emailVerified":true,{dates}}}}}"#
+    );
+    let app = App::scripted(move |seen: &Seen, stream| {
+        let known = seen
+            .all("cookie")
+            .iter()
+            .any(|sent| sent.contains(&cookie("tok")));
+        let json = [("content-type", "application/json")];
+        reply(
+            stream,
+            200,
+            &json,
+            if known { body.as_bytes() } else { b"null" },
+        );
+    });
+    let folder = Folder::new("own");
+    let config = config(&folder, &format!("http://{}/api/auth", app.address), "");
+    // The app's cookies are called otherwise where the public address is https.
+    let file = cookie_file(&folder, &format!("__Secure-{}", cookie("tok")));
+    let without = bench(&["--config", &config, "--json", "--only=hit,forged"]);
+    assert_eq!(without.code, 0, "{}{}", without.out, without.err);
+    assert_eq!(tiers(&without.json()), ["forged"]);
+    assert!(
+        without.json()["skipped"][0]["why"]
+            .as_str()
+            .unwrap()
+            .contains("--cookie-file")
+    );
+    let ran = bench(&[
+        "--config",
+        &config,
+        "--cookie-file",
+        &file,
+        "--json",
+        "--only=hit,store_miss,stampede,negative,proxy",
+    ]);
+    assert_eq!(
+        ran.code, 1,
+        "the app knows it under another name: {}",
+        ran.out
+    );
+
+    let text = std::fs::read_to_string(&config)
+        .unwrap()
+        .replace("https://app.example.com", "http://app.test");
+    std::fs::write(&config, text).unwrap();
+    let file = cookie_file(&folder, &cookie("tok"));
+    let ran = bench(&[
+        "--config",
+        &config,
+        "--cookie-file",
+        &file,
+        "--json",
+        "--only=hit,store_miss,stampede,negative,proxy",
+    ]);
+    assert_eq!(ran.code, 0, "{}{}", ran.out, ran.err);
+    assert_eq!(
+        tiers(&ran.json()),
+        ["hit", "store_miss", "stampede", "proxy", "direct"]
+    );
+    assert_eq!(ran.json()["skipped"][0]["id"], "negative");
+}
+
 // ----------------------------------------------------------------------------------------------------------- somebody else's server
 
 fn cookie_file(folder: &Folder, text: &str) -> String {
@@ -703,10 +771,7 @@ fn a_running_gateway_is_measured_over_the_wire_and_checked() {
 /// An app whose `get-session` knows one cookie.
 fn app_with_its_own_check() -> App {
     App::scripted(|seen: &Seen, stream| {
-        let known = seen
-            .all("cookie")
-            .iter()
-            .any(|cookie| cookie.contains("tok"));
+        let known = seen.all("cookie").contains(&cookie("tok").as_str());
         let body: &[u8] = match known {
             true => br#"{"session":{},"user":{}}"#,
             false => b"null",
@@ -888,5 +953,4 @@ fn answers_in_chunks_and_without_a_length_are_read_to_their_end() {
         ]);
         assert_eq!(ran.code, 0, "{}{}", ran.out, ran.err);
     }
-    let _ = NOW;
 }

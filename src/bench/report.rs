@@ -260,6 +260,14 @@ impl Report {
             self.load.clear();
             return Ok(());
         }
+        let late = self.tiers.iter().filter(|tier| tier.seen.unbegun > 0);
+        let late = late.map(|tier| {
+            format!(
+                "{}: {} requests could not begin in time and count with what they had waited: the rate is more than it can do",
+                tier.id, tier.seen.unbegun
+            )
+        });
+        self.notes.extend(late);
         for budget in budgets {
             let held = budget.hold(&self.tiers).ok_or_else(|| budget.clone())?;
             self.budgets.extend(held);
@@ -366,6 +374,20 @@ pub(super) mod tests {
         assert_eq!(
             sample().conclude(std::slice::from_ref(&missing)),
             Err(missing)
+        );
+    }
+
+    #[test]
+    fn a_rate_that_is_too_high_is_told_and_is_no_mistake() {
+        let mut report = sample();
+        report.tiers[1].seen.unbegun = 7;
+        report.conclude(&[]).unwrap();
+        assert_eq!(report.verdict, "ok");
+        assert!(
+            report
+                .notes
+                .iter()
+                .any(|note| note.contains("direct: 7 requests"))
         );
     }
 

@@ -28,6 +28,8 @@ pub struct Recorder {
     pub errors: u64,
     /// Requests with another answer than they must have.
     pub unexpected: u64,
+    /// Requests that could not begin in time; they are among the latencies, with what they had waited.
+    pub unbegun: u64,
 }
 
 impl Default for Recorder {
@@ -40,6 +42,7 @@ impl Default for Recorder {
             histogram,
             errors: 0,
             unexpected: 0,
+            unbegun: 0,
         }
     }
 }
@@ -51,11 +54,18 @@ impl Recorder {
         self.histogram.saturating_record(nanoseconds.max(1));
     }
 
+    /// Takes in what a request had waited that did not begin before nobody waited any more: it took that long at least.
+    pub fn record_unbegun(&mut self, waited: Duration) {
+        self.record(waited);
+        self.unbegun = self.unbegun.saturating_add(1);
+    }
+
     /// Takes everything another one took in. Both have the same limits, so nothing is lost.
     pub fn add(&mut self, other: &Self) {
         let _ = self.histogram.add(&other.histogram);
         self.errors = self.errors.saturating_add(other.errors);
         self.unexpected = self.unexpected.saturating_add(other.unexpected);
+        self.unbegun = self.unbegun.saturating_add(other.unbegun);
     }
 
     /// Latencies taken in.
@@ -72,9 +82,10 @@ impl Recorder {
             count,
             errors: self.errors,
             unexpected: self.unexpected,
+            unbegun: self.unbegun,
             seconds,
             per_second: match seconds > 0.0 {
-                true => float(count) / seconds,
+                true => float(count.saturating_sub(self.unbegun)) / seconds,
                 false => 0.0,
             },
             min_ns: self.histogram.min(),
@@ -120,6 +131,8 @@ pub struct Summary {
     pub errors: u64,
     /// Requests with another answer than they must have.
     pub unexpected: u64,
+    /// Latencies of requests that could not begin in time, with what they had waited.
+    pub unbegun: u64,
     /// How long was measured, warming up apart.
     pub seconds: f64,
     /// Answers a second.

@@ -132,7 +132,9 @@ pub(super) fn measure(
     }
     .paced(span.pace);
     if tier.presents == Presents::Revoked {
-        let (recorder, took) = revoked(ground, &judge, tier, stop)?;
+        let (recorder, took, cpu) = revoked(ground, &judge, tier, stop)?;
+        measured.cpu_ns = machine::each(Some(Duration::ZERO), cpu, recorder.count());
+        measured.cpu_of = "process";
         measured.seen = recorder.summary(took);
         return Ok(measured);
     }
@@ -275,6 +277,11 @@ fn timed(
         }
         let began = run.elapsed();
         if began >= span.duration {
+            // What was meant to begin by now has waited since.
+            let late = (number..).map_while(|number| Some((number, span.pace.intended(number)?)));
+            for (number, _) in late.take_while(|(_, at)| *at < span.duration && !once) {
+                recorder.record_unbegun(span.pace.latency(number, began, began));
+            }
             break;
         }
         let decision = judge.judge(ready);
@@ -326,7 +333,7 @@ fn revoked(
     judge: &Judge<'_>,
     tier: &Tier,
     stop: &Stop,
-) -> Result<(Recorder, Duration), Unmeasured> {
+) -> Result<(Recorder, Duration, Option<Duration>), Unmeasured> {
     let all: Vec<Ready> = (0..ground.doomed.len())
         .filter_map(|number| {
             Some(Ready {
@@ -355,9 +362,13 @@ fn revoked(
         duration: Duration::from_secs(60),
         pace: Pace::Closed,
     };
+    let before = machine::own_cpu();
     let (mut recorder, took) = timed(judge, &all, tier.expects, span, true, stop)?;
+    let cpu = machine::own_cpu()
+        .zip(before)
+        .and_then(|(after, before)| after.checked_sub(before));
     recorder.unexpected += (all.len() - living) as u64;
-    Ok((recorder, took))
+    Ok((recorder, took, cpu))
 }
 
 /// Many cold requests of one session at once, again and again: how long each waited, and how often the store was asked for all of them.
@@ -381,6 +392,7 @@ pub(super) fn stampede(
     let gate = &fitted.gateway.gate;
     let mut recorder = Recorder::default();
     let (mut rounds, mut calls, mut took) = (0, 0, Duration::ZERO);
+    let cpu = machine::own_cpu();
     let run = Instant::now();
     while rounds < STAMPEDES_MAX && (rounds < 3 || run.elapsed() < span.duration) {
         if stop.is_asked() {
@@ -412,6 +424,8 @@ pub(super) fn stampede(
         about: format!("{STAMPEDE} cold requests of one session at once"),
         how: "in_process",
         store_calls: Some(calls),
+        cpu_ns: machine::each(cpu, machine::own_cpu(), recorder.count()),
+        cpu_of: "process",
         seen: recorder.summary(took),
         ..Measured::default()
     };

@@ -38,6 +38,7 @@ use crate::secret::Secret;
 use crate::server::clock::SystemClock;
 use crate::server::run::{self, Running};
 use crate::session::feed::{Ended, TokenDigest};
+use crate::session::resolve;
 use crate::telemetry;
 use crate::time::Clock as _;
 
@@ -256,6 +257,16 @@ impl Bench {
                 "`vestibule bench --list` tells them",
             ));
         }
+        if self.cookie_file.is_some()
+            && self.url.is_none()
+            && self.against.is_none()
+            && self.given.config.is_none()
+        {
+            return Err(usage(
+                "the benchmark's own store knows nobody else's session",
+                "name the server with `--url`, or the settings with `--config`",
+            ));
+        }
         if (self.against.is_some() || self.url.is_some()) && self.cookie_file.is_none() {
             return Err(usage(
                 "somebody else's server knows no session of ours",
@@ -395,17 +406,21 @@ impl Bench {
         }
         report.method.sessions = sessions;
         let plan = Plan {
+            given: match &loaded {
+                Some(_) => given.clone(),
+                // They are for the app's own check alone.
+                None => Vec::new(),
+            },
             config: loaded.map(|config| (config, file)),
             overrides: &overrides,
             sessions,
-            given,
             allow_write: self.allow_write,
             answer_bytes: ANSWER_BYTES,
         };
         let mut ground = None;
         let laid = Ground::lay(plan, made::store_runtime()?, &mut ground, world);
         let measured = laid.map_err(Ending::from).and_then(|()| match &ground {
-            Some(ground) => self.measure_on(ground, sessions, report, stop, world),
+            Some(ground) => self.measure_on(ground, &given, sessions, report, stop, world),
             None => Ok(()),
         });
         let cleared = ground.as_mut().map_or(Ok(()), Ground::clear);
@@ -422,6 +437,7 @@ impl Bench {
     fn measure_on(
         &self,
         ground: &Ground,
+        given: &[Secret],
         sessions: usize,
         report: &mut Report,
         stop: &Stop,
@@ -499,12 +515,22 @@ impl Bench {
         if !self.wants("store_miss") && self.wants("stampede") {
             self.stampede(ground, &plain, report, stop)?;
         }
-        self.over_the_wire(ground, plain, report, stop, world)
+        self.over_the_wire(ground, plain, given, report, stop, world)
     }
 
     /// Why a tier cannot be measured here.
     fn unfit(&self, ground: &Ground, tier: &Tier) -> Option<&'static str> {
         let has_sessions = !ground.live.is_empty() || !ground.given.is_empty();
+        let kept = &ground.config.sessions;
+        match tier.expects.tier {
+            resolve::Tier::Memory | resolve::Tier::Cookie if kept.cache_ttl.is_zero() => {
+                return Some("nothing is remembered: `sessions.cache_ttl` is zero");
+            }
+            resolve::Tier::Negative if kept.negative_ttl.is_zero() => {
+                return Some("nothing unknown is remembered: `sessions.negative_ttl` is zero");
+            }
+            _ => {}
+        }
         match tier.presents {
             Presents::Live if !has_sessions => {
                 Some("no session can be made at this source: give one with `--cookie-file`")
@@ -568,6 +594,7 @@ impl Bench {
         &self,
         ground: &Ground,
         fitted: Fitted,
+        given: &[Secret],
         report: &mut Report,
         stop: &Stop,
         world: &mut World<'_>,
@@ -581,7 +608,9 @@ impl Bench {
             .filter_map(|number| ground.headers(Presents::Live, &fitted, number))
             .collect();
         let (running, address) = serve(fitted)?;
-        let done = self.ask_gateway(ground, &heads, &running, address, report, stop, world);
+        let done = self.ask_gateway(
+            ground, &heads, given, &running, address, report, stop, world,
+        );
         running.stop();
         done
     }
@@ -591,6 +620,7 @@ impl Bench {
         &self,
         ground: &Ground,
         heads: &[http::HeaderMap],
+        given: &[Secret],
         running: &Running,
         address: SocketAddr,
         report: &mut Report,
@@ -629,7 +659,7 @@ impl Bench {
         };
         let (ours, alone) = (asked(address), asked(ground.upstream.address));
         if let Some(url) = &self.against {
-            let other = self.other(url, &ground.given)?;
+            let other = self.other(url, given)?;
             check_other(&other, report);
             if !report.is_correct() {
                 return Ok(());
@@ -710,7 +740,7 @@ impl Bench {
             report.ratios.extend(Ratio::of(above, below, name, &pairs));
         }
         for side in [one, other] {
-            let measured = side.measured(load.pace, &mut report.notes);
+            let measured = side.measured(load.pace);
             report.tiers.push(measured);
         }
         Ok(())
@@ -751,7 +781,7 @@ impl Bench {
             if stop.is_asked() {
                 return Err(Ending::Stopped);
             }
-            let measured = side.measured(load.pace, &mut report.notes);
+            let measured = side.measured(load.pace);
             let seen = &measured.seen;
             report.load.push(LoadPoint {
                 rate,
@@ -855,7 +885,7 @@ impl Bench {
         if stop.is_asked() {
             return Err(Ending::Stopped);
         }
-        let measured = side.measured(load.pace, &mut report.notes);
+        let measured = side.measured(load.pace);
         report.tiers.push(measured);
         Ok(())
     }
@@ -988,23 +1018,16 @@ impl<'a> Side<'a> {
         self.rounds.push(came.recorder.summary(came.took));
         self.all.recorder.add(&came.recorder);
         self.all.took += came.took;
-        self.all.unbegun += came.unbegun;
         Ok(())
     }
 
-    fn measured(self, pace: Pace, notes: &mut Vec<String>) -> Measured {
-        if self.all.unbegun > 0 {
-            notes.push(format!(
-                "{}: {} requests could not begin in time and count with what they had waited: this rate is more than it can do",
-                self.id, self.all.unbegun
-            ));
-        }
+    fn measured(self, pace: Pace) -> Measured {
         let seen = self.all.recorder.summary(self.all.took);
         Measured {
             id: self.id.into(),
             about: tier::about(self.id).unwrap_or_default().into(),
             how: "wire",
-            cpu_ns: machine::each(Some(Duration::ZERO), self.taken, seen.count),
+            cpu_ns: machine::each(Some(Duration::ZERO), self.taken, seen.count - seen.unbegun),
             cpu_of: self.cpu.whose(),
             seen,
             ..Measured::default()

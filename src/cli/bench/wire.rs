@@ -75,8 +75,6 @@ pub(super) struct Came {
     pub(super) recorder: Recorder,
     /// From the first request to the last answer.
     pub(super) took: Duration,
-    /// Requests that never began: they are among the latencies, with what they had waited.
-    pub(super) unbegun: u64,
     /// The processor's time of the client.
     pub(super) client_cpu: Option<Duration>,
 }
@@ -188,8 +186,7 @@ async fn ask_all(asked: Asked, load: Load, stop: Stop) -> Came {
             let over = run.began.elapsed();
             for number in run.next.load(Ordering::SeqCst).min(run.total)..run.total {
                 came.recorder
-                    .record(run.load.pace.latency(number, over, over));
-                came.unbegun += 1;
+                    .record_unbegun(run.load.pace.latency(number, over, over));
             }
         }
     }
