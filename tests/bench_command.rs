@@ -517,8 +517,8 @@ async fn scratch_beside(app: &Settings, own_token: &str, name: &str) {
     opened
         .map(drop)
         .unwrap_or_else(|error| panic!("{name}: {error}"));
-    for number in 0..3 {
-        let record = found[number]
+    for (number, found) in found.iter().take(3).enumerate() {
+        let record = found
             .clone()
             .unwrap()
             .unwrap_or_else(|| panic!("{name}: {number}"));
@@ -835,10 +835,7 @@ fn turning(after: usize, then: impl Fn(&mut std::net::TcpStream) + Send + Sync +
         if number >= after {
             return then(stream);
         }
-        let good = seen
-            .all("cookie")
-            .iter()
-            .any(|cookie| *cookie == "session=good.sig");
+        let good = seen.all("cookie").contains(&"session=good.sig");
         reply(stream, if good { 200 } else { 401 }, &[], b"page");
     })
 }
@@ -916,10 +913,7 @@ fn a_server_that_hangs_up_or_falls_silent_is_counted_and_does_not_hang_us() {
 fn answers_in_chunks_and_without_a_length_are_read_to_their_end() {
     let chunks = App::scripted(|seen, stream| {
         use std::io::Write as _;
-        let good = seen
-            .all("cookie")
-            .iter()
-            .any(|cookie| *cookie == "session=good.sig");
+        let good = seen.all("cookie").contains(&"session=good.sig");
         if !good {
             return reply(stream, 401, &[], b"");
         }
@@ -929,10 +923,7 @@ fn answers_in_chunks_and_without_a_length_are_read_to_their_end() {
     });
     let ends = App::scripted(|seen, stream| {
         use std::io::Write as _;
-        let good = seen
-            .all("cookie")
-            .iter()
-            .any(|cookie| *cookie == "session=good.sig");
+        let good = seen.all("cookie").contains(&"session=good.sig");
         let status = if good { "200" } else { "403" };
         let _ = stream.write_all(
             format!("HTTP/1.1 {status} X\r\nconnection: close\r\n\r\nall of it").as_bytes(),

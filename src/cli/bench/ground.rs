@@ -643,6 +643,19 @@ impl Ground {
         self.path(&format!("{folder}{ECHO}"))
     }
 
+    /// How many of these can be told apart; beyond it the same ones come again.
+    pub(super) fn distinct(&self, presents: Presents) -> usize {
+        match presents {
+            Presents::Live if !self.given.is_empty() => self.given.len(),
+            Presents::Live | Presents::CookieCache(_) => self.live.len(),
+            Presents::Revoked => self.doomed.len(),
+            Presents::Nothing => 1,
+            Presents::ApiKey => self.api_keys.len(),
+            // Made anew each time.
+            Presents::Unknown | Presents::Forged | Presents::Token => usize::MAX,
+        }
+    }
+
     /// The signed cookie of a session.
     pub(super) fn cookie(&self, token: &str) -> String {
         let name = self.config.cookies.cookie("session_token").name;

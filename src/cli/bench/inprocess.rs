@@ -149,6 +149,7 @@ pub(super) fn measure(
             })
             .collect()
     };
+    let sessions = sessions.min(ground.distinct(tier.presents)).max(1);
     let cannot = Unmeasured::Skipped(
         "this configuration has nothing of the kind, or only the app could make it",
     );
@@ -205,11 +206,7 @@ pub(super) fn measure(
         return Ok(measured);
     }
 
-    let many = match tier.presents {
-        Presents::Nothing => 1,
-        _ => sessions,
-    };
-    let all = make(many).filter(|all| !all.is_empty()).ok_or(cannot)?;
+    let all = make(sessions).filter(|all| !all.is_empty()).ok_or(cannot)?;
     ground.clock.stand(true);
     // Whoever is to be remembered is seen once.
     for ready in &all {
