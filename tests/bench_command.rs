@@ -668,25 +668,6 @@ fn an_app_that_is_asked_over_http_is_measured_with_a_session_that_was_given() {
         "--json",
         "--only=hit,store_miss,stampede,negative,proxy",
     ]);
-    assert_eq!(
-        ran.code, 1,
-        "the app knows it under another name: {}",
-        ran.out
-    );
-
-    let text = std::fs::read_to_string(&config)
-        .unwrap()
-        .replace("https://app.example.com", "http://app.test");
-    std::fs::write(&config, text).unwrap();
-    let file = cookie_file(&folder, &cookie("tok"));
-    let ran = bench(&[
-        "--config",
-        &config,
-        "--cookie-file",
-        &file,
-        "--json",
-        "--only=hit,store_miss,stampede,negative,proxy",
-    ]);
     assert_eq!(ran.code, 0, "{}{}", ran.out, ran.err);
     assert_eq!(
         tiers(&ran.json()),

@@ -15,7 +15,7 @@ pub(super) fn facts(report: &Report) -> Vec<(&'static str, String)> {
             "vestibule",
             format!(
                 "{} ({}), commit {}, {}, Pingora {}",
-                build.vestibule, build.profile, build.commit, build.target, build.pingora
+                build.vestibule, build.profile, build.commit, build.target, build.data_plane
             ),
         ),
         (

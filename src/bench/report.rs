@@ -53,8 +53,9 @@ pub struct Build {
     pub profile: &'static str,
     /// Processor and system it was built for.
     pub target: String,
-    /// Of crates that the figures depend on, where known.
-    pub pingora: &'static str,
+    /// The version of Pingora, which the figures depend on.
+    #[serde(rename = "pingora")]
+    pub data_plane: &'static str,
 }
 
 /// What it was measured on.

@@ -30,7 +30,7 @@ pub(super) fn build() -> Build {
             false => "release",
         },
         target: format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS),
-        pingora: PINGORA,
+        data_plane: PINGORA,
     }
 }
 
