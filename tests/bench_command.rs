@@ -287,7 +287,7 @@ fn config(folder: &Folder, source: &str, more: &str) -> String {
     let path = folder.join("vestibule.toml");
     let text = format!(
         "public_url = \"https://app.example.com\"\n{more}better_auth.secret = \"{SECRET}\"\nupstream.url = \"http://127.0.0.1:1\"\n\
-         sessions.source = \"{source}\"\nroutes.default = \"deny\"\nroutes.sign_in = \"/sign-in\"\n"
+         sessions.source = \"{source}\"\nsessions.timeout = \"30s\"\nroutes.default = \"deny\"\nroutes.sign_in = \"/sign-in\"\n"
     );
     std::fs::write(&path, text).unwrap();
     path.display().to_string()
@@ -547,6 +547,10 @@ async fn a_scratch_can_be_made_beside_every_layout_of_tables() {
     files.sort();
     for file in files {
         let name = file.file_name().unwrap().to_str().unwrap().to_owned();
+        // The same tables as beside it, without rows.
+        if name.contains(".ddl.") {
+            continue;
+        }
         let folder = Folder::new("layout");
         let url = if name.ends_with(".sqlite") {
             let path = folder.join("app.sqlite");
@@ -561,7 +565,11 @@ async fn a_scratch_can_be_made_beside_every_layout_of_tables() {
         } else {
             continue;
         };
-        let app = settings(&url);
+        // However busy the machine is: what is slow here is no matter of this test.
+        let app = Settings {
+            timeout: Duration::from_secs(60),
+            ..settings(&url)
+        };
         assert_eq!(
             writes_beside_the_app(&app),
             !url.starts_with("sqlite"),
