@@ -273,7 +273,7 @@ fn timed(
             wait_until(run, at);
         }
         let began = run.elapsed();
-        if began >= span.duration {
+        if began >= span.duration && number > 0 {
             // What was meant to begin by now has waited since.
             let late = (number..).map_while(|number| Some((number, span.pace.intended(number)?)));
             for (number, _) in late.take_while(|(_, at)| *at < span.duration && !once) {

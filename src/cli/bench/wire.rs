@@ -227,8 +227,10 @@ impl Run {
             return None;
         }
         if self.load.pace.rate().is_none() {
-            let more = self.began.elapsed() < self.load.duration;
-            return more.then(|| self.next.fetch_add(1, Ordering::Relaxed));
+            let number = self.next.fetch_add(1, Ordering::Relaxed);
+            // The first is asked however late it is: a busy machine may let the whole time pass before anything begins.
+            let more = number == 0 || self.began.elapsed() < self.load.duration;
+            return more.then_some(number);
         }
         let left = self.over.checked_duration_since(Instant::now())?;
         let permit = tokio::time::timeout(left, self.due.acquire()).await;
