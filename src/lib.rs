@@ -8,6 +8,7 @@
 pub mod api_key;
 pub mod app;
 pub mod authenticator;
+pub mod bench;
 pub mod client_ip;
 pub mod credential;
 pub mod gate;

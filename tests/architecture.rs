@@ -11,6 +11,7 @@ const CORE: &[&str] = &[
     "route/",
     "api_key/",
     "authenticator/",
+    "bench/",
     "migration/",
     "credential/",
     "session/",

@@ -16,6 +16,7 @@ mod api_keys;
 mod app_routes;
 mod architecture;
 mod bearer;
+mod bench_command;
 mod bypasses;
 mod config;
 mod cookie_cache;

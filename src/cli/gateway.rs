@@ -654,7 +654,7 @@ fn nothing_stored() -> futures_util::future::BoxFuture<'static, Result<Vec<Store
     Box::pin(std::future::ready(Ok(Vec::new())))
 }
 
-fn parts(
+pub(super) fn parts(
     config: Config,
     source: Arc<dyn Source>,
     keys: KeySources,
@@ -725,7 +725,7 @@ fn sliding(config: &Config, opened: &store::Opened) -> Result<Option<slide::Sett
     Ok(Some(slide::Settings { rules, by }))
 }
 
-fn store_runtime() -> Result<tokio::runtime::Runtime, Failure> {
+pub(super) fn store_runtime() -> Result<tokio::runtime::Runtime, Failure> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(STORE_THREADS)
         .thread_name("store")
@@ -738,7 +738,7 @@ fn store_runtime() -> Result<tokio::runtime::Runtime, Failure> {
         })
 }
 
-fn cannot_open(error: &store::OpenError) -> Failure {
+pub(super) fn cannot_open(error: &store::OpenError) -> Failure {
     let code = if error.is_configuration() {
         USAGE
     } else {
@@ -751,7 +751,7 @@ fn cannot_open(error: &store::OpenError) -> Failure {
     }
 }
 
-fn cannot_start(error: &StartError) -> Failure {
+pub(super) fn cannot_start(error: &StartError) -> Failure {
     let code = match error {
         StartError::Internal(_) => PROBLEMS,
         error if error.is_dependency() => UNREACHABLE,
@@ -764,7 +764,7 @@ fn cannot_start(error: &StartError) -> Failure {
     }
 }
 
-fn no_store() -> Failure {
+pub(super) fn no_store() -> Failure {
     Failure {
         message: "`sessions.source` is missing".into(),
         advice: "name the app's database, as `sqlite:app.db`, `postgres://…` or `mysql://…`, or where its Better Auth is, as `http://127.0.0.1:3000/api/auth`".into(),

@@ -1,7 +1,7 @@
 //! The command line: arguments in, text and an exit code out.
 //!
 //! Exit codes: 0 done; 1 problems found; 2 wrong usage, or a configuration that cannot be used; 3 a dependency cannot be
-//! reached; 4 the decision is a refusal (`explain --exit-code`).
+//! reached; 4 the decision is a refusal (`explain --exit-code`); 5 over budget (`bench --budget`).
 // This edge measures and waits: it may look at the clock.
 #![allow(clippy::disallowed_methods)]
 
@@ -14,6 +14,7 @@ use std::sync::Arc;
 use clap::{Parser, Subcommand};
 
 pub mod bans;
+pub mod bench;
 pub mod check;
 pub mod db;
 pub mod dev;
@@ -42,6 +43,8 @@ pub const USAGE: u8 = 2;
 pub const UNREACHABLE: u8 = 3;
 /// The decision is a refusal.
 pub const REFUSED: u8 = 4;
+/// It took longer than it may.
+pub const OVER_BUDGET: u8 = 5;
 
 /// Where the configuration is looked for when nobody says.
 const DEFAULT_FILES: [&str; 2] = ["vestibule.toml", "config/vestibule.toml"];
@@ -123,7 +126,7 @@ pub struct Failure {
     name = "vestibule",
     version,
     disable_help_subcommand = true,
-    after_help = "Example:\n  vestibule init && vestibule check --env-file .env && vestibule serve --env-file .env\n\nExit codes: 0 done, 1 problems found, 2 usage or configuration, 3 a dependency cannot be reached, 4 refused (explain --exit-code)"
+    after_help = "Example:\n  vestibule init && vestibule check --env-file .env && vestibule serve --env-file .env\n\nExit codes: 0 done, 1 problems found, 2 usage or configuration, 3 a dependency cannot be reached, 4 refused (explain --exit-code), 5 over budget (bench --budget)"
 )]
 pub struct Arguments {
     /// What to do.
@@ -169,6 +172,11 @@ pub enum Command {
         after_help = "Example:\n  vestibule healthcheck --config vestibule.toml\n  vestibule healthcheck --url http://127.0.0.1:8081/readyz\n\nExit codes: 0 ready, 2 usage or configuration, 3 not ready or not reachable"
     )]
     Healthcheck(healthcheck::Healthcheck),
+    /// Measure how long the validation of a session takes, tier by tier and end to end.
+    #[command(
+        after_help = "Example:\n  vestibule bench\n  vestibule bench --config vestibule.toml --allow-write --output report.html\n  vestibule bench --url http://127.0.0.1:8080/dashboard --cookie-file cookie.txt --rate 2000 --duration 10s\n  vestibule bench --only hit,proxy --budget hit.p99=5us --budget proxy.p99=2ms\n\nExit codes: 0 measured, 1 a check failed, 2 usage or configuration, 3 something cannot be reached, 5 over budget, 130 stopped by a signal"
+    )]
+    Bench(Box<bench::Bench>),
     /// Tell which scheme an old password hash may be of, and whether a password fits it.
     #[command(
         after_help = "Example:\n  vestibule hash identify < hash.txt\n  vestibule hash verify --scheme bcrypt"
@@ -241,6 +249,7 @@ where
         Command::Db(db) => db.run(world, edges),
         Command::Init(init) => init.run(world),
         Command::Healthcheck(healthcheck) => healthcheck.run(world, edges),
+        Command::Bench(bench) => bench.run(world, edges),
         Command::Hash(hash) => hash.run(world),
         Command::Bans(bans) => bans.run(world, edges),
         Command::Selftest(selftest) => selftest.run(world, edges),

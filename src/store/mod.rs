@@ -38,6 +38,7 @@ mod postgres;
 mod record;
 mod redis;
 mod schema;
+pub mod scratch;
 mod sqlite;
 mod transaction;
 mod triggers;
@@ -184,6 +185,8 @@ pub struct Build {
     values: Option<OpenValues>,
     /// For a Redis: sessions written as the framework writes its own.
     beside_sessions: Option<OpenBesideSessions>,
+    /// How a place of its own is made for sessions that are measured.
+    scratch: Option<scratch::By>,
 }
 
 impl Build {
@@ -208,6 +211,7 @@ impl Build {
             tables: None,
             values: None,
             beside_sessions: None,
+            scratch: None,
         }
     }
 

@@ -15,11 +15,12 @@ use super::database::{self, Backend, Fault, Own, Parameter};
 use super::fallthrough::Beside;
 use super::old::{self, Tables};
 use super::record::Row;
-use super::schema::{Dialect, Layout};
+use super::schema::{self, Dialect, Layout};
+use super::scratch;
 use super::{Address, Build, KeyAccess, OpenAccounts, OpenError, Opened, Owners, Settings};
 use crate::api_key::ApiKeys;
 use crate::kind::Kind;
-use crate::migration::accounts::Accounts;
+use crate::migration::accounts::{Accounts, NewSession};
 use crate::secret::Secret;
 
 /// `mysql://USER:PASSWORD@HOST/DATABASE`.
@@ -36,6 +37,12 @@ pub(super) const KIND: Kind<Build> = Kind {
         }),
         beside: Some(|settings| Box::pin(beside(settings))),
         tables: Some(open_tables),
+        scratch: Some(scratch::By {
+            make: |settings, place| Box::pin(copy_tables(settings, place)),
+            fill: |settings, sessions| Box::pin(fill(settings, sessions)),
+            end: |settings, sessions| Box::pin(end(settings, sessions)),
+            remove: |settings, place, _| Box::pin(drop_tables(settings, place)),
+        }),
         ..Build::plain(
             &[("mysql", "mysql"), ("mariadb", "mysql")],
             Address::Server,
@@ -59,6 +66,73 @@ async fn open(settings: Settings) -> Result<Opened, OpenError> {
         false => None,
     };
     database::open(backend, writer, settings).await
+}
+
+/// Makes a database of its own with tables and indexes like the app's, and none of their rows.
+async fn copy_tables(settings: Settings, place: scratch::Place) -> Result<Settings, OpenError> {
+    let backend = MySql::new(&settings)?;
+    let failed = |error: sqlx::Error| scratch_failed(&backend, &error);
+    let mut link = backend.options.connect().await.map_err(failed)?;
+    let wanted = schema::wanted_tables(&settings.schema);
+    let tables: Vec<(String,)> = sqlx::query_as(AssertSqlSafe(format!(
+        "SELECT CAST(TABLE_NAME AS CHAR) FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE() \
+         AND TABLE_TYPE = 'BASE TABLE' AND REPLACE(LOWER(TABLE_NAME), '_', '') IN ({wanted})"
+    )))
+    .fetch_all(&mut link)
+    .await
+    .map_err(failed)?;
+    let mut sql = format!("CREATE DATABASE `{}`;\n", place.name);
+    for (table,) in tables {
+        let table = table.replace('`', "``");
+        sql.push_str(&format!(
+            "CREATE TABLE `{}`.`{table}` LIKE `{table}`;\n",
+            place.name
+        ));
+    }
+    let made = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut link).await;
+    if let Err(error) = made {
+        let dropped = format!("DROP DATABASE IF EXISTS `{}`", place.name);
+        // What could not be made may be there in part.
+        let _ = sqlx::raw_sql(AssertSqlSafe(dropped))
+            .execute(&mut link)
+            .await;
+        return Err(failed(error));
+    }
+    let mut url = Url::parse(settings.url.expose()).map_err(|error| OpenError::Url {
+        store: "mysql",
+        cause: error.to_string(),
+    })?;
+    url.set_path(&format!("/{}", place.name));
+    Ok(Settings {
+        url: Secret::new(url.as_str()),
+        ..settings
+    })
+}
+
+/// Takes that database away.
+async fn drop_tables(settings: Settings, place: scratch::Place) -> Result<(), OpenError> {
+    let backend = MySql::new(&settings)?;
+    let failed = |error: sqlx::Error| scratch_failed(&backend, &error);
+    let mut link = backend.options.connect().await.map_err(failed)?;
+    let sql = format!("DROP DATABASE IF EXISTS `{}`", place.name);
+    let dropped = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut link).await;
+    dropped.map(drop).map_err(failed)
+}
+
+fn scratch_failed(backend: &MySql, error: &sqlx::Error) -> OpenError {
+    let failure = database::diagnose::<MySql>(error);
+    database::open_error::<MySql>(failure, &backend.place, tokio::time::Instant::now())
+}
+
+async fn fill(settings: Settings, sessions: Vec<NewSession>) -> Result<(), OpenError> {
+    let backend = MySql::new(&settings)?;
+    accounts::scratch::fill(backend, settings, sessions).await
+}
+
+async fn end(settings: Settings, sessions: Vec<NewSession>) -> Result<(), OpenError> {
+    let backend = MySql::new(&settings)?;
+    let tokens = sessions.into_iter().map(|session| session.token).collect();
+    accounts::scratch::end(backend, settings, tokens).await
 }
 
 /// Tables by their own names, for reading.

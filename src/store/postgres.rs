@@ -16,14 +16,15 @@ use super::fallthrough::Beside;
 use super::notifications::Notifications;
 use super::old::{self, Tables};
 use super::record::Row;
-use super::schema::Dialect;
+use super::schema::{self, Dialect};
+use super::scratch;
 use super::triggers::{self, Triggers};
 use super::{
     Address, Build, ByTriggers, KeyAccess, OpenAccounts, OpenError, Opened, Owners, Settings,
 };
 use crate::api_key::ApiKeys;
 use crate::kind::Kind;
-use crate::migration::accounts::Accounts;
+use crate::migration::accounts::{Accounts, NewSession};
 use crate::secret::Secret;
 use crate::session::feed::Feed;
 
@@ -45,6 +46,12 @@ pub(super) const KIND: Kind<Build> = Kind {
         triggers: Some(ByTriggers {
             read: |settings| Box::pin(read_triggers(settings)),
             run: |settings, sql| Box::pin(run_triggers(settings, sql)),
+        }),
+        scratch: Some(scratch::By {
+            make: |settings, place| Box::pin(copy_tables(settings, place)),
+            fill: |settings, sessions| Box::pin(fill(settings, sessions)),
+            end: |settings, sessions| Box::pin(end(settings, sessions)),
+            remove: |settings, place, _| Box::pin(drop_tables(settings, place)),
         }),
         ..Build::plain(
             &[("postgres", "postgres"), ("postgresql", "postgres")],
@@ -115,6 +122,67 @@ async fn read_triggers(mut settings: Settings) -> Result<Triggers, OpenError> {
 async fn run_triggers(mut settings: Settings, sql: String) -> Result<(), OpenError> {
     let backend = Postgres::new(&mut settings)?;
     triggers::run(&backend.pooled, &backend.place, &sql).await
+}
+
+/// Makes a schema of its own with tables and indexes like the app's, and none of their rows. What else the app's tables demand of
+/// their rows would refuse ours, and what counts their ids is not to be moved: both stay behind.
+async fn copy_tables(mut settings: Settings, place: scratch::Place) -> Result<Settings, OpenError> {
+    let backend = Postgres::new(&mut settings)?;
+    let name = place.name.clone();
+    let wanted = schema::wanted_tables(&settings.schema);
+    let visible = match &settings.schema.schema {
+        Some(schema) => format!("n.nspname = '{}'", schema.replace('\'', "''")),
+        None => "pg_catalog.pg_table_is_visible(r.oid) AND n.nspname NOT IN ('pg_catalog', 'information_schema')".to_owned(),
+    };
+    let sql = format!(
+        "CREATE SCHEMA \"{name}\";
+         DO $scratch$ DECLARE t record; BEGIN
+           FOR t IN SELECT n.nspname AS s, r.relname AS r FROM pg_catalog.pg_class r
+             JOIN pg_catalog.pg_namespace n ON n.oid = r.relnamespace
+             WHERE r.relkind IN ('r', 'v', 'm', 'p', 'f') AND replace(lower(r.relname), '_', '') IN ({wanted}) AND {visible}
+           LOOP
+             EXECUTE format('CREATE TABLE %I.%I (LIKE %I.%I INCLUDING DEFAULTS INCLUDING IDENTITY INCLUDING GENERATED INCLUDING INDEXES)', '{name}', t.r, t.s, t.r);
+           END LOOP;
+           FOR t IN SELECT r.relname AS r, a.attname AS a FROM pg_catalog.pg_class r
+             JOIN pg_catalog.pg_namespace n ON n.oid = r.relnamespace
+             JOIN pg_catalog.pg_attribute a ON a.attrelid = r.oid
+             JOIN pg_catalog.pg_attrdef d ON d.adrelid = r.oid AND d.adnum = a.attnum
+             WHERE n.nspname = '{name}' AND r.relkind = 'r' AND pg_catalog.pg_get_expr(d.adbin, d.adrelid) LIKE 'nextval(%'
+           LOOP
+             EXECUTE format('CREATE SEQUENCE %I.%I', '{name}', t.r || '_' || t.a);
+             EXECUTE format('ALTER TABLE %I.%I ALTER COLUMN %I SET DEFAULT nextval(%L::regclass)', '{name}', t.r, t.a, format('%I.%I', '{name}', t.r || '_' || t.a));
+           END LOOP;
+           FOR t IN SELECT r.relname AS r, a.attname AS a FROM pg_catalog.pg_class r
+             JOIN pg_catalog.pg_namespace n ON n.oid = r.relnamespace
+             JOIN pg_catalog.pg_attribute a ON a.attrelid = r.oid
+             WHERE n.nspname = '{name}' AND r.relkind = 'r' AND a.attnum > 0 AND NOT a.attisdropped AND a.attnotnull AND a.attidentity = ''
+             AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_index i WHERE i.indrelid = r.oid AND i.indisprimary AND a.attnum = ANY (i.indkey))
+           LOOP
+             EXECUTE format('ALTER TABLE %I.%I ALTER COLUMN %I DROP NOT NULL', '{name}', t.r, t.a);
+           END LOOP;
+         END $scratch$"
+    );
+    triggers::run(&backend.pooled, &backend.place, &sql).await?;
+    settings.schema.schema = Some(name);
+    Ok(settings)
+}
+
+/// Takes that schema away.
+async fn drop_tables(mut settings: Settings, place: scratch::Place) -> Result<(), OpenError> {
+    let backend = Postgres::new(&mut settings)?;
+    let sql = format!("DROP SCHEMA IF EXISTS \"{}\" CASCADE", place.name);
+    triggers::run(&backend.pooled, &backend.place, &sql).await
+}
+
+async fn fill(mut settings: Settings, sessions: Vec<NewSession>) -> Result<(), OpenError> {
+    let backend = Postgres::new(&mut settings)?;
+    accounts::scratch::fill(backend, settings, sessions).await
+}
+
+async fn end(mut settings: Settings, sessions: Vec<NewSession>) -> Result<(), OpenError> {
+    let backend = Postgres::new(&mut settings)?;
+    let tokens = sessions.into_iter().map(|session| session.token).collect();
+    accounts::scratch::end(backend, settings, tokens).await
 }
 
 /// Tables by their own names, for reading.

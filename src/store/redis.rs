@@ -14,8 +14,11 @@ use tokio::time::Instant;
 use self::entry::Entry;
 use self::line::{Failure, Line};
 use super::fallthrough::{self, Ahead, Word};
+use super::scratch;
 use super::{Address, Build, Detected, Documents, OpenError, Opened, Settings};
 use crate::kind::Kind;
+use crate::migration::accounts::NewSession;
+use crate::migration::dialogue::{self, RowQuery, Unreachable};
 use crate::secret::Secret;
 use crate::session::feed::Feed;
 use crate::session::{BoxFuture, Record, Source, SourceError};
@@ -43,6 +46,12 @@ pub(super) const KIND: Kind<Build> = Kind {
         line: Some(line),
         beside_sessions: Some(|settings, users| bridge::open(&settings, users)),
         values: Some(bridge::open_values),
+        scratch: Some(scratch::By {
+            make: |settings, place| Box::pin(std::future::ready(Ok(prefixed(settings, &place)))),
+            fill: |settings, sessions| Box::pin(fill(settings, sessions)),
+            end: |settings, sessions| Box::pin(end(settings, sessions)),
+            remove: |settings, place, sessions| Box::pin(end(prefixed(settings, &place), sessions)),
+        }),
         keyspace_events: Some(|settings, enable| Box::pin(feed::keyspace_events(settings, enable))),
         ..Build::plain(
             &[
@@ -79,6 +88,65 @@ struct Redis {
     prefix: Box<str>,
     /// What belongs to the framework's answers, where they are wanted.
     documents: Option<Documents>,
+}
+
+/// The same server, with a prefix of its own before every key.
+fn prefixed(mut settings: Settings, place: &scratch::Place) -> Settings {
+    settings.secondary.key_prefix = format!("{}:", place.name);
+    settings
+}
+
+async fn fill(settings: Settings, sessions: Vec<NewSession>) -> Result<(), OpenError> {
+    let writer = bridge::open(&settings, Arc::new(Anybody))?;
+    for session in &sessions {
+        let written = writer.write(session).await;
+        written.map_err(|error| not_made(&error))?;
+    }
+    Ok(())
+}
+
+async fn end(settings: Settings, sessions: Vec<NewSession>) -> Result<(), OpenError> {
+    let writer = bridge::open(&settings, Arc::new(Anybody))?;
+    for session in &sessions {
+        let gone = writer.withdraw(session).await;
+        gone.map_err(|error| not_made(&error))?;
+    }
+    Ok(())
+}
+
+fn not_made(error: &SourceError) -> OpenError {
+    OpenError::Unreachable {
+        store: NAME,
+        place: "the place of scratch sessions".to_owned(),
+        cause: error.to_string(),
+    }
+}
+
+/// Users who are made up as they are asked for.
+struct Anybody;
+
+impl super::old::Tables for Anybody {
+    fn row<'a>(
+        &'a self,
+        _query: &'a RowQuery,
+    ) -> BoxFuture<'a, Result<Option<dialogue::Row>, Unreachable>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
+    fn user<'a>(
+        &'a self,
+        user_id: &'a str,
+    ) -> BoxFuture<'a, Result<Option<serde_json::Map<String, serde_json::Value>>, SourceError>>
+    {
+        let user = serde_json::json!({
+            "id": user_id,
+            "email": format!("{}@scratch.invalid", user_id.to_lowercase()),
+            "emailVerified": true,
+            "name": "Scratch",
+        });
+        let user = user.as_object().cloned();
+        Box::pin(std::future::ready(Ok(user)))
+    }
 }
 
 /// The line alone.

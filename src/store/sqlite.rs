@@ -17,11 +17,12 @@ use super::database::{self, Backend, Fault, Own, Parameter};
 use super::fallthrough::Beside;
 use super::old::{self, Tables};
 use super::record::Row;
-use super::schema::Dialect;
+use super::schema::{self, Dialect};
+use super::scratch;
 use super::{Address, Build, KeyAccess, OpenAccounts, OpenError, Opened, Owners, Settings};
 use crate::api_key::ApiKeys;
 use crate::kind::Kind;
-use crate::migration::accounts::Accounts;
+use crate::migration::accounts::{Accounts, NewSession};
 use crate::secret::Secret;
 
 /// `sqlite:PATH`.
@@ -38,6 +39,13 @@ pub(super) const KIND: Kind<Build> = Kind {
         }),
         beside: Some(|settings| Box::pin(beside(settings))),
         tables: Some(open_tables),
+        scratch: Some(scratch::By {
+            make: |settings, place| Box::pin(copy_tables(settings, place)),
+            fill: |settings, sessions| Box::pin(fill(settings, sessions)),
+            end: |settings, sessions| Box::pin(end(settings, sessions)),
+            // Its folder goes, and it with it.
+            remove: |_, _, _| Box::pin(std::future::ready(Ok(()))),
+        }),
         ..Build::plain(
             &[("sqlite", "sqlite"), ("file", "sqlite")],
             Address::File,
@@ -120,6 +128,87 @@ async fn install_tables(settings: Settings) -> Result<(), OpenError> {
     let settings = accounts::with_time_to_make(settings);
     let backend = Sqlite::new(&settings, true)?;
     accounts::install(backend, settings).await
+}
+
+/// Makes a file with the tables and indexes of the app's, and none of their rows. The app's file is only read.
+async fn copy_tables(settings: Settings, place: scratch::Place) -> Result<Settings, OpenError> {
+    let backend = Sqlite::new(&settings, false)?;
+    let path = backend.place();
+    let failed = |error: sqlx::Error| OpenError::File {
+        path: path.clone(),
+        cause: database::diagnose::<Sqlite>(&error).cause,
+    };
+    let mut from = backend.options.clone().connect().await.map_err(failed)?;
+    let wanted = schema::wanted_tables(&settings.schema);
+    // Nothing but types and keys: what else a table of the app's demands of its rows would refuse ours.
+    let tables: Vec<(String, String)> = sqlx::query_as(AssertSqlSafe(format!(
+        "SELECT m.name, group_concat('\"' || replace(c.name, '\"', '\"\"') || '\" ' || c.type || iif(c.pk = 1, ' PRIMARY KEY', ''), ', ') \
+         FROM sqlite_master m JOIN pragma_table_info(m.name) c \
+         WHERE m.type IN ('table', 'view') AND replace(lower(m.name), '_', '') IN ({wanted}) GROUP BY m.name"
+    )))
+    .fetch_all(&mut from)
+    .await
+    .map_err(failed)?;
+    let indexes: Vec<(String, String)> = sqlx::query_as(AssertSqlSafe(format!(
+        "SELECT m.name, group_concat('\"' || replace(i.name, '\"', '\"\"') || '\"', ', ') \
+         FROM sqlite_master m JOIN pragma_index_list(m.name) l JOIN pragma_index_info(l.name) i \
+         WHERE m.type = 'table' AND l.origin <> 'pk' AND i.name IS NOT NULL AND replace(lower(m.name), '_', '') IN ({wanted}) \
+         GROUP BY m.name, l.name"
+    )))
+    .fetch_all(&mut from)
+    .await
+    .map_err(failed)?;
+    let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
+    let mut sql = String::new();
+    for (table, columns) in &tables {
+        sql.push_str(&format!("CREATE TABLE {} ({columns});\n", quoted(table)));
+    }
+    for (number, (table, columns)) in indexes.iter().enumerate() {
+        sql.push_str(&format!(
+            "CREATE INDEX scratch_{number} ON {} ({columns});\n",
+            quoted(table)
+        ));
+    }
+    scratch_file(settings, &place, &sql).await
+}
+
+/// Makes a file of its own with these tables.
+pub(super) async fn scratch_file(
+    settings: Settings,
+    place: &scratch::Place,
+    tables: &str,
+) -> Result<Settings, OpenError> {
+    let path = place.folder.join("scratch.db");
+    let failed = |error: sqlx::Error| OpenError::File {
+        path: path.display().to_string(),
+        cause: database::diagnose::<Sqlite>(&error).cause,
+    };
+    let mut made = SqliteConnectOptions::new()
+        .filename(&path)
+        .create_if_missing(true)
+        .disable_statement_logging()
+        .connect()
+        .await
+        .map_err(failed)?;
+    let sql = format!("PRAGMA journal_mode = WAL;\n{tables}");
+    let run = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut made).await;
+    run.map_err(failed)?;
+    sqlx::Connection::close(made).await.map_err(failed)?;
+    Ok(Settings {
+        url: Secret::new(format!("sqlite:{}", path.display())),
+        ..settings
+    })
+}
+
+async fn fill(settings: Settings, sessions: Vec<NewSession>) -> Result<(), OpenError> {
+    let backend = Sqlite::new(&settings, true)?;
+    accounts::scratch::fill(backend, settings, sessions).await
+}
+
+async fn end(settings: Settings, sessions: Vec<NewSession>) -> Result<(), OpenError> {
+    let backend = Sqlite::new(&settings, true)?;
+    let tokens = sessions.into_iter().map(|session| session.token).collect();
+    accounts::scratch::end(backend, settings, tokens).await
 }
 
 /// How the gateway's own tables are written here.

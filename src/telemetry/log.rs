@@ -19,6 +19,13 @@ pub fn start(settings: &Settings) -> Guard {
     Guard(guard)
 }
 
+/// Sends this process's log to a file instead, by the same way. Once per process; later calls change nothing.
+pub fn start_into(settings: &Settings, file: std::fs::File) -> Guard {
+    let (writer, guard) = tracing_appender::non_blocking(file);
+    let _ = subscriber(settings, writer).try_init();
+    Guard(guard)
+}
+
 /// What turns events into lines.
 pub fn subscriber<W>(settings: &Settings, writer: W) -> Box<dyn Subscriber + Send + Sync>
 where

@@ -238,6 +238,8 @@ impl Server {
                 command.arg(format!("--datadir={}", data.display()));
                 command.arg(format!("--socket={}", self.socket().display()));
                 command.arg(format!("--port={}", self.port));
+                // Where all share one folder, a server that starts removes what the others have there.
+                command.arg(format!("--tmpdir={}", self.folder.display()));
                 command.args([
                     "--bind-address=127.0.0.1",
                     "--skip-name-resolve",

@@ -266,7 +266,7 @@ impl<B: Backend> Work<'_, B> {
         }
     }
 
-    async fn add_session(&mut self, session: &NewSession) -> Result<(), Undone> {
+    pub(super) async fn add_session(&mut self, session: &NewSession) -> Result<(), Undone> {
         let mut values = vec![
             ("session.token", Value::Secret(&session.token)),
             ("session.userId", Value::Id(&session.user_id)),

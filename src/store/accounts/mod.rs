@@ -8,6 +8,7 @@ mod deferred;
 mod layout;
 pub(super) mod own_tables;
 mod people;
+pub(super) mod scratch;
 mod standing;
 mod statement;
 

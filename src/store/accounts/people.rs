@@ -514,7 +514,7 @@ impl<B: Backend> Work<'_, B> {
         Ok(None)
     }
 
-    async fn add_user(
+    pub(super) async fn add_user(
         &mut self,
         user: &NewUser,
         wanted: Option<&str>,
