@@ -552,6 +552,7 @@ impl Build<'_> {
         let redirects = manifest.redirects.into_iter().filter(|rule| !rule.internal);
         app.redirects = redirects
             .map(|rule| Redirect {
+                is_conditional: !rule.has.is_empty() || !rule.missing.is_empty(),
                 source: rule.source,
                 regex: rule.regex,
             })
