@@ -577,6 +577,22 @@ fn half_a_build_is_not_taken_and_the_whole_one_is() {
 }
 
 #[test]
+fn a_build_whose_list_of_actions_is_not_there_yet_is_not_taken() {
+    let copy = Copy::of("16-routes");
+    let read = || vestibule::app::next::read(&vestibule::server::build::Folder(copy.0.clone()));
+    assert!(!read().expect("a build").actions.is_empty());
+    std::fs::remove_file(copy.manifest("server/server-reference-manifest.json")).expect("removed");
+    let why = read().expect_err("half a build").to_string();
+    assert!(why.contains("server-reference-manifest.json"), "{why}");
+    // An app of the pages router alone has none.
+    let app = Copy::of("15-i18n");
+    let list = "build-output/server/server-reference-manifest.json";
+    assert!(!app.0.join(list).exists());
+    let read = vestibule::app::next::read(&vestibule::server::build::Folder(app.0.clone()));
+    assert!(read.is_ok());
+}
+
+#[test]
 fn a_link_that_points_to_another_release_is_a_new_build() {
     let (one, other) = (Copy::of("16-routes"), Copy::of("16-routes"));
     other.edit("app-path-routes-manifest.json", "\"/pricing\"", "\"/news\"");
