@@ -350,6 +350,18 @@ fn rewrites_hold_in_every_locale_and_only_below_the_base_path() {
 }
 
 #[test]
+fn one_request_asks_for_a_few_pictures_at_most() {
+    let table = table(app("16-routes"), &[route("/:path*", public())]);
+    let of = |count: usize| {
+        let target = format!("/_next/image?w=64&q=75{}", "&url=/logo.svg".repeat(count));
+        find(&table, &target).map(|_| ())
+    };
+    assert_eq!((of(1), of(4)), (Ok(()), Ok(())));
+    assert_eq!(of(5), Err(Ambiguity::TooManyReadings));
+    assert_eq!(of(1000), Err(Ambiguity::TooManyReadings));
+}
+
+#[test]
 fn a_host_of_its_own_language_has_its_own_default_locale() {
     let mut literal = route("/fr/about", signed_in());
     literal.sources[0].locale = false;

@@ -262,7 +262,11 @@ impl RouteTable {
         let query = request.target.query().unwrap_or_default();
         let urls = url::form_urlencoded::parse(query.as_bytes())
             .filter(|(key, url)| key == "url" && url.starts_with(['/', '\\']));
-        for (_, url) in urls {
+        for (count, (_, url)) in urls.enumerate() {
+            // Next.js takes one. Each costs as much as a request, and a target has room for thousands.
+            if count == IMAGES_MAX {
+                return Err(Ambiguity::TooManyReadings);
+            }
             let path = as_sent(&url);
             let inner = RequestView {
                 method: &Method::GET,
