@@ -31,6 +31,8 @@ const IDS_LISTED_MAX: usize = 8;
 #[derive(Debug)]
 pub struct Actions {
     by_id: HashMap<Box<str>, Box<[RouteId]>>,
+    /// Whose rules hold for any of them, each once, and for those that nobody knows.
+    all: Box<[RouteId]>,
     /// One bit for each length of an id.
     lengths: u64,
     /// Whose rule holds for ids that the build does not know.
@@ -62,8 +64,13 @@ impl Actions {
             .keys()
             .filter(|id| id.len() <= ID_BYTES_MAX)
             .fold(1 << ID_BYTES, |lengths, id| lengths | 1 << id.len());
+        let mut all: Vec<RouteId> = by_id.values().flatten().copied().collect();
+        all.push(table.default);
+        all.sort_unstable();
+        all.dedup();
         Self {
             by_id,
+            all: all.into(),
             lengths,
             unknown: table.default,
             upstream: table.route(table.default).upstream,
@@ -88,9 +95,9 @@ impl Actions {
         }
     }
 
-    /// Whose rule holds where it cannot be told which action is meant.
-    pub(super) const fn unknown(&self) -> RouteId {
-        self.unknown
+    /// Whose rules hold where it cannot be told which action is meant: it may be any.
+    pub(super) fn all(&self) -> &[RouteId] {
+        &self.all
     }
 
     /// The rules that the `Next-Action` of a request adds.
