@@ -239,6 +239,35 @@ fn an_action_that_a_form_hides_needs_what_any_action_may_need() {
 }
 
 #[test]
+fn an_app_that_is_named_twice_is_the_same_app() {
+    let app = App::start();
+    let mut setup = setup(app.address);
+    let mut slow = setup.server.upstreams[0].clone();
+    slow.name = "slow".into();
+    setup.server.upstreams.push(slow);
+    setup.routes.same_app = vec![1];
+    for route in &mut setup.routes.routes {
+        if route.sources[0].source == "/public/:path*" {
+            route.upstream = 1;
+        }
+    }
+    let gateway = setup.start();
+    gateway.store.put(record("ada", "user-ada"));
+    let post = |id, cookie: &str| {
+        let headers = [("next-action", id), ("cookie", cookie)];
+        let called = gateway.send("POST", "/public/page", &headers, b"[]").status;
+        let headers = with(&[("content-type", FORM)], &[("cookie", cookie)]);
+        let form = form(id, 0);
+        let posted = gateway.send("POST", "/public/page", &headers, &form).status;
+        (called, posted)
+    };
+    assert_eq!(post(SHUT, ""), (401, 401));
+    assert_eq!(post(SHUT, &cookie("ada")), (200, 200));
+    assert_eq!(post(OPEN, ""), (200, 200));
+    assert_eq!(gateway.get("/public/nothing", &[]).status, 401);
+}
+
+#[test]
 fn an_id_that_is_unknown_or_odd_needs_what_everything_else_does() {
     let app = App::start();
     let gateway = gateway(&app);

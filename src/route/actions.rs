@@ -37,8 +37,6 @@ pub struct Actions {
     lengths: u64,
     /// Whose rule holds for ids that the build does not know.
     unknown: RouteId,
-    /// The app's upstream: the one of everything that no route names.
-    upstream: usize,
 }
 
 impl Actions {
@@ -73,7 +71,6 @@ impl Actions {
             all: all.into(),
             lengths,
             unknown: table.default,
-            upstream: table.route(table.default).upstream,
         }
     }
 
@@ -154,7 +151,7 @@ impl RouteTable {
     pub(super) fn add_actions(&self, request: &RequestView<'_>, found: &mut Matches) {
         let known = self.app.load();
         if let Some(known) = known.as_ref()
-            && self.route(found.primary).upstream == known.actions.upstream
+            && self.is_app(self.route(found.primary).upstream)
         {
             known.actions.add_named(request.headers, found);
         }
@@ -168,7 +165,7 @@ impl RouteTable {
         let mut ids = request.headers.get_all(HEADER).iter();
         let id = ids.next()?.to_str().unwrap_or_default().trim();
         let found = self.rules_of(request, None).ok()?;
-        if self.route(found.primary).upstream != known.actions.upstream {
+        if !self.is_app(self.route(found.primary).upstream) {
             return None;
         }
         // Several are none, as they are where the rules are found.
@@ -191,7 +188,7 @@ impl RouteTable {
         }
         let known = self.app.load();
         let actions = &known.as_ref()?.actions;
-        if actions.upstream != upstream {
+        if !self.is_app(upstream) {
             return None;
         }
         if is_call {
@@ -318,6 +315,7 @@ pub(super) mod tests {
             ],
             default: rule(Need::SignedIn(Conditions::default())),
             default_upstream: 0,
+            same_app: Vec::new(),
             auth_base_path: "/api/auth".into(),
             auth_upstream: 0,
             sign_in_path: Some("/sign-in".into()),
