@@ -152,6 +152,7 @@ impl Set {
             routes: routes.collect(),
             default: rule.clone(),
             default_upstream: 0,
+            same_app: Vec::new(),
             auth_base_path: "/api/auth".into(),
             auth_upstream: 0,
             sign_in_path: Some("/sign-in".into()),

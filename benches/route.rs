@@ -42,6 +42,7 @@ fn table(routes: usize, custom: bool) -> RouteTable {
         routes: sources.chain(last).map(route).collect(),
         default: rule(Need::Public),
         default_upstream: 0,
+        same_app: Vec::new(),
         auth_base_path: "/api/auth".to_owned(),
         auth_upstream: 0,
         sign_in_path: Some("/sign-in".to_owned()),

@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use vestibule::app::next::source_of;
 use vestibule::app::{Action, App as Build, AppRoute, Kind};
 
@@ -197,6 +200,71 @@ fn an_action_that_a_public_and_a_protected_page_share_needs_the_session() {
     };
     assert_eq!(post(SHARED, ""), 401);
     assert_eq!(post(SHARED, &cookie("ada")), 200);
+}
+
+#[test]
+fn an_action_that_a_form_hides_needs_what_any_action_may_need() {
+    let app = App::start();
+    let gateway = gateway(&app);
+    let mut chief = record("chief", "user-chief");
+    chief.role = Some("admin".into());
+    gateway.store.put(chief);
+    // The parser of Node undoes base64 of a part, and the one of older versions takes backslashes out of names.
+    let row = STANDARD.encode(format!("{{\"id\":\"{ADMINS}\",\"bound\":null}}"));
+    let encoded = format!(
+        "--b\r\nContent-Disposition: form-data; name=\"$ACTION_REF_1\"\r\n\r\n\r\n\
+         --b\r\nContent-Disposition: form-data; name=\"$ACTION_1:0\"\r\nContent-Transfer-Encoding: base64\r\n\r\n{row}\r\n--b--\r\n"
+    );
+    let (start, end) = ADMINS.split_at(9);
+    let escaped = |first: &str| {
+        format!(
+            "--b\r\nContent-Disposition: form-data; name=\"$ACTION_ID_{first}\"\r\n\r\n\r\n\
+             --b\r\nContent-Disposition: form-data; name=\"$ACTION_ID_{start}\\{end}\"\r\n\r\n\r\n--b--\r\n"
+        )
+    };
+    for body in [encoded, escaped(SHUT), escaped("x")] {
+        let post = |who: &str| {
+            let cookie = cookie(who);
+            let headers = with(&BY_BROWSER, &[("cookie", &cookie)]);
+            gateway.send("POST", "/", &headers, body.as_bytes()).status
+        };
+        assert_eq!(post("ada"), 403, "{body}");
+        assert_eq!(post("chief"), 200, "{body}");
+    }
+    // A name that is plain, and an upload that brings no action, say what they say.
+    let cookie = cookie("ada");
+    let headers = with(&BY_BROWSER, &[("cookie", &cookie)]);
+    let plain = form(SHUT, 0);
+    assert_eq!(gateway.send("POST", "/", &headers, &plain).status, 200);
+}
+
+#[test]
+fn an_app_that_is_named_twice_is_the_same_app() {
+    let app = App::start();
+    let mut setup = setup(app.address);
+    let mut slow = setup.server.upstreams[0].clone();
+    slow.name = "slow".into();
+    setup.server.upstreams.push(slow);
+    setup.routes.same_app = vec![1];
+    for route in &mut setup.routes.routes {
+        if route.sources[0].source == "/public/:path*" {
+            route.upstream = 1;
+        }
+    }
+    let gateway = setup.start();
+    gateway.store.put(record("ada", "user-ada"));
+    let post = |id, cookie: &str| {
+        let headers = [("next-action", id), ("cookie", cookie)];
+        let called = gateway.send("POST", "/public/page", &headers, b"[]").status;
+        let headers = with(&[("content-type", FORM)], &[("cookie", cookie)]);
+        let form = form(id, 0);
+        let posted = gateway.send("POST", "/public/page", &headers, &form).status;
+        (called, posted)
+    };
+    assert_eq!(post(SHUT, ""), (401, 401));
+    assert_eq!(post(SHUT, &cookie("ada")), (200, 200));
+    assert_eq!(post(OPEN, ""), (200, 200));
+    assert_eq!(gateway.get("/public/nothing", &[]).status, 401);
 }
 
 #[test]

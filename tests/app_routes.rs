@@ -8,7 +8,7 @@ use http::{HeaderMap, Method};
 
 use super::next_builds::{app, folder};
 use super::support::{App, Gateway, Setup, await_until, cookie, record, route, rule, signed_in};
-use vestibule::app::App as Build;
+use vestibule::app::{App as Build, Redirect, Rewrite, Rewrites};
 use vestibule::policy::{Need, Rule};
 use vestibule::request::RequestView;
 use vestibule::route::{Matches, RouteSpec, RouteTable};
@@ -222,6 +222,87 @@ fn a_condition_that_may_not_hold_adds_the_rule_of_where_it_leads() {
     assert!(!is_open(&table(app("16-routes"), &rules), "/beta"));
 }
 
+/// An app with an open page, a shut one, and these rewrites before files, then those after everything.
+fn rewritten(before: Vec<Rewrite>, fallback: Vec<Rewrite>) -> RouteTable {
+    let mut app = app("16-routes");
+    app.rewrites = Rewrites {
+        before_files: before,
+        fallback,
+        ..Rewrites::default()
+    };
+    let rules = [
+        route("/dashboard/:path*", signed_in()),
+        route("/:path*", public()),
+    ];
+    table(app, &rules)
+}
+
+fn rewrite(source: &str, regex: &str, destination: &str, is_conditional: bool) -> Rewrite {
+    Rewrite {
+        source: source.into(),
+        destination: destination.into(),
+        regex: regex.into(),
+        is_conditional,
+    }
+}
+
+const ALL: (&str, &str) = ("/:path*", "^(?:/((?:[^/]+?)(?:/(?:[^/]+?))*))?(?:/)?$");
+
+#[test]
+fn a_rewrite_to_another_host_on_a_condition_hides_none_of_those_behind_it() {
+    let (all, everything) = ALL;
+    let inside = || rewrite("/way-in", "^/way-in(?:/)?$", "/dashboard", false);
+    let away = |on| rewrite(all, everything, "https://other.example/:path*", on);
+    // Whoever does not meet the condition is led to the page that is shut.
+    let table = rewritten(vec![away(true), inside()], Vec::new());
+    assert!(!is_open(&table, "/way-in"));
+    assert!(is_open(&table, "/pricing"));
+    // Without one, everybody leaves.
+    let table = rewritten(vec![away(false), inside()], Vec::new());
+    assert!(is_open(&table, "/way-in"));
+}
+
+#[test]
+fn a_rewrite_on_a_condition_hides_no_fallback() {
+    let (all, everything) = ALL;
+    let fallback = || rewrite(all, everything, "/dashboard", false);
+    let first = |on| rewrite("/way-in", "^/way-in(?:/)?$", "/pricing", on);
+    let table = rewritten(vec![first(true)], vec![fallback()]);
+    assert!(!is_open(&table, "/way-in"));
+    assert!(is_open(&table, "/pricing"));
+    let table = rewritten(vec![first(false)], vec![fallback()]);
+    assert!(is_open(&table, "/way-in"));
+    // The same where the first one leads to another host.
+    let away = |on| rewrite("/way-in", "^/way-in(?:/)?$", "https://other.example/", on);
+    assert!(!is_open(
+        &rewritten(Vec::new(), vec![away(true), fallback()]),
+        "/way-in"
+    ));
+    assert!(is_open(
+        &rewritten(Vec::new(), vec![away(false), fallback()]),
+        "/way-in"
+    ));
+}
+
+#[test]
+fn a_redirect_for_some_requests_opens_nothing_that_the_app_does_not_have() {
+    let (all, everything) = ALL;
+    // As people send `www` away.
+    let table = |is_conditional| {
+        let mut app = app("16-routes");
+        app.redirects = vec![Redirect {
+            source: all.into(),
+            regex: everything.into(),
+            is_conditional,
+        }];
+        table(app, &[route("/:path*", public())])
+    };
+    assert!(!is_open(&table(true), "/nothing"));
+    assert!(is_open(&table(true), "/pricing"));
+    // Nobody gets anything there but the way to somewhere else.
+    assert!(is_open(&table(false), "/nothing"));
+}
+
 #[test]
 fn rewrites_hold_in_every_locale_and_only_below_the_base_path() {
     for name in ["15-i18n", "16-i18n"] {
@@ -266,6 +347,18 @@ fn rewrites_hold_in_every_locale_and_only_below_the_base_path() {
             assert!(!is_open(&table, shut), "{name} {shut}");
         }
     }
+}
+
+#[test]
+fn one_request_asks_for_a_few_pictures_at_most() {
+    let table = table(app("16-routes"), &[route("/:path*", public())]);
+    let of = |count: usize| {
+        let target = format!("/_next/image?w=64&q=75{}", "&url=/logo.svg".repeat(count));
+        find(&table, &target).map(|_| ())
+    };
+    assert_eq!((of(1), of(4)), (Ok(()), Ok(())));
+    assert_eq!(of(5), Err(Ambiguity::TooManyReadings));
+    assert_eq!(of(1000), Err(Ambiguity::TooManyReadings));
 }
 
 #[test]
@@ -493,6 +586,22 @@ fn half_a_build_is_not_taken_and_the_whole_one_is() {
     );
     await_until("the new route", || status(&gateway, "/nothing") == 200);
     assert_eq!(metric(&gateway, refused).as_deref(), Some("2"));
+}
+
+#[test]
+fn a_build_whose_list_of_actions_is_not_there_yet_is_not_taken() {
+    let copy = Copy::of("16-routes");
+    let read = || vestibule::app::next::read(&vestibule::server::build::Folder(copy.0.clone()));
+    assert!(!read().expect("a build").actions.is_empty());
+    std::fs::remove_file(copy.manifest("server/server-reference-manifest.json")).expect("removed");
+    let why = read().expect_err("half a build").to_string();
+    assert!(why.contains("server-reference-manifest.json"), "{why}");
+    // An app of the pages router alone has none.
+    let app = Copy::of("15-i18n");
+    let list = "build-output/server/server-reference-manifest.json";
+    assert!(!app.0.join(list).exists());
+    let read = vestibule::app::next::read(&vestibule::server::build::Folder(app.0.clone()));
+    assert!(read.is_ok());
 }
 
 #[test]

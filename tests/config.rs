@@ -2258,3 +2258,20 @@ fn what_is_experimental_is_said_by_check_and_is_no_problem() {
         assert!(of(name), "{name}");
     }
 }
+
+#[test]
+fn an_upstream_at_an_address_of_the_app_is_the_app() {
+    let with = |url: &str| {
+        let text = format!("{FINE}\n[upstreams.slow]\nurl = \"{url}\"\n");
+        let loaded = load(&text).unwrap_or_else(|problems| panic!("{problems}"));
+        let app = &loaded.config.server.upstreams[0].addresses[0];
+        let same = loaded.config.routes.same_app;
+        (format!("{}:{}", app.host, app.port), same)
+    };
+    let (app, none) = with("http://elsewhere.example:3000");
+    assert_eq!(none, [0; 0]);
+    assert_eq!(with(&format!("http://{app}")).1, [1]);
+    assert_eq!(with("http://LOCALHOST:3000").1, [1]);
+    let (_, port) = app.split_once(':').expect("a port");
+    assert_eq!(with(&format!("http://elsewhere.example:{port}")).1, [0; 0]);
+}

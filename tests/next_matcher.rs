@@ -286,6 +286,7 @@ impl Made {
             routes: routes.collect(),
             default: rule(Need::Public),
             default_upstream: 0,
+            same_app: Vec::new(),
             // Out of the way: what is always reachable is not the question here.
             auth_base_path: "/zz/auth".into(),
             auth_upstream: 0,

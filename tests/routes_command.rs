@@ -763,6 +763,107 @@ fn an_old_matcher_that_covers_all_but_some_finds_every_open_page() {
 }
 
 #[test]
+fn an_address_a_rule_spells_out_is_tried_whatever_its_letters_and_however_many_there_are() {
+    let files = r"^(?:\/(_next\/data\/[^/]{1,}))?\/files(?:\/((?:[^\/#\?]+?)(?:\/(?:[^\/#\?]+?))*))?(\.json|\.rsc|\.segments\/.+\.segment\.rsc)?[\/#\?]?$";
+    let many: String = (0..40)
+        .map(|n| format!("[[route]]\npath = \"/dashboard/word{n}\"\nrule = \"signed-in\"\n"))
+        .collect();
+    for (path, page) in [
+        // Two words in one segment, several segments of one parameter, and a word behind many others.
+        ("/legacy/terms.pdf", "/legacy/[id]"),
+        ("/files/open/to/all", "/files/[...path]"),
+        ("/legacy/free", "/legacy/[id]"),
+    ] {
+        let shut = "[[route]]\npath = \"/files/:path*\"\nrule = \"signed-in\"\n";
+        let open = format!("[[route]]\npath = \"{path}\"\nrule = \"public\"\n");
+        let folder = Folder::new(&(fine() + &many + shut + &open));
+        folder.add_pages(&["/files/[...path]"]).guard(&[
+            ("/legacy/:path*", LEGACY, json!({})),
+            ("/files/:path*", files, json!({})),
+        ]);
+        let (code, problems) = folder.check(&["--import-proxy"]);
+        assert_eq!(routes_of(&problems, "looser"), [page], "{path}");
+        assert_eq!(code, 1);
+    }
+}
+
+#[test]
+fn a_path_that_the_app_rewrites_to_another_host_is_compared_too() {
+    let folder = Folder::new(&fine());
+    let all = r"^(?:\/(_next\/data\/[^/]{1,}))?(?:\/((?:[^\/#\?]+?)(?:\/(?:[^\/#\?]+?))*))?(\.json|\.rsc|\.segments\/.+\.segment\.rsc)?[\/#\?]?$";
+    let rewrite = |source: &str| {
+        folder.edit("routes-manifest.json", |routes| {
+            routes["rewrites"]["fallback"] = json!([{
+                "source": source,
+                "destination": "https://backend.internal/:path*",
+                "regex": r"^/backend(?:/((?:[^/]+?)(?:/(?:[^/]+?))*))?(?:/)?$",
+            }]);
+        });
+    };
+    rewrite("/backend/:path*");
+    folder.guard(&[("/:path*", all, json!({}))]);
+    let passed = ["/", "/403", "/logo.svg", "/sign-in", "/sign-up"];
+    let arguments: Vec<&str> = std::iter::once("--import-proxy")
+        .chain(passed.iter().flat_map(|path| ["--let-pass", path]))
+        .collect();
+    let (code, problems) = folder.check(&arguments);
+    assert_eq!(code, 0, "{problems:?}");
+    let open = "[[route]]\npath = \"/backend/:path*\"\nrule = \"public\"\n";
+    folder.write("vestibule.toml", &(fine() + open));
+    let (code, problems) = folder.check(&arguments);
+    assert_eq!(routes_of(&problems, "looser"), ["/backend/:path*"]);
+    assert_eq!(code, 1);
+    // One that cannot be tried is not said to be as strict.
+    rewrite("/back:rest(end.*)");
+    let (_, problems) = folder.check(&arguments);
+    let unproven = of(&problems, "unproven");
+    let what: Vec<_> = unproven.iter().map(|p| p["message"].to_string()).collect();
+    assert!(
+        what.iter().any(|what| what.contains("/back:rest")),
+        "{what:?}"
+    );
+}
+
+#[test]
+fn a_method_that_no_rule_names_is_tried_too() {
+    let depot = r"^(?:\/(_next\/data\/[^/]{1,}))?\/depot(\.json|\.rsc|\.segments\/.+\.segment\.rsc)?[\/#\?]?$";
+    let all = "[[route]]\npath = \"/:word(depot)\"\nrule = \"RULE\"\n";
+    for narrowed in [
+        "methods = [\"GET\", \"HEAD\", \"POST\"]",
+        "methods = [\"GET\", \"HEAD\", \"POST\", \"PUT\", \"PATCH\", \"DELETE\"]",
+    ] {
+        let some = format!("[[route]]\npath = \"/depot\"\n{narrowed}\nrule = \"signed-in\"\n");
+        let find = |rule: &str| {
+            let folder = Folder::new(&(fine() + &some + &all.replace("RULE", rule)));
+            folder.add_pages(&["/depot"]);
+            folder.guard(&[("/depot", depot, json!({}))]);
+            let (_, problems) = folder.check(&["--import-proxy"]);
+            routes_of(&problems, "looser").join(" ")
+        };
+        assert_eq!(find("public"), "/depot", "{narrowed}");
+        assert_eq!(find("signed-in"), "", "{narrowed}");
+    }
+}
+
+#[test]
+fn conditions_too_many_to_combine_are_not_said_to_be_proven() {
+    let with = |count: usize| {
+        let has: Vec<String> = (0..count)
+            .map(|n| format!("{{ type = \"header\", key = \"x-{n}\" }}"))
+            .collect();
+        let rule = format!(
+            "[[route]]\npath = [{{ source = \"/legacy/free\", has = [{}] }}]\nrule = \"signed-in\"\n",
+            has.join(", ")
+        );
+        let folder = Folder::new(&(fine() + &rule));
+        folder.guard(&[("/legacy/:path*", LEGACY, json!({}))]);
+        let (_, problems) = folder.check(&["--import-proxy"]);
+        of(&problems, "unproven").len()
+    };
+    assert_eq!((with(1), with(6)), (0, 1));
+}
+
+#[test]
 fn a_condition_of_the_old_matcher_is_tried_both_ways() {
     let prefetch = json!({ "missing": [{ "type": "header", "key": "next-router-prefetch" }, { "type": "header", "key": "purpose", "value": "prefetch" }] });
     let folder = Folder::new(&fine());

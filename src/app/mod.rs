@@ -116,6 +116,8 @@ pub struct Redirect {
     pub source: String,
     /// The expression it was compiled to.
     pub regex: String,
+    /// Whether it only holds for some requests (`has`, `missing`).
+    pub is_conditional: bool,
 }
 
 /// A Server Action.

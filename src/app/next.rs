@@ -248,8 +248,13 @@ pub fn read(files: &dyn Files) -> Result<App, Unreadable> {
         ..App::default()
     };
     build.take_rules(manifest, &mut app)?;
-    if let Some(list) = build.maybe::<ActionList>(ACTIONS)? {
-        app.actions = list.actions();
+    match build.maybe::<ActionList>(ACTIONS)? {
+        Some(list) => app.actions = list.actions(),
+        // Every build of an app router has one, empty as it may be. Without it the actions of all pages would be anybody's.
+        None if files.read(&build.path(APP_PATHS))?.is_some() => {
+            return Err(build.wrong(ACTIONS, "it is missing", BUILD_AGAIN));
+        }
+        None => {}
     }
     Ok(app)
 }
@@ -552,6 +557,7 @@ impl Build<'_> {
         let redirects = manifest.redirects.into_iter().filter(|rule| !rule.internal);
         app.redirects = redirects
             .map(|rule| Redirect {
+                is_conditional: !rule.has.is_empty() || !rule.missing.is_empty(),
                 source: rule.source,
                 regex: rule.regex,
             })

@@ -31,12 +31,12 @@ const IDS_LISTED_MAX: usize = 8;
 #[derive(Debug)]
 pub struct Actions {
     by_id: HashMap<Box<str>, Box<[RouteId]>>,
+    /// Whose rules hold for any of them, each once, and for those that nobody knows.
+    all: Box<[RouteId]>,
     /// One bit for each length of an id.
     lengths: u64,
     /// Whose rule holds for ids that the build does not know.
     unknown: RouteId,
-    /// The app's upstream: the one of everything that no route names.
-    upstream: usize,
 }
 
 impl Actions {
@@ -62,11 +62,15 @@ impl Actions {
             .keys()
             .filter(|id| id.len() <= ID_BYTES_MAX)
             .fold(1 << ID_BYTES, |lengths, id| lengths | 1 << id.len());
+        let mut all: Vec<RouteId> = by_id.values().flatten().copied().collect();
+        all.push(table.default);
+        all.sort_unstable();
+        all.dedup();
         Self {
             by_id,
+            all: all.into(),
             lengths,
             unknown: table.default,
-            upstream: table.route(table.default).upstream,
         }
     }
 
@@ -88,9 +92,9 @@ impl Actions {
         }
     }
 
-    /// Whose rule holds where it cannot be told which action is meant.
-    pub(super) const fn unknown(&self) -> RouteId {
-        self.unknown
+    /// Whose rules hold where it cannot be told which action is meant: it may be any.
+    pub(super) fn all(&self) -> &[RouteId] {
+        &self.all
     }
 
     /// The rules that the `Next-Action` of a request adds.
@@ -147,7 +151,7 @@ impl RouteTable {
     pub(super) fn add_actions(&self, request: &RequestView<'_>, found: &mut Matches) {
         let known = self.app.load();
         if let Some(known) = known.as_ref()
-            && self.route(found.primary).upstream == known.actions.upstream
+            && self.is_app(self.route(found.primary).upstream)
         {
             known.actions.add_named(request.headers, found);
         }
@@ -161,7 +165,7 @@ impl RouteTable {
         let mut ids = request.headers.get_all(HEADER).iter();
         let id = ids.next()?.to_str().unwrap_or_default().trim();
         let found = self.rules_of(request, None).ok()?;
-        if self.route(found.primary).upstream != known.actions.upstream {
+        if !self.is_app(self.route(found.primary).upstream) {
             return None;
         }
         // Several are none, as they are where the rules are found.
@@ -184,7 +188,7 @@ impl RouteTable {
         }
         let known = self.app.load();
         let actions = &known.as_ref()?.actions;
-        if actions.upstream != upstream {
+        if !self.is_app(upstream) {
             return None;
         }
         if is_call {
@@ -311,6 +315,7 @@ pub(super) mod tests {
             ],
             default: rule(Need::SignedIn(Conditions::default())),
             default_upstream: 0,
+            same_app: Vec::new(),
             auth_base_path: "/api/auth".into(),
             auth_upstream: 0,
             sign_in_path: Some("/sign-in".into()),

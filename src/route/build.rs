@@ -519,6 +519,7 @@ impl Builder<'_> {
             index: Index::default(),
             customs: Vec::new(),
             nextjs: self.nextjs,
+            same_app: self.settings.same_app.clone(),
             warnings: self.problems,
             app: std::sync::Arc::default(),
         };

@@ -1,25 +1,29 @@
 //! Holds a table of routes against the compiled matchers of an app's own `proxy.ts` or `middleware.ts`.
 //!
-//! Whatever they covered must turn strangers away now. Every route of the app is asked for in every spelling Next.js serves it by, with
-//! every method and every condition either side looks at, both ways. Matchers and rules of whole segments treat all values that
-//! neither of them names alike, so for these the values tried stand for all; for expressions of their own they are a sample.
+//! Whatever they covered must turn strangers away now. Every route of the app, and every path it rewrites, is asked for in every
+//! spelling Next.js serves it by, with every method and every condition either side looks at, both ways. Matchers and rules of whole
+//! segments treat all values that neither of them names alike, so for these the values tried stand for all; for expressions of their
+//! own they are a sample.
+
+use std::collections::HashSet;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde::Deserialize;
 
 use crate::app::NextJs;
-use crate::app::{App, AppRoute, Kind};
+use crate::app::{App, Kind};
 use crate::request::RequestView;
-use crate::route::coverage::{ANY, fillings, segments_of_page, spelled};
+use crate::route::coverage::{ANY, fillings, meet, segments_of_page, spelled};
 use crate::route::expression::Expression;
-use crate::route::pattern::{Matcher, Pattern};
+use crate::route::known::{LOCALE, without_locales};
+use crate::route::pattern::{Matcher, Pattern, Segment};
 use crate::route::table::RouteTable;
 use crate::route::{ConditionOn, ConditionSpec, RouteId, Settings, SourceSpec};
 use crate::target::Target;
 
 /// Requests that are tried: a few seconds of work. Only an app of many thousand routes comes near.
 const CASES_MAX: usize = 2_000_000;
-/// Words of expressions that are put in place of parameters.
+/// Words of expressions that are put in place of parameters. What rules of whole segments spell out is tried besides, all of it.
 const WORDS_MAX: usize = 32;
 /// Conditions that are tried in every combination; of more, each is tried alone and all but each.
 const CONDITIONS_MAX: usize = 5;
@@ -209,7 +213,61 @@ struct Asked<'a> {
     host: &'a str,
 }
 
+/// What the app answers at: a route, or a path it rewrites.
+struct Place {
+    /// What it is called in the app.
+    name: String,
+    segments: Vec<Segment>,
+    /// Whether there is one of it in each locale.
+    localized: bool,
+}
+
 impl Work<'_> {
+    /// Everything the app answers at. A rewrite that is no row of whole segments below the base path cannot be tried.
+    fn places(&mut self) -> Vec<Place> {
+        let app = self.sides.app;
+        let routes = app.routes.iter().map(|route| Place {
+            name: route.page.clone(),
+            segments: segments_of_page(route),
+            localized: route.kind == Kind::PagesPage,
+        });
+        let mut places: Vec<Place> = routes.collect();
+        let rewrites = &app.rewrites;
+        let phases = [
+            &rewrites.before_files,
+            &rewrites.after_files,
+            &rewrites.fallback,
+        ];
+        for rewrite in phases.into_iter().flatten() {
+            let base = app.nextjs.base_path.trim_end_matches('/');
+            let source = without_locales(&rewrite.source);
+            let inner = source
+                .strip_prefix(base)
+                .filter(|inner| inner.is_empty() || inner.starts_with('/'));
+            let locale = format!("/:{LOCALE}");
+            let (inner, localized) = match inner.and_then(|inner| inner.strip_prefix(&locale)) {
+                Some(inner) => (Some(inner), true),
+                None => (inner, false),
+            };
+            let segments = inner.and_then(|inner| {
+                let inner = if inner.is_empty() { "/" } else { inner };
+                Some(Pattern::parse(inner).ok()?.segments()?.to_vec())
+            });
+            match segments {
+                Some(segments) => places.push(Place {
+                    name: rewrite.source.clone(),
+                    segments,
+                    localized,
+                }),
+                None => self.found.unproven.push(format!(
+                    "the app rewrites `{}`, an expression of its own: it was not tried",
+                    rewrite.source
+                )),
+            }
+        }
+        places
+    }
+
     fn find_unproven(&mut self, specs: &[&SourceSpec], old: usize) {
         for (index, spec) in specs.iter().enumerate() {
             let whose = if index < old { "matcher" } else { "rule" };
@@ -233,12 +291,17 @@ impl Work<'_> {
     }
 
     fn run(&mut self, specs: &[&SourceSpec]) {
+        let places = self.places();
         let mut methods = vec![Method::GET, Method::HEAD, Method::POST];
         for method in self.sides.settings.routes.iter().flat_map(|r| &r.methods) {
             if !methods.contains(method) {
                 methods.push(method.clone());
             }
         }
+        // One that no rule names stands for all others.
+        let others = [Method::PUT, Method::PATCH, Method::DELETE];
+        let other = others.into_iter().find(|other| !methods.contains(other));
+        methods.extend(other.or_else(|| Method::from_bytes(b"ANY-OTHER").ok()));
         let mut hosts: Vec<String> = self.sides.hosts.to_vec();
         let named = self.sides.settings.routes.iter().flat_map(|r| &r.hosts);
         for host in named.map(|host| host.replacen("*.", "any.", 1)) {
@@ -256,16 +319,31 @@ impl Work<'_> {
             ));
             hosts.truncate(HOSTS_MAX);
         }
-        let settings = settings(specs);
+        let (settings, is_every) = settings(specs);
+        if !is_every {
+            self.found.unproven.push(format!(
+                "more than {CONDITIONS_MAX} conditions: not every combination of them was tried"
+            ));
+        }
         let words = words(specs);
         let mut values: Vec<&str> = vec![ANY, "_any-value_.png", "1"];
         values.extend(words.iter().map(String::as_str));
         let app = self.sides.app;
-        for route in &app.routes {
-            let page = segments_of_page(route);
-            let localized = route.kind == Kind::PagesPage;
-            for parts in fillings(&page, &values) {
-                let spellings = aliases(&parts, &app.nextjs, &app.build_id, localized);
+        let rules: Vec<Vec<Segment>> = specs.iter().flat_map(|spec| segments_of(spec)).collect();
+        for place in &places {
+            let mut paths = fillings(&place.segments, &values);
+            let mut known: HashSet<Vec<String>> = paths.iter().cloned().collect();
+            let own = std::iter::once(&place.segments);
+            for met in own
+                .chain(&rules)
+                .filter_map(|rule| meet(&place.segments, rule))
+            {
+                if known.insert(met.clone()) {
+                    paths.push(met);
+                }
+            }
+            for parts in paths {
+                let spellings = aliases(&parts, &app.nextjs, &app.build_id, place.localized);
                 for (index, target) in spellings.iter().enumerate() {
                     // The first is the path as a link has it.
                     let is_plain = index == 0;
@@ -283,7 +361,7 @@ impl Work<'_> {
                                     method,
                                     host,
                                 };
-                                self.case(route, &asked);
+                                self.case(&place.name, &asked);
                             }
                         }
                     }
@@ -292,7 +370,7 @@ impl Work<'_> {
         }
     }
 
-    fn case(&mut self, route: &AppRoute, asked: &Asked<'_>) {
+    fn case(&mut self, page: &str, asked: &Asked<'_>) {
         let Asked {
             target: path,
             setting,
@@ -353,14 +431,14 @@ impl Work<'_> {
             .found
             .differences
             .iter_mut()
-            .find(|known| known.sense == sense && known.page == route.page);
+            .find(|known| known.sense == sense && known.page == page);
         if let Some(known) = known {
             known.cases += 1;
             return;
         }
         self.found.differences.push(Difference {
             sense,
-            page: route.page.clone(),
+            page: page.to_owned(),
             route: by,
             example: Example {
                 method: method.clone(),
@@ -425,7 +503,7 @@ fn aliases(parts: &[String], nextjs: &NextJs, build: &str, localized: bool) -> V
                 .map(|page| format!("{base}/_next/data/{build}{page}.json")),
         );
     }
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashSet::new();
     all.retain(|path| seen.insert(path.clone()));
     all
 }
@@ -448,6 +526,18 @@ fn escaped(path: &str) -> Vec<String> {
         let tail = tail.strip_prefix('/').unwrap_or(tail);
         all.push(format!("{head}%2f{tail}"));
     }
+    all
+}
+
+/// The whole segments of a source; of one that spells its locale out, also those behind it.
+fn segments_of(spec: &SourceSpec) -> Vec<Vec<Segment>> {
+    let parsed = Pattern::parse(&spec.source).ok();
+    let Some(segments) = parsed.as_ref().and_then(Pattern::segments) else {
+        return Vec::new();
+    };
+    let behind = segments.get(1..).filter(|_| !spec.locale);
+    let mut all = vec![segments.to_vec()];
+    all.extend(behind.map(<[Segment]>::to_vec));
     all
 }
 
@@ -523,8 +613,8 @@ fn witness(condition: &ConditionSpec) -> Option<String> {
         .find(|text| expression.matches(text).or(false))
 }
 
-/// Every way the conditions of both sides can be met or not.
-fn settings(specs: &[&SourceSpec]) -> Vec<Setting> {
+/// The ways the conditions of both sides can be met or not, and whether these are all.
+fn settings(specs: &[&SourceSpec]) -> (Vec<Setting>, bool) {
     let mut conditions: Vec<(ConditionOn, String)> = Vec::new();
     for condition in specs.iter().flat_map(|s| s.has.iter().chain(&s.missing)) {
         if let Some(value) = witness(condition) {
@@ -548,7 +638,7 @@ fn settings(specs: &[&SourceSpec]) -> Vec<Setting> {
             .chain(std::iter::once(all.clone()))
             .collect()
     };
-    chosen
+    let settings = chosen
         .iter()
         .map(|set| {
             let mut setting = Setting::default();
@@ -570,7 +660,8 @@ fn settings(specs: &[&SourceSpec]) -> Vec<Setting> {
             }
             setting
         })
-        .collect()
+        .collect();
+    (settings, count <= CONDITIONS_MAX)
 }
 
 impl Setting {

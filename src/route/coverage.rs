@@ -333,8 +333,7 @@ impl<'t> Survey<'t> {
     /// Whether a source is about what a build says nothing of: another upstream, the framework's own addresses, rewrites, redirects.
     fn is_beyond_the_app(&self, source: &Source) -> bool {
         let route = self.table.route(source.route);
-        let default = self.table.route(self.table.default);
-        if route.upstream != default.upstream {
+        if !self.table.is_app(route.upstream) {
             return true;
         }
         let base = self.table.nextjs.base_path.as_str();

@@ -23,7 +23,7 @@ use crate::target::{Ambiguity, Target};
 /// Paths looked at for one request, rewritten ones included. Ordinary ones have fewer than ten.
 const STEPS_MAX: usize = 64;
 /// The parameter that stands for the locale in sources and destinations of a build.
-const LOCALE: &str = "nextInternalLocale";
+pub(super) const LOCALE: &str = "nextInternalLocale";
 
 /// An app, ready to be asked.
 #[derive(Debug)]
@@ -180,7 +180,7 @@ impl Known {
                 &rule.source,
                 &rule.regex,
                 To::Away,
-                true,
+                rule.is_conditional,
             );
         }
         Self {
@@ -250,7 +250,7 @@ impl Known {
         let default = table.default;
         if matches.primary != default
             && !matches.others.contains(&default)
-            && !all.any(|path| self.redirects.first(path).is_some())
+            && !all.any(|path| self.redirects.holds_for_all(path))
         {
             matches.others.push(default);
         }
@@ -342,7 +342,8 @@ impl Known {
         let place = self.place(path);
         let route = place.and_then(|place| self.app.routes.get(place));
         let is_fixed = route.is_some_and(crate::app::AppRoute::is_fixed);
-        let mut there = place.is_some() || self.is_internal(path);
+        let is_here = place.is_some() || self.is_internal(path);
+        let mut there = is_here;
         for at in self.rewrites.candidates(path) {
             let Some(rule) = self.rewrites.rules.get(at).filter(|_| at >= from) else {
                 continue;
@@ -351,18 +352,22 @@ impl Known {
             let is_done = match rule.phase {
                 Phase::BeforeFiles => false,
                 Phase::AfterFiles => is_fixed,
-                Phase::Fallback => there,
+                // Where an earlier rule may lead does not count: it may as well not hold.
+                Phase::Fallback => is_here,
             };
             if is_done {
                 break;
             }
             let (led, is_sure) = match self.rewrites.lead(rule, path) {
                 Lead::No => continue,
-                Lead::Away => return Ok(true),
                 Lead::To(led) => (led, true),
                 Lead::Perhaps(led) => (led, false),
             };
-            there |= self.arrive(found, rule, &led, at + 1)?;
+            there |= match led {
+                Some(led) => self.arrive(found, rule, &led, at + 1)?,
+                // To another host, which has no rules here.
+                None => true,
+            };
             if is_sure && !rule.is_conditional {
                 // From here on it is that path alone.
                 return Ok(there);
@@ -417,12 +422,11 @@ impl Known {
 /// What `explain` says where the app has nothing.
 pub const NOTHING: &str = "none";
 
-/// What a rule makes of a path.
+/// What a rule makes of a path. `None`: it leads away from the app.
 enum Lead {
     No,
-    Away,
-    To(Led),
-    Perhaps(Led),
+    To(Option<Led>),
+    Perhaps(Option<Led>),
 }
 
 impl Rules {
@@ -501,16 +505,22 @@ impl Rules {
         found
     }
 
+    /// Whether a rule is about a path whoever asks for it.
+    fn holds_for_all(&self, path: &str) -> bool {
+        let mut rules = self.candidates(path).into_iter();
+        rules.any(|at| {
+            let rule = self.rules.get(at).filter(|rule| !rule.is_conditional);
+            rule.is_some_and(|rule| rule.is_about(path))
+        })
+    }
+
     /// The first rule that is about a path.
     fn first(&self, path: &str) -> Option<&Rule> {
         let rules = self.candidates(path);
         rules
             .into_iter()
             .filter_map(|at| self.rules.get(at))
-            .find(|rule| {
-                let outcome = rule.expression.as_ref().map(|e| e.matches(path));
-                outcome.unwrap_or(Outcome::Unsure).or(false)
-            })
+            .find(|rule| rule.is_about(path))
     }
 
     fn lead(&self, rule: &Rule, path: &str) -> Lead {
@@ -522,11 +532,13 @@ impl Rules {
                 Err(_) => None,
             },
         };
-        let To::Path { pieces, .. } = &rule.to else {
-            return Lead::Away;
+        let pieces = match &rule.to {
+            To::Path { pieces, .. } => pieces,
+            To::Away if groups.is_some() => return Lead::To(None),
+            To::Away => return Lead::Perhaps(None),
         };
         let Some(groups) = groups else {
-            return Lead::Perhaps(expand(pieces, |_| None));
+            return Lead::Perhaps(Some(expand(pieces, |_| None)));
         };
         let value = |name: &str| {
             let at = rule
@@ -535,7 +547,15 @@ impl Rules {
                 .position(|key| key.as_deref() == Some(name))?;
             Some(groups.get(at).copied().flatten().unwrap_or_default())
         };
-        Lead::To(expand(pieces, value))
+        Lead::To(Some(expand(pieces, value)))
+    }
+}
+
+impl Rule {
+    /// Whether it certainly matches a path.
+    fn is_about(&self, path: &str) -> bool {
+        let outcome = self.expression.as_ref().map(|e| e.matches(path));
+        outcome.unwrap_or(Outcome::Unsure).or(false)
     }
 }
 
@@ -654,7 +674,7 @@ fn keys_of(source: &str) -> Vec<Option<String>> {
 }
 
 /// A source whose locale may be any.
-fn without_locales(source: &str) -> Cow<'_, str> {
+pub(super) fn without_locales(source: &str) -> Cow<'_, str> {
     let mark = format!(":{LOCALE}");
     let Some((before, after)) = source.split_once(&mark) else {
         return Cow::Borrowed(source);

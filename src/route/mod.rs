@@ -30,6 +30,8 @@ pub struct Settings {
     pub default: Rule,
     /// Index of the upstream for everything else.
     pub default_upstream: usize,
+    /// Indices of other upstreams that are the same app: it stands at one of their addresses too.
+    pub same_app: Vec<usize>,
     /// Better Auth's base path: always reachable.
     pub auth_base_path: String,
     /// Index of the upstream that serves it.

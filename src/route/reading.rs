@@ -737,6 +737,7 @@ mod tests {
             routes: routes.collect(),
             default: rule(Need::Public),
             default_upstream: 0,
+            same_app: Vec::new(),
             auth_base_path: "/zz/auth".to_owned(),
             auth_upstream: 0,
             sign_in_path: None,

@@ -2,8 +2,8 @@
 //!
 //! What is looked for is the id itself, not a place in a form: parsers differ in what they take for a boundary, a header or a name,
 //! but an id must stand in the body to reach them. It can only be spelled differently, and every spelling that a parser undoes is
-//! undone here: percent and JSON escapes, UTF-16, shifts of ISO-2022-JP. A field name that shows only after that, and an encoding
-//! that hides what it holds, count as an action that nobody knows.
+//! undone here: percent and JSON escapes, UTF-16, shifts of ISO-2022-JP, backslashes in a name. A field name that shows only after
+//! that, an encoding that hides what it holds, and a form that names no id at all may stand for any action: the rules of all hold.
 
 use std::sync::Arc;
 
@@ -46,9 +46,41 @@ pub struct Scanner {
     percent: Held<2>,
     shift: Held<2>,
     json: Held<5>,
-    /// The word being read; longer than its room: no id.
-    word: [u8; ID_BYTES_MAX],
-    word_length: usize,
+    word: Word,
+    /// The same in a form without the backslashes in it, which some parsers take out of names.
+    joined: Word,
+    is_joined: bool,
+    /// Whether the rules of all actions hold already.
+    is_doubted: bool,
+}
+
+/// The word being read; longer than its room: no id.
+#[derive(Debug)]
+struct Word {
+    bytes: [u8; ID_BYTES_MAX],
+    length: usize,
+}
+
+impl Word {
+    const fn new() -> Self {
+        Self {
+            bytes: [0; ID_BYTES_MAX],
+            length: 0,
+        }
+    }
+
+    fn push(&mut self, byte: u8) {
+        if let Some(place) = self.bytes.get_mut(self.length) {
+            *place = byte;
+        }
+        self.length = self.length.saturating_add(1);
+    }
+
+    /// What was read, if it has room; it begins anew.
+    fn take(&mut self) -> Option<&[u8]> {
+        let length = std::mem::take(&mut self.length);
+        self.bytes.get(..length).filter(|word| !word.is_empty())
+    }
 }
 
 /// The beginning of an escape, until it is clear whether it is one.
@@ -95,8 +127,10 @@ impl Scanner {
             percent: Held::default(),
             shift: Held::default(),
             json: Held::default(),
-            word: [0; ID_BYTES_MAX],
-            word_length: 0,
+            word: Word::new(),
+            joined: Word::new(),
+            is_joined: false,
+            is_doubted: false,
         }
     }
 
@@ -134,6 +168,7 @@ impl Scanner {
         self.flush_shift();
         self.flush_json();
         self.end_word();
+        self.end_joined();
         // Some action it is, by its fields.
         if self.is_counting && !self.has_id {
             self.doubt();
@@ -157,7 +192,8 @@ impl Scanner {
             if advance(&mut self.mark, MARK, byte) {
                 self.is_counting = true;
                 // Undone, the same letters are no other spelling.
-                (self.mark_undone, self.word_length) = (0, 0);
+                self.mark_undone = 0;
+                (self.word.length, self.joined.length, self.is_joined) = (0, 0, false);
                 if self.has_encoding {
                     self.doubt();
                 }
@@ -269,36 +305,50 @@ impl Scanner {
             self.doubt();
         }
         if byte.is_ascii_alphanumeric() {
-            if let Some(place) = self.word.get_mut(self.word_length) {
-                *place = byte;
-            }
-            self.word_length = self.word_length.saturating_add(1);
+            self.word.push(byte);
+            self.joined.push(byte);
+            return;
+        }
+        self.end_word();
+        if byte == b'\\' && self.seek == Seek::Form {
+            self.is_joined = true;
         } else {
-            self.end_word();
+            self.end_joined();
         }
     }
 
     fn end_word(&mut self) {
-        let length = std::mem::take(&mut self.word_length);
-        if !self.is_counting || length == 0 {
+        let word = self.word.take().filter(|_| self.is_counting);
+        let Some(owners) = word.and_then(|word| self.actions.owners_of_word(word)) else {
             return;
-        }
-        let word = self.word.get(..length);
+        };
+        self.has_id = true;
+        add(&mut self.routes, owners);
+    }
+
+    fn end_joined(&mut self) {
+        let is_joined = std::mem::take(&mut self.is_joined) && self.is_counting;
+        let word = self.joined.take().filter(|_| is_joined);
         if let Some(owners) = word.and_then(|word| self.actions.owners_of_word(word)) {
             self.has_id = true;
-            for route in owners {
-                if !self.routes.contains(route) {
-                    self.routes.push(*route);
-                }
-            }
+            add(&mut self.routes, owners);
         }
     }
 
+    /// It cannot be told which action is meant.
     fn doubt(&mut self) {
         self.has_id = true;
-        let route = self.actions.unknown();
-        if !self.routes.contains(&route) {
-            self.routes.push(route);
+        if !std::mem::replace(&mut self.is_doubted, true) {
+            add(&mut self.routes, self.actions.all());
+        }
+    }
+}
+
+/// Adds routes that are not among them yet.
+fn add(routes: &mut Vec<RouteId>, more: &[RouteId]) {
+    for route in more {
+        if !routes.contains(route) {
+            routes.push(*route);
         }
     }
 }
@@ -345,6 +395,20 @@ mod tests {
 
     const FORM: Seek = Seek::Form;
     const CALL: Seek = Seek::Call;
+
+    /// The patterns of the routes of all actions, sorted.
+    fn all() -> Vec<String> {
+        let table = &*TABLE;
+        let actions = table.actions();
+        let patterns = actions
+            .all()
+            .iter()
+            .map(|id| table.route(*id).pattern.clone());
+        let mut all: Vec<String> = patterns.collect();
+        all.sort();
+        assert!(all.len() > 3 && all.contains(&OTHERWISE.to_owned()));
+        all
+    }
 
     /// What a body asks for, by the patterns of the routes, cut into pieces of every size.
     fn named(seek: Seek, body: &[u8]) -> Vec<String> {
@@ -414,7 +478,7 @@ mod tests {
     }
 
     #[test]
-    fn a_form_that_names_no_id_names_an_unknown_one() {
+    fn a_form_that_names_no_id_may_mean_any() {
         for name in [
             "$ACTION_REF_1",
             "$ACTION_ID_",
@@ -422,8 +486,25 @@ mod tests {
             "$ACTION_KEY",
         ] {
             let body = field(&disposition(&format!("name=\"{name}\"")), "x");
-            assert_eq!(named(FORM, &body), [OTHERWISE], "{name}");
+            assert_eq!(named(FORM, &body), all(), "{name}");
         }
+    }
+
+    #[test]
+    fn an_id_with_backslashes_in_it_is_found_in_a_form() {
+        let id = format!("{}\\{}\\{}", &SHUT[..7], &SHUT[7..9], &SHUT[9..]);
+        let mut body = field(&disposition(&format!("name=\"$ACTION_ID_{OPEN}\"")), "");
+        assert_eq!(named(FORM, &body), ["/"]);
+        body.extend(field(
+            &disposition(&format!("name=\"$ACTION_ID_{id}\"")),
+            "a\\b",
+        ));
+        assert_eq!(named(FORM, &body), ["/", "/dashboard"]);
+        // Backslashes around an id hide nothing either.
+        let value = format!("[\"\\\"{SHUT}\\\"\"]");
+        let mut body = field(&disposition("name=\"$ACTION_REF_1\""), "");
+        body.extend(field(&disposition("name=\"$ACTION_1:0\""), &value));
+        assert_eq!(named(FORM, &body), ["/dashboard"]);
     }
 
     #[test]
@@ -434,7 +515,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_in_any_other_spelling_counts_as_unknown() {
+    fn a_name_in_any_other_spelling_may_mean_any() {
         let id = format!("ID_{OPEN}");
         for name in [
             format!("name*=utf-8''%24ACTION_{id}"),
@@ -448,12 +529,12 @@ mod tests {
             "name=\"\\u0024ACTION_x\"".to_owned(),
         ] {
             let body = field(&disposition(&name), "");
-            assert!(named(FORM, &body).contains(&OTHERWISE.to_owned()), "{name}");
+            assert_eq!(named(FORM, &body), all(), "{name}");
         }
     }
 
     #[test]
-    fn an_encoding_that_hides_a_value_counts_as_unknown() {
+    fn an_encoding_that_hides_a_value_may_mean_any() {
         let name = disposition("name=\"$ACTION_REF_1\"");
         let encoded = "Content-Transfer-Encoding: base64";
         for head in [
@@ -464,7 +545,7 @@ mod tests {
         ] {
             let mut body = field(&head, "eyJpZCI6");
             body.extend(field(&disposition("name=\"x\""), OPEN));
-            assert_eq!(named(FORM, &body), [OTHERWISE, "/"], "{head}");
+            assert_eq!(named(FORM, &body), all(), "{head}");
         }
         // It says nothing of an upload without any action.
         let upload = format!("{}\r\n{encoded}", disposition("name=\"file\""));

@@ -34,6 +34,8 @@ pub struct RouteTable {
     /// Sources with expressions of their own, in file order.
     pub(super) customs: Vec<Custom>,
     pub(super) nextjs: NextJs,
+    /// Upstreams that are the one of the default route by another name.
+    pub(super) same_app: Vec<usize>,
     pub(super) warnings: Vec<Problem>,
     /// What is known of the app; swapped when it is built again. Routes keep their ids: they come from the configuration alone.
     pub(super) app: Arc<ArcSwapOption<Known>>,
@@ -239,8 +241,12 @@ impl RouteTable {
     /// Whether a route leads to the app that was built, and is none that is always reachable.
     pub(super) fn is_for_app(&self, id: RouteId) -> bool {
         let route = self.route(id);
-        id == self.default
-            || (route.built_in.is_none() && route.upstream == self.route(self.default).upstream)
+        id == self.default || (route.built_in.is_none() && self.is_app(route.upstream))
+    }
+
+    /// Whether an upstream is the app that was built, by whatever name.
+    pub(super) fn is_app(&self, upstream: usize) -> bool {
+        upstream == self.route(self.default).upstream || self.same_app.contains(&upstream)
     }
 
     /// The image optimizer reads `url` inside the server, where nobody asks again: what that needs, its picture needs. It refuses an
@@ -262,7 +268,11 @@ impl RouteTable {
         let query = request.target.query().unwrap_or_default();
         let urls = url::form_urlencoded::parse(query.as_bytes())
             .filter(|(key, url)| key == "url" && url.starts_with(['/', '\\']));
-        for (_, url) in urls {
+        for (count, (_, url)) in urls.enumerate() {
+            // Next.js takes one. Each costs as much as a request, and a target has room for thousands.
+            if count == IMAGES_MAX {
+                return Err(Ambiguity::TooManyReadings);
+            }
             let path = as_sent(&url);
             let inner = RequestView {
                 method: &Method::GET,
@@ -538,6 +548,7 @@ mod tests {
             routes: routes.collect(),
             default: rule(default),
             default_upstream: 0,
+            same_app: Vec::new(),
             auth_base_path: "/api/auth".to_owned(),
             auth_upstream: 0,
             sign_in_path: Some("/sign-in".to_owned()),

@@ -108,6 +108,7 @@ fn table(case: &Value) -> RouteTable {
         routes: routes.collect(),
         default,
         default_upstream: 0,
+        same_app: Vec::new(),
         auth_base_path: "/api/auth".to_owned(),
         auth_upstream: 0,
         sign_in_path: None,

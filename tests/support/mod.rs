@@ -488,6 +488,7 @@ impl Setup {
                 ],
                 default: signed_in(),
                 default_upstream: 0,
+                same_app: Vec::new(),
                 auth_base_path: "/api/auth".into(),
                 auth_upstream: 0,
                 sign_in_path: Some("/sign-in".into()),

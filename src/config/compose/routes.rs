@@ -317,11 +317,37 @@ pub(super) fn routes(
         routes: specs,
         default,
         default_upstream: 0,
+        same_app: same_app(upstreams),
         auth_base_path,
         auth_upstream: upstream_index(auth.and_then(|a| a.upstream.as_ref()), upstreams, reader),
         sign_in_path,
         dev: false,
     }
+}
+
+/// Upstreams with an address of the first one: people name an app twice to give some routes other limits of time. It runs its Server
+/// Actions and rewrites under either name.
+fn same_app(upstreams: &[server::Upstream]) -> Vec<usize> {
+    let Some((app, others)) = upstreams.split_first() else {
+        return Vec::new();
+    };
+    let is_here = |host: &str| {
+        let host = host.trim_matches(['[', ']']);
+        let address = host.parse::<std::net::IpAddr>();
+        host.eq_ignore_ascii_case("localhost")
+            || address.is_ok_and(|address| address.to_canonical().is_loopback())
+    };
+    let is_it = |one: &server::UpstreamAddress| {
+        app.addresses.iter().any(|it| {
+            let same = it.host.eq_ignore_ascii_case(&one.host);
+            it.port == one.port && (same || (is_here(&it.host) && is_here(&one.host)))
+        })
+    };
+    (1..)
+        .zip(others)
+        .filter(|(_, other)| other.addresses.iter().any(is_it))
+        .map(|(index, _)| index)
+        .collect()
 }
 
 pub(super) fn incomplete(found: &Found<Route>, key: &'static str, reader: &mut Reader<'_>) {
