@@ -22,6 +22,10 @@ class Contestant:
     logs = "no"
     # Whether a session that ends while remembered is refused by the next request.
     ends_at_once = True
+    # Whether it looks sessions up once and then remembers them for a while.
+    remembers = False
+    # Whether it runs on Node.js, which compiles what runs often while it runs.
+    compiles = False
     # Whether the app behind is told who is calling.
     stamps = True
 
@@ -137,7 +141,7 @@ class Stage:
         command = [self.tools["vestibule"], "serve", "--config", path]
         server = Process(command, self.folder, name).await_port(port)
         return Ours(name, about, port, [server], admin=admin, checks="signature, session (memory, then SQLite)",
-                    logs="each request, and metrics", **more)
+                    logs="each request, and metrics", remembers=True, **more)
 
     def lua(self):
         rows = "".join(
@@ -171,7 +175,7 @@ class Stage:
         server, port = self.nginx(name, NGINX_AUTH_REQUEST, **values)
         return Contestant(
             name, about, port, [server, node], requests="sealed" if sealed else "all", node=node_port,
-            ends_at_once=not (cached or sealed),
+            ends_at_once=not (cached or sealed), remembers=cached, compiles=True,
             checks="Better Auth, " + ("remembered by nginx for 30 s" if cached else "sealed cookie" if sealed else "database"),
         )
 
@@ -185,7 +189,7 @@ class Stage:
         server = Process(command, self.folder, name, environment, cwd=folder).await_port(port)
         checks = ("Better Auth, " + ("sealed cookie" if sealed else "database")) if checked else "nothing"
         return Contestant(name, about, port, [server], requests="sealed" if sealed else "all",
-                          ends_at_once=not sealed, checks=checks, stamps=False)
+                          ends_at_once=not sealed, checks=checks, stamps=False, compiles=True)
 
 
 class Ours(Contestant):
