@@ -83,7 +83,7 @@ class Stage:
 
     # --- without auth ---------------------------------------------------------------------------------------------------------
 
-    def plain(self, name, about, build, *more):
+    def plain(self, name, about, build="tuned", *more):
         port = process.port()
         command = [self.tools[build], f"127.0.0.1:{port}", f"127.0.0.1:{self.app}", *more]
         return Contestant(name, about, port, [Process(command, self.folder, name).await_port(port)])
@@ -129,13 +129,23 @@ class Stage:
         command = [self.tools["envoy"], "-c", path, "--concurrency", "1", "--disable-hot-restart", "-l", "error"]
         return Contestant("envoy", "Envoy, plain", port, [Process(command, self.folder, "envoy").await_port(port)])
 
+    def certificate(self):
+        """A self-signed one, of the kind sites have: P-256."""
+        cert, key = self.folder / "cert.pem", self.folder / "key.pem"
+        process.run([
+            "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+            "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-keyout", key, "-out", cert,
+        ])
+        return cert, key
+
     # --- with auth ------------------------------------------------------------------------------------------------------------
 
-    def vestibule(self, name="vestibule", about="Vestibule", database=None, sessions="", routes="", app=None, **more):
+    def vestibule(self, name="vestibule", about="Vestibule", database=None, sessions="", routes="", app=None, tls=None, **more):
         port, admin = process.port(), process.port()
         values = {
             "port": port, "admin": admin, "app": app or self.app, "secret": self.world.secret_file,
             "database": database or self.world.database, "sessions": sessions, "routes": routes,
+            "tls": '[tls]\ncert = "{}"\nkey = "{}"'.format(*tls) if tls else "",
         }
         path = self.write(f"{name}.toml", fill(VESTIBULE, values))
         command = [self.tools["vestibule"], "serve", "--config", path]
@@ -450,6 +460,7 @@ listen = "127.0.0.1:@port@"
 admin = "127.0.0.1:@admin@"
 public_url = "http://localhost"
 threads = 1
+@tls@
 
 [upstream]
 url = "http://127.0.0.1:@app@"

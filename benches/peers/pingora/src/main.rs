@@ -1,6 +1,7 @@
 //! A proxy of Pingora that only passes on, or only redirects: the measure of what auth costs.
 //!
-//! `plain-pingora LISTEN UPSTREAM [redirect]`, addresses with ports. One thread, connections kept both ways, no log.
+//! `plain-pingora LISTEN UPSTREAM [redirect | tls CERT KEY]`, addresses with ports. One thread, connections kept both ways, no log.
+//! With a certificate it speaks HTTP/2 too; only the build with the feature `tuned` does.
 
 use std::env;
 use std::net::SocketAddr;
@@ -63,10 +64,11 @@ fn main() -> ExitCode {
     let listen = arguments.next();
     let upstream = arguments.next().and_then(|text| text.parse().ok());
     let (Some(listen), Some(upstream)) = (listen, upstream) else {
-        eprintln!("usage: plain-pingora LISTEN UPSTREAM [redirect]");
+        eprintln!("usage: plain-pingora LISTEN UPSTREAM [redirect | tls CERT KEY]");
         return ExitCode::from(2);
     };
-    let redirect = arguments.next().is_some_and(|word| word == "redirect");
+    let mode = arguments.next();
+    let redirect = mode.as_deref() == Some("redirect");
     let mut server = Server::new_with_opt_and_conf(
         None,
         ServerConf {
@@ -77,6 +79,23 @@ fn main() -> ExitCode {
     );
     server.bootstrap();
     let mut service = http_proxy_service(&server.configuration, Plain { upstream, redirect });
+    #[cfg(feature = "tuned")]
+    if mode.as_deref() == Some("tls") {
+        let (Some(cert), Some(key)) = (arguments.next(), arguments.next()) else {
+            eprintln!("tls takes a certificate and its key");
+            return ExitCode::from(2);
+        };
+        let settings = pingora::listeners::tls::TlsSettings::intermediate(&cert, &key);
+        let Ok(mut settings) = settings else {
+            eprintln!("the certificate does not work");
+            return ExitCode::from(2);
+        };
+        settings.enable_h2();
+        service.add_tls_with_settings(&listen, None, settings);
+    } else {
+        service.add_tcp(&listen);
+    }
+    #[cfg(not(feature = "tuned"))]
     service.add_tcp(&listen);
     server.add_service(service);
     server.run_forever();
