@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 from pathlib import Path
 
 import process
@@ -86,7 +87,9 @@ class Stage:
     def plain(self, name, about, build="tuned", *more):
         port = process.port()
         command = [self.tools[build], f"127.0.0.1:{port}", f"127.0.0.1:{self.app}", *more]
-        return Contestant(name, about, port, [Process(command, self.folder, name).await_port(port)])
+        # At SIGTERM it would wait for minutes, for connections that are kept.
+        server = Process(command, self.folder, name, end=signal.SIGINT).await_port(port)
+        return Contestant(name, about, port, [server])
 
     def tuned(self):
         return self.plain("pingora", "plain Pingora 0.9.1, Vestibule's allocator and profile", "tuned")

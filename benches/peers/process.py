@@ -30,17 +30,18 @@ def port():
         return listener.getsockname()[1]
 
 
-def _prepare(cores):
+def _prepare(cores, orphaned):
     # Should this script be killed, what it started ends with it.
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, orphaned)
     os.sched_setaffinity(0, cores)
 
 
 class Process:
-    """A server of ours. Standard output and error go to a file, as a service manager would have it."""
+    """A server of ours, which ends at the signal `end`. Standard output and error go to a file, as a service manager would have it."""
 
-    def __init__(self, command, folder, name, environment=None, cores=MEASURED, cwd=None):
+    def __init__(self, command, folder, name, environment=None, cores=MEASURED, cwd=None, end=signal.SIGTERM):
         self.name = name
+        self.end = end
         self.log = Path(folder) / f"{name}.log"
         self.output = open(self.log, "ab", buffering=0)
         self.child = subprocess.Popen(
@@ -51,7 +52,7 @@ class Process:
             env={"PATH": os.environ["PATH"], "HOME": str(folder), **(environment or {})},
             cwd=cwd or folder,
             start_new_session=True,
-            preexec_fn=lambda: _prepare(cores),
+            preexec_fn=lambda: _prepare(cores, end),
         )
         started.append(self)
 
@@ -102,7 +103,7 @@ class Process:
     def stop(self):
         if self in started:
             started.remove(self)
-        for kind in (signal.SIGTERM, signal.SIGKILL):
+        for kind in (self.end, signal.SIGKILL):
             if self.child.poll() is None:
                 os.kill(self.child.pid, kind)
             try:
@@ -117,7 +118,7 @@ def stop_all():
     """Ends what is left, all at once, each by its own id."""
     for process in started:
         if process.child.poll() is None:
-            os.kill(process.child.pid, signal.SIGTERM)
+            os.kill(process.child.pid, process.end)
     while started:
         started[-1].stop()
 
