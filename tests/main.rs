@@ -49,6 +49,7 @@ mod next;
 mod next_builds;
 mod next_catalogue;
 mod next_matcher;
+mod peers;
 mod planted_secret;
 mod redis;
 mod regressions;
