@@ -327,6 +327,8 @@ fn write_number(writer: &mut Writer<'_>, number: u64, width: usize) -> fmt::Resu
 }
 
 /// Writes the time: in UTC, to the microsecond.
+// A line says when it is written, whatever time requests are judged by; the general formatter asks the system too.
+#[allow(clippy::disallowed_methods)]
 fn write_now(writer: &mut Writer<'_>) -> fmt::Result {
     thread_local! {
         /// The second this thread wrote last, and its text: it stays for thousands of lines.
