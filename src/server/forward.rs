@@ -428,3 +428,141 @@ pub fn has_internal_query(target: &Target<'_>) -> bool {
         })
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity;
+    use crate::secret::Secret;
+    use std::time::Duration;
+
+    fn stamped(
+        target: &[u8],
+        headers: &[(&'static str, &'static str)],
+        version: Version,
+    ) -> RequestHeader {
+        let settings = identity::Settings {
+            preset: "vestibule",
+            assertion: true,
+            issuer: "i".into(),
+            audience: "a".into(),
+            lifetime: Duration::from_secs(60),
+            key: None,
+        };
+        let identity = Identity::new(&settings, &Secret::new("material"), &[]).unwrap();
+        let mut head = RequestHeader::build("POST", target, None).unwrap();
+        for (name, value) in headers {
+            head.append_header(*name, *value).unwrap();
+        }
+        head.set_version(version);
+        head.set_send_end_stream(false);
+        let client = Client {
+            address: IpAddr::from([203, 0, 113, 7]),
+            secure: true,
+            through_trusted: false,
+        };
+        let trace = Trace::read(&head.headers, || 0x0123_4567_89ab_cdef);
+        // Twice, as when a request is tried again.
+        for _ in 0..2 {
+            stamp(&mut head, &identity, None, client, UnixMs(0), &trace).unwrap();
+        }
+        head
+    }
+
+    #[test]
+    fn a_target_leaves_byte_for_byte_as_it_came_whatever_it_is() {
+        let targets: [&[u8]; 5] = [
+            b"/page?a=%2F&b",
+            b"*",
+            b"http://app.test/page?q",
+            b"/caf\xc3\xa9",
+            b"/caf\xe9/page",
+        ];
+        for target in targets {
+            let before = RequestHeader::build("POST", target, None).unwrap();
+            let after = stamped(target, &[], Version::HTTP_11);
+            assert_eq!(after.raw_path(), before.raw_path(), "{target:?}");
+            assert_eq!(after.raw_path_is_utf8(), before.raw_path_is_utf8());
+            assert_eq!(
+                (&after.method, after.version),
+                (&before.method, before.version)
+            );
+        }
+        let over_http2 = stamped(b"/page", &[], Version::HTTP_2);
+        assert_eq!(over_http2.send_end_stream(), Some(false));
+    }
+
+    #[test]
+    fn what_is_owned_goes_and_everything_else_stays_in_its_order() {
+        let head = stamped(
+            b"/",
+            &[
+                ("Host", "app.test"),
+                ("X-Auth-User-Id", "mallory"),
+                ("x_auth_user_id", "mallory"),
+                ("X-Forwarded-For", "198.51.100.1"),
+                ("X-Custom", "one"),
+                ("x-custom", "two"),
+                ("Cookie", "a=1"),
+                ("cookie", "b=2"),
+                ("tracestate", "rojo=1"),
+            ],
+            Version::HTTP_11,
+        );
+        let all = |name| {
+            let values = head.headers.get_all(name).iter();
+            values
+                .map(|value| value.to_str().unwrap())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(all("x-custom"), ["one", "two"]);
+        assert_eq!(all("cookie"), ["a=1; b=2"]);
+        assert_eq!(all("x-forwarded-for"), ["203.0.113.7"]);
+        assert_eq!(all("x-forwarded-host"), ["app.test"]);
+        assert_eq!(all("x-forwarded-proto"), ["https"]);
+        for gone in ["x-auth-user-id", "x_auth_user_id", "tracestate"] {
+            assert!(!head.headers.contains_key(gone), "{gone}");
+        }
+        let mut wire = Vec::new();
+        head.header_to_h1_wire(&mut wire);
+        let wire = String::from_utf8(wire).unwrap();
+        assert!(wire.contains("Host: app.test\r\n"), "{wire}");
+        assert!(!wire.contains("mallory"), "{wire}");
+    }
+
+    #[test]
+    fn ids_are_made_where_none_came_and_taken_over_where_one_is_well_formed() {
+        let made = Trace::read(&HeaderMap::new(), || 0x0123_4567_89ab_cdef);
+        assert_eq!(&*made.request_id, "0123456789abcdef0123456789abcdef");
+        let parent = "00-0123456789abcdef0123456789abcdef-0123456789abcdef-00";
+        assert_eq!(made.new_parent.as_ref().unwrap(), parent);
+        assert!(is_traceparent(parent));
+        let read = |name: &'static str, value: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(name, HeaderValue::from_static(value));
+            Trace::read(&headers, || 0)
+        };
+        assert_eq!(&*read("x-request-id", "abc-1_Z").request_id, "abc-1_Z");
+        for refused in ["a b", "", "a.b"] {
+            let id = read("x-request-id", refused).request_id;
+            // Never all zeroes, whatever was drawn.
+            assert_eq!(&*id, "00000000000000000000000000000001");
+        }
+        assert_eq!(read("traceparent", parent).new_parent, None);
+        assert!(read("traceparent", "00-0-0-00").new_parent.is_some());
+    }
+
+    #[test]
+    fn every_address_makes_a_header() {
+        for text in [
+            "0.0.0.0",
+            "255.255.255.255",
+            "::",
+            "2001:db8:1111:2222:3333:4444:5555:6666",
+            "::ffff:255.255.255.255",
+        ] {
+            let value = address(text.parse().unwrap()).unwrap();
+            assert_eq!(value, text);
+        }
+    }
+}
