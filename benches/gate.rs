@@ -1,10 +1,13 @@
 //! What a request costs when its session is remembered: the cookie, the decision, the headers and the assertion, in time and in
-//! allocations. `cargo bench --bench gate`
+//! allocations; and what opening a cookie cache costs. `cargo bench --bench gate`
+//!
+//! With `VESTIBULE_JUDGE=N` it judges N requests and does nothing else: `benches/instructions` counts what that takes.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,
-    clippy::panic
+    clippy::panic,
+    clippy::disallowed_methods
 )]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -19,6 +22,7 @@ use futures_util::FutureExt as _;
 use http::{HeaderMap, HeaderValue, Method};
 use pingora::http::RequestHeader;
 use vestibule::authenticator;
+use vestibule::credential::cookie_cache::{self, CookieCache, Entropy, Payload, Remembered};
 use vestibule::credential::key_ring::KeyRings;
 use vestibule::credential::signature::Signer;
 use vestibule::credential::{Presented, names, secrets};
@@ -42,6 +46,9 @@ const ROUTES: usize = 100;
 
 /// Allocations one remembered, signed-in request may cost `judge`.
 const JUDGE_ALLOCATIONS: u64 = 0;
+
+/// Allocations stamping it may cost: the address of the client, and room for the headers (where they are, and what they are).
+const STAMP_ALLOCATIONS: u64 = 3;
 
 // ------------------------------------------------------------------------------------------------------- counting allocator
 
@@ -295,8 +302,66 @@ fn trace() -> Trace {
     Trace::read(&HeaderMap::new(), || 7)
 }
 
+/// One judgement as `benches/instructions` counts it: found in the profile by its name.
+// SAFETY: no other function has this name.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "Rust" fn vestibule_judge_once(set: &Set, number: usize) {
+    black_box(set.judge(number));
+}
+
+/// The cookie that the app sealed for a session, and what opens it.
+fn sealed(strategy: &str) -> (CookieCache, HeaderMap) {
+    let settings = cookie_cache::Settings {
+        strategy: strategy.to_owned(),
+        ..cookie_cache::Settings::default()
+    };
+    let secrets = secrets::Settings::single(Secret::new(SECRET));
+    let context = cookie_cache::Context {
+        secrets: &secrets,
+        published: None,
+    };
+    let cache =
+        CookieCache::new(&settings, &names::Settings::default(), &context).expect("a cache");
+    let said = Payload::of_document(DOCUMENT, NOW.plus(Duration::from_secs(86_400)), NOW)
+        .expect("an answer of get-session");
+    let value = cache
+        .seal(&said, Remembered::Yes, NOW, &Entropy([7; 32]))
+        .expect("a cookie");
+    let mut headers = HeaderMap::new();
+    let text = format!("theme=dark; {}={value}", cache.name());
+    headers.insert("cookie", HeaderValue::from_str(&text).expect("a header"));
+    (cache, headers)
+}
+
+/// What `get-session` says of one session.
+const DOCUMENT: &str = r#"{"session":{"id":"s1","token":"00000000000000000000000000000001","userId":"u1","expiresAt":"2099-01-01T00:00:00.000Z","createdAt":"2026-01-01T00:00:00.000Z","updatedAt":"2026-01-01T00:00:00.000Z","ipAddress":"203.0.113.7","userAgent":"Mozilla/5.0"},"user":{"id":"u1","name":"Ada","email":"ada@example.com","emailVerified":true,"image":null,"createdAt":"2026-01-01T00:00:00.000Z","updatedAt":"2026-01-01T00:00:00.000Z"}}"#;
+
+/// Its token.
+const TOKEN: &str = "00000000000000000000000000000001";
+
+fn cookie_caches(criterion: &mut Criterion) {
+    for strategy in ["compact", "jwt", "jwe"] {
+        let (cache, headers) = sealed(strategy);
+        let open = || cache.open(&headers, TOKEN, NOW);
+        allocations(&format!("cookie cache, {strategy}, opened"), || {
+            assert!(open().is_ok(), "{strategy}: what was sealed opens");
+        });
+        criterion.bench_function(&format!("cookie cache/{strategy} opened"), |bencher| {
+            bencher.iter(open);
+        });
+    }
+}
+
 fn gate(criterion: &mut Criterion) {
     let set = Set::new();
+    if let Some(times) = std::env::var("VESTIBULE_JUDGE")
+        .ok()
+        .and_then(|text| text.parse().ok())
+    {
+        (0..times).for_each(|number: usize| vestibule_judge_once(&set, number % SESSIONS));
+        std::process::exit(0);
+    }
 
     let judged = allocations("judge, remembered", || set.judge(7));
     assert_eq!(judged_tier(&set), Tier::Memory);
@@ -313,16 +378,23 @@ fn gate(criterion: &mut Criterion) {
     set.identity.headers(&entry);
     let reused = allocations("assertion, reused", || set.identity.assertion(&entry, NOW));
     assert_eq!(reused, 0, "a signature that stands is copied");
-    let (mut head, trace) = (set.outgoing(7), trace());
-    allocations("headers, stamped", || {
-        forward::stamp(
-            &mut head,
-            &set.identity,
-            Some(&entry),
-            client(),
-            NOW,
-            &trace,
-        )
+    let trace = trace();
+    let stamp = |head: &mut RequestHeader| {
+        let (identity, entry) = (&set.identity, Some(&*entry));
+        forward::stamp(head, identity, entry, client(), NOW, &trace).expect("it is stamped");
+    };
+    // The first copy of a value makes what all of them share.
+    stamp(&mut set.outgoing(7));
+    let mut head = set.outgoing(7);
+    let made = allocations("headers, stamped", || stamp(&mut head));
+    assert!(
+        made <= STAMP_ALLOCATIONS,
+        "stamping costs {made} allocations, and not {STAMP_ALLOCATIONS}"
+    );
+    allocations("request id and traceparent, made", self::trace);
+    allocations("assertion, signed", || {
+        let later = NOW.plus(Duration::from_secs(40));
+        set.identity.assertion(&entry, later).expect("a signature")
     });
 
     let mut next = 0;
@@ -344,6 +416,17 @@ fn gate(criterion: &mut Criterion) {
     });
     criterion.bench_function("identity/assertion reused", |bencher| {
         bencher.iter(|| set.identity.assertion(&entry, NOW));
+    });
+    let mut later = NOW;
+    criterion.bench_function("identity/assertion signed", |bencher| {
+        bencher.iter(|| {
+            // Half its life and more: the one before does not count any more.
+            later = later.plus(Duration::from_secs(31));
+            set.identity.assertion(&entry, later)
+        });
+    });
+    criterion.bench_function("request id and traceparent", |bencher| {
+        bencher.iter(self::trace)
     });
     criterion.bench_function("identity/headers stamped", |bencher| {
         bencher.iter_batched(
@@ -375,6 +458,6 @@ criterion_group! {
         .warm_up_time(Duration::from_secs(1))
         .measurement_time(Duration::from_secs(3))
         .without_plots();
-    targets = gate
+    targets = gate, cookie_caches
 }
 criterion_main!(benches);

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderValue, Method};
 
 use crate::target::Target;
 
@@ -62,52 +62,34 @@ impl Form {
     }
 
     fn of(request: &RequestView<'_>) -> Self {
-        let has = |name: &str| request.headers.contains_key(name);
         if is_preflight(request) {
             return Self::Preflight;
         }
-        if has("upgrade") {
+        let signs = Signs::of(request.headers);
+        if signs.upgrade {
             return Self::Program;
         }
         let read = request.method == Method::GET || request.method == Method::HEAD;
-        if !read && has("next-action") {
+        if !read && signs.next_action {
             return Self::ServerAction;
         }
-        if has("rsc")
-            || has("next-router-prefetch")
-            || has("x-nextjs-data")
-            || request.target.is_next_data()
-            || request.target.is_next_image()
-            || request
-                .header("purpose")
-                .is_some_and(|v| v.contains("prefetch"))
-            || request
-                .header("sec-purpose")
-                .is_some_and(|v| v.contains("prefetch"))
-        {
+        if signs.next_program || request.target.is_next_data() || request.target.is_next_image() {
             return Self::Program;
         }
         // Browsers say outright what they are after; only without that do we go by what is accepted.
-        match request.header("sec-fetch-dest") {
+        match text(signs.fetch_dest) {
             Some("document" | "iframe" | "frame") => {}
             Some(_) => return Self::Program,
             None => {
-                if request
-                    .header("sec-fetch-mode")
-                    .is_some_and(|mode| mode != "navigate")
-                {
+                if text(signs.fetch_mode).is_some_and(|mode| mode != "navigate") {
                     return Self::Program;
                 }
-                if request
-                    .header("x-requested-with")
+                if text(signs.requested_with)
                     .is_some_and(|v| v.eq_ignore_ascii_case("XMLHttpRequest"))
                 {
                     return Self::Program;
                 }
-                if !request
-                    .header("accept")
-                    .is_some_and(|accept| accept.contains("text/html"))
-                {
+                if !text(signs.accept).is_some_and(|accept| accept.contains("text/html")) {
                     return Self::Program;
                 }
             }
@@ -122,11 +104,69 @@ impl Form {
     }
 }
 
+/// What the headers say of the kind of a request, read in one pass: a request has few headers, and looking up a dozen names costs more.
+#[derive(Default)]
+struct Signs<'r> {
+    upgrade: bool,
+    next_action: bool,
+    /// Whether a script of Next.js asks, or a browser ahead of its user.
+    next_program: bool,
+    // The first of each.
+    fetch_dest: Option<&'r HeaderValue>,
+    fetch_mode: Option<&'r HeaderValue>,
+    requested_with: Option<&'r HeaderValue>,
+    accept: Option<&'r HeaderValue>,
+    purpose: Option<&'r HeaderValue>,
+    sec_purpose: Option<&'r HeaderValue>,
+}
+
+impl<'r> Signs<'r> {
+    fn of(headers: &'r HeaderMap) -> Self {
+        let mut signs = Self::default();
+        for (name, value) in headers {
+            let place = match name.as_str() {
+                "accept" => &mut signs.accept,
+                "sec-fetch-dest" => &mut signs.fetch_dest,
+                "sec-fetch-mode" => &mut signs.fetch_mode,
+                "x-requested-with" => &mut signs.requested_with,
+                "purpose" => &mut signs.purpose,
+                "sec-purpose" => &mut signs.sec_purpose,
+                "upgrade" => {
+                    signs.upgrade = true;
+                    continue;
+                }
+                "next-action" => {
+                    signs.next_action = true;
+                    continue;
+                }
+                "rsc" | "next-router-prefetch" | "x-nextjs-data" => {
+                    signs.next_program = true;
+                    continue;
+                }
+                _ => continue,
+            };
+            place.get_or_insert(value);
+        }
+        signs.next_program |= [signs.purpose, signs.sec_purpose]
+            .into_iter()
+            .any(|purpose| text(purpose).is_some_and(|purpose| purpose.contains("prefetch")));
+        signs
+    }
+}
+
+/// A value, when it is visible ASCII.
+fn text(value: Option<&HeaderValue>) -> Option<&str> {
+    value.and_then(|value| value.to_str().ok())
+}
+
 /// Whether a browser asks ahead of a cross-origin request. Preflights pass without a session, so nothing counts as one that brings
 /// what would be acted on: a body, or a wish to upgrade (some servers upgrade whatever the method). Browsers send neither.
 ///
 /// Source: Fetch standard, CORS-preflight fetch.
 fn is_preflight(request: &RequestView<'_>) -> bool {
+    if request.method != Method::OPTIONS {
+        return false;
+    }
     let has = |name: &str| request.headers.contains_key(name);
     let bodiless = !has("transfer-encoding")
         && request
@@ -134,9 +174,5 @@ fn is_preflight(request: &RequestView<'_>) -> bool {
             .get_all("content-length")
             .iter()
             .all(|length| length == "0");
-    request.method == Method::OPTIONS
-        && has("origin")
-        && has("access-control-request-method")
-        && bodiless
-        && !has("upgrade")
+    has("origin") && has("access-control-request-method") && bodiless && !has("upgrade")
 }

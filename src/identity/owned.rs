@@ -34,6 +34,8 @@ const WRITTEN: &[&str] = &["x-request-id"];
 #[derive(Clone, Debug)]
 pub struct Owned {
     names: Vec<String>,
+    /// The letters they begin with.
+    letters: Vec<u8>,
 }
 
 impl Owned {
@@ -41,7 +43,11 @@ impl Owned {
     pub fn new(mut names: Vec<String>) -> Self {
         names.sort();
         names.dedup();
-        Self { names }
+        // Sorted as the names are.
+        let letters = names.iter().filter_map(|name| name.bytes().next());
+        let mut letters: Vec<u8> = letters.collect();
+        letters.dedup();
+        Self { names, letters }
     }
 
     /// Whether a header of this (lower-case) name must be removed from a request. `data` says that the target is one of Next's
@@ -76,7 +82,10 @@ impl Owned {
 
     /// Whether a (lower-case) name is one of the identity headers, spelled as we write it.
     pub fn is_identity(&self, name: &str) -> bool {
-        self.names.iter().any(|owned| owned == name)
+        // Nearly every header begins with another letter than any of them.
+        let first = name.as_bytes().first();
+        first.is_some_and(|first| self.letters.contains(first))
+            && self.names.iter().any(|owned| owned == name)
     }
 }
 

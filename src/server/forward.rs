@@ -1,9 +1,13 @@
 //! What a request looks like when it leaves for the app.
 
 use std::borrow::Cow;
+use std::io::Write as _;
 use std::net::IpAddr;
 
+use bytes::BytesMut;
 use http::header::{CONNECTION, COOKIE, HOST};
+use http::request::Parts;
+use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Version};
 use pingora::http::RequestHeader;
 /// A request on its way to the app, for those outside this folder.
@@ -47,7 +51,7 @@ impl Client {
             peer
         };
         let told = headers
-            .get("x-forwarded-proto")
+            .get(X_FORWARDED_PROTO)
             .and_then(|value| value.to_str().ok())
             .filter(|_| through_trusted);
         let secure = settings.tls.is_some()
@@ -93,8 +97,21 @@ pub fn asks_to_upgrade(request: &RequestHeader) -> bool {
         })
 }
 
+/// How many headers are written at most: four about the client, two about the request, eleven about the caller.
+const WRITTEN_MAX: usize = 17;
+
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+
 /// Rewrites the outgoing copy of a request: everything owned goes, then ours is set. Running it twice changes nothing, so
 /// retries are safe.
+///
+/// Names leave in lower case, as they do in HTTP/2 and from most proxies: to keep the spelling of each costs two allocations a header,
+/// and nobody may read anything from it (RFC 9110, section 5.1).
 ///
 /// # Errors
 /// When a header cannot be written: then the request must not go out.
@@ -106,39 +123,39 @@ pub fn stamp(
     now: UnixMs,
     trace: &Trace,
 ) -> pingora::Result<()> {
-    let data = outgoing.uri.path().contains("/_next/data/");
-    let removed: Vec<HeaderName> = outgoing
-        .headers
+    let (mut parts, kept) = take_apart(outgoing);
+    let headers = &mut parts.headers;
+    let data = parts.uri.path().contains("/_next/data/");
+    let removed: Vec<HeaderName> = headers
         .keys()
         .filter(|name| identity.owned().removes(name.as_str(), data))
         .cloned()
         .collect();
     for name in &removed {
-        outgoing.remove_header(name);
+        headers.remove(name);
     }
-    join_cookies(outgoing)?;
+    join_cookies(headers)?;
 
-    if let Some(host) = outgoing.headers.get(HOST).cloned() {
-        outgoing.insert_header("X-Forwarded-Host", host)?;
+    headers.try_reserve(WRITTEN_MAX).map_err(unwritable)?;
+    if let Some(host) = headers.get(HOST).cloned() {
+        set(headers, X_FORWARDED_HOST, host)?;
     }
-    outgoing.insert_header("X-Forwarded-For", client.address.to_string())?;
-    outgoing.insert_header(
-        "X-Forwarded-Proto",
-        HeaderValue::from_static(if client.secure { "https" } else { "http" }),
-    )?;
-    outgoing.insert_header("X-Request-Id", trace.request_id.as_str())?;
+    set(headers, X_FORWARDED_FOR, address(client.address)?)?;
+    let proto = HeaderValue::from_static(if client.secure { "https" } else { "http" });
+    set(headers, X_FORWARDED_PROTO, proto)?;
+    set(headers, X_REQUEST_ID, trace.request_id.to_value())?;
     if let Some(parent) = &trace.new_parent {
-        outgoing.insert_header("traceparent", parent.as_str())?;
+        set(headers, TRACEPARENT, parent.clone())?;
         // A state without its parent means nothing.
-        outgoing.remove_header("tracestate");
+        headers.remove(TRACESTATE);
     }
 
     if let Some(entry) = principal {
         for (name, value) in identity.headers(entry) {
-            outgoing.insert_header(name.clone(), value.clone())?;
+            set(headers, name.clone(), value.clone())?;
         }
         match identity.assertion(entry, now) {
-            Ok(Some((name, value))) => outgoing.insert_header(name, value)?,
+            Ok(Some((name, value))) => set(headers, name, value)?,
             Ok(None) => {}
             Err(error) => {
                 return Err(pingora::Error::because(
@@ -149,72 +166,196 @@ pub fn stamp(
             }
         }
     }
+    put_together(outgoing, parts, kept)
+}
+
+/// What the parts of a request do not say.
+struct Kept {
+    ends_with_head: Option<bool>,
+    /// The target as it came, where the URI does not give it back byte for byte.
+    target: Option<Vec<u8>>,
+}
+
+/// The parts of a request, which can be changed without keeping the spelling of each name. Leaves nothing worth sending behind.
+fn take_apart(outgoing: &mut RequestHeader) -> (Parts, Kept) {
+    let in_uri = outgoing.uri.path_and_query().map(PathAndQuery::as_str);
+    let raw = outgoing.raw_path();
+    let kept = Kept {
+        ends_with_head: outgoing.send_end_stream(),
+        target: (in_uri.map(str::as_bytes) != Some(raw)).then(|| raw.to_vec()),
+    };
+    let (blank, ()) = http::Request::new(()).into_parts();
+    let taken = std::mem::replace(outgoing, RequestHeader::from(blank));
+    (taken.into(), kept)
+}
+
+fn put_together(outgoing: &mut RequestHeader, parts: Parts, kept: Kept) -> pingora::Result<()> {
+    *outgoing = RequestHeader::from(parts);
+    if let Some(ends) = kept.ends_with_head {
+        outgoing.set_send_end_stream(ends);
+    }
+    match kept.target {
+        Some(target) => outgoing.set_raw_path(&target),
+        None => Ok(()),
+    }
+}
+
+/// Sets a header, whatever was there.
+fn set(headers: &mut HeaderMap, name: HeaderName, value: HeaderValue) -> pingora::Result<()> {
+    headers.try_insert(name, value).map_err(unwritable)?;
     Ok(())
 }
 
+fn unwritable(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Box<pingora::Error> {
+    pingora::Error::because(
+        pingora::ErrorType::InvalidHTTPHeader,
+        "writing a header",
+        error,
+    )
+}
+
+/// An address as a header.
+fn address(address: IpAddr) -> pingora::Result<HeaderValue> {
+    // The longest is an IPv6 address with an IPv4 address at its end.
+    let mut text = [0; 48];
+    let mut rest = &mut text[..];
+    write!(rest, "{address}").map_err(unwritable)?;
+    let free = rest.len();
+    let written = text.len() - free;
+    HeaderValue::from_bytes(text.get(..written).unwrap_or_default()).map_err(unwritable)
+}
+
 /// HTTP/2 clients may split `Cookie` over several lines; many app servers read only the first.
-fn join_cookies(outgoing: &mut RequestHeader) -> pingora::Result<()> {
-    if outgoing.headers.get_all(COOKIE).iter().nth(1).is_none() {
+fn join_cookies(headers: &mut HeaderMap) -> pingora::Result<()> {
+    if headers.get_all(COOKIE).iter().nth(1).is_none() {
         return Ok(());
     }
     let mut joined = Vec::new();
-    for line in outgoing.headers.get_all(COOKIE) {
+    for line in headers.get_all(COOKIE) {
         if !joined.is_empty() {
             joined.extend_from_slice(b"; ");
         }
         joined.extend_from_slice(line.as_bytes());
     }
-    let value = HeaderValue::from_bytes(&joined).map_err(|error| {
-        pingora::Error::because(
-            pingora::ErrorType::InvalidHTTPHeader,
-            "joining cookies",
-            error,
-        )
-    })?;
-    outgoing.remove_header(&COOKIE);
-    outgoing.insert_header(COOKIE, value)?;
-    Ok(())
+    let value = HeaderValue::from_bytes(&joined).map_err(unwritable)?;
+    set(headers, COOKIE, value)
 }
 
 /// What ties one request together across logs and services.
 #[derive(Debug)]
 pub struct Trace {
     /// `X-Request-Id`: the caller's, when it is well formed, else ours.
-    pub request_id: String,
+    pub request_id: RequestId,
     /// A `traceparent` of ours, when the caller sent no valid one (W3C Trace Context).
-    pub new_parent: Option<String>,
+    pub new_parent: Option<HeaderValue>,
+}
+
+/// The name of one request: short, and of visible ASCII only. Read as text, sent as a header, copied for nothing.
+#[derive(Clone, Debug)]
+pub struct RequestId(HeaderValue);
+
+impl RequestId {
+    /// As a header.
+    pub fn to_value(&self) -> HeaderValue {
+        self.0.clone()
+    }
+}
+
+impl Default for RequestId {
+    fn default() -> Self {
+        Self(HeaderValue::from_static(""))
+    }
+}
+
+/// A text of ours that stands in its place.
+///
+/// # Panics
+/// When it is not visible ASCII: a defect.
+impl From<&'static str> for RequestId {
+    fn from(text: &'static str) -> Self {
+        Self(HeaderValue::from_static(text))
+    }
+}
+
+impl std::ops::Deref for RequestId {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        // Every way to make one lets nothing else in.
+        self.0.to_str().unwrap_or_default()
+    }
+}
+
+impl std::fmt::Display for RequestId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self)
+    }
 }
 
 /// Longest request id taken over from outside.
 const REQUEST_ID_MAX: usize = 64;
 
+/// Letters of a request id of ours.
+const REQUEST_ID_LETTERS: usize = 32;
+
+/// Letters of a `traceparent`.
+const PARENT_LETTERS: usize = 55;
+
 impl Trace {
     /// Takes over what the request brings, or makes it from 192 fresh random bits.
     pub fn read(headers: &HeaderMap, random: impl Fn() -> u64) -> Self {
-        let said = headers
-            .get("x-request-id")
-            .and_then(|value| value.to_str().ok())
-            .filter(|id| {
-                (1..=REQUEST_ID_MAX).contains(&id.len())
-                    && id
-                        .bytes()
-                        .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
-            });
+        let said = headers.get(X_REQUEST_ID).filter(|id| {
+            (1..=REQUEST_ID_MAX).contains(&id.len())
+                && id
+                    .as_bytes()
+                    .iter()
+                    .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+        });
         let parent = headers
-            .get("traceparent")
+            .get(TRACEPARENT)
             .and_then(|value| value.to_str().ok())
             .filter(|text| is_traceparent(text));
         let (high, low) = (random(), random() | 1);
-        let new_parent = match parent {
-            Some(_) => None,
+        let id = [hex(high), hex(low)];
+        // Both in one piece of memory.
+        let mut text = BytesMut::with_capacity(REQUEST_ID_LETTERS + PARENT_LETTERS);
+        text.extend_from_slice(id.as_flattened());
+        if parent.is_none() {
             // Never all zeroes: `low` and the span are odd. Not sampled: that is for whoever traces to decide.
-            None => Some(format!("00-{high:016x}{low:016x}-{:016x}-00", random() | 1)),
-        };
+            text.extend_from_slice(b"00-");
+            text.extend_from_slice(id.as_flattened());
+            text.extend_from_slice(b"-");
+            text.extend_from_slice(&hex(random() | 1));
+            text.extend_from_slice(b"-00");
+        }
+        let mut text = text.freeze();
+        let made = text.split_to(REQUEST_ID_LETTERS);
+        // Hexadecimal digits and dashes always make a header.
+        let value = |text| HeaderValue::from_maybe_shared(text).ok();
         Self {
-            request_id: said.map_or_else(|| format!("{high:016x}{low:016x}"), str::to_owned),
-            new_parent,
+            request_id: said
+                .cloned()
+                .or_else(|| value(made))
+                .map_or_else(RequestId::default, RequestId),
+            new_parent: (!text.is_empty()).then(|| value(text)).flatten(),
         }
     }
+}
+
+/// Sixteen hexadecimal digits.
+fn hex(number: u64) -> [u8; 16] {
+    let digit = |half: u8| {
+        if half < 10 {
+            b'0' + half
+        } else {
+            b'a' - 10 + half
+        }
+    };
+    let mut digits = [0; 16];
+    for (pair, byte) in digits.chunks_exact_mut(2).zip(number.to_be_bytes()) {
+        pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
+    }
+    digits
 }
 
 /// Version 00 of the header: `00-<32 hex>-<16 hex>-<2 hex>`, neither id all zeroes.
@@ -286,4 +427,142 @@ pub fn has_internal_query(target: &Target<'_>) -> bool {
                 .any(|(key, _)| key.starts_with("nxtP") || key.starts_with("nxtI"))
         })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity;
+    use crate::secret::Secret;
+    use std::time::Duration;
+
+    fn stamped(
+        target: &[u8],
+        headers: &[(&'static str, &'static str)],
+        version: Version,
+    ) -> RequestHeader {
+        let settings = identity::Settings {
+            preset: "vestibule",
+            assertion: true,
+            issuer: "i".into(),
+            audience: "a".into(),
+            lifetime: Duration::from_secs(60),
+            key: None,
+        };
+        let identity = Identity::new(&settings, &Secret::new("material"), &[]).unwrap();
+        let mut head = RequestHeader::build("POST", target, None).unwrap();
+        for (name, value) in headers {
+            head.append_header(*name, *value).unwrap();
+        }
+        head.set_version(version);
+        head.set_send_end_stream(false);
+        let client = Client {
+            address: IpAddr::from([203, 0, 113, 7]),
+            secure: true,
+            through_trusted: false,
+        };
+        let trace = Trace::read(&head.headers, || 0x0123_4567_89ab_cdef);
+        // Twice, as when a request is tried again.
+        for _ in 0..2 {
+            stamp(&mut head, &identity, None, client, UnixMs(0), &trace).unwrap();
+        }
+        head
+    }
+
+    #[test]
+    fn a_target_leaves_byte_for_byte_as_it_came_whatever_it_is() {
+        let targets: [&[u8]; 5] = [
+            b"/page?a=%2F&b",
+            b"*",
+            b"http://app.test/page?q",
+            b"/caf\xc3\xa9",
+            b"/caf\xe9/page",
+        ];
+        for target in targets {
+            let before = RequestHeader::build("POST", target, None).unwrap();
+            let after = stamped(target, &[], Version::HTTP_11);
+            assert_eq!(after.raw_path(), before.raw_path(), "{target:?}");
+            assert_eq!(after.raw_path_is_utf8(), before.raw_path_is_utf8());
+            assert_eq!(
+                (&after.method, after.version),
+                (&before.method, before.version)
+            );
+        }
+        let over_http2 = stamped(b"/page", &[], Version::HTTP_2);
+        assert_eq!(over_http2.send_end_stream(), Some(false));
+    }
+
+    #[test]
+    fn what_is_owned_goes_and_everything_else_stays_in_its_order() {
+        let head = stamped(
+            b"/",
+            &[
+                ("Host", "app.test"),
+                ("X-Auth-User-Id", "mallory"),
+                ("x_auth_user_id", "mallory"),
+                ("X-Forwarded-For", "198.51.100.1"),
+                ("X-Custom", "one"),
+                ("x-custom", "two"),
+                ("Cookie", "a=1"),
+                ("cookie", "b=2"),
+                ("tracestate", "rojo=1"),
+            ],
+            Version::HTTP_11,
+        );
+        let all = |name| {
+            let values = head.headers.get_all(name).iter();
+            values
+                .map(|value| value.to_str().unwrap())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(all("x-custom"), ["one", "two"]);
+        assert_eq!(all("cookie"), ["a=1; b=2"]);
+        assert_eq!(all("x-forwarded-for"), ["203.0.113.7"]);
+        assert_eq!(all("x-forwarded-host"), ["app.test"]);
+        assert_eq!(all("x-forwarded-proto"), ["https"]);
+        for gone in ["x-auth-user-id", "x_auth_user_id", "tracestate"] {
+            assert!(!head.headers.contains_key(gone), "{gone}");
+        }
+        let mut wire = Vec::new();
+        head.header_to_h1_wire(&mut wire);
+        let wire = String::from_utf8(wire).unwrap();
+        assert!(wire.contains("Host: app.test\r\n"), "{wire}");
+        assert!(!wire.contains("mallory"), "{wire}");
+    }
+
+    #[test]
+    fn ids_are_made_where_none_came_and_taken_over_where_one_is_well_formed() {
+        let made = Trace::read(&HeaderMap::new(), || 0x0123_4567_89ab_cdef);
+        assert_eq!(&*made.request_id, "0123456789abcdef0123456789abcdef");
+        let parent = "00-0123456789abcdef0123456789abcdef-0123456789abcdef-00";
+        assert_eq!(made.new_parent.as_ref().unwrap(), parent);
+        assert!(is_traceparent(parent));
+        let read = |name: &'static str, value: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(name, HeaderValue::from_static(value));
+            Trace::read(&headers, || 0)
+        };
+        assert_eq!(&*read("x-request-id", "abc-1_Z").request_id, "abc-1_Z");
+        for refused in ["a b", "", "a.b"] {
+            let id = read("x-request-id", refused).request_id;
+            // Never all zeroes, whatever was drawn.
+            assert_eq!(&*id, "00000000000000000000000000000001");
+        }
+        assert_eq!(read("traceparent", parent).new_parent, None);
+        assert!(read("traceparent", "00-0-0-00").new_parent.is_some());
+    }
+
+    #[test]
+    fn every_address_makes_a_header() {
+        for text in [
+            "0.0.0.0",
+            "255.255.255.255",
+            "::",
+            "2001:db8:1111:2222:3333:4444:5555:6666",
+            "::ffff:255.255.255.255",
+        ] {
+            let value = address(text.parse().unwrap()).unwrap();
+            assert_eq!(value, text);
+        }
+    }
 }

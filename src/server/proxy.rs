@@ -1,6 +1,5 @@
 //! Pingora's phases: a view is made, the gate judges it, and the verdict is carried out. No permit, no upstream.
 
-use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,7 +21,7 @@ use pingora::{Error, ErrorSource, ErrorType, Result};
 use super::body::{self, Held};
 use super::door::Door;
 use super::doubt::Doubt;
-use super::forward::{self, Client, Trace};
+use super::forward::{self, Client, RequestId, Trace};
 use super::intercept::{self, Watch};
 use super::line::Line;
 use super::migration::bridge;
@@ -45,10 +44,14 @@ use crate::request::{Form, RequestView};
 use crate::route::{RouteId, Scanner};
 use crate::session::resolve::Tier;
 use crate::target::{Ambiguity, Target};
+use crate::telemetry::log::ACCESS;
 use crate::telemetry::metrics::Metrics;
 
 /// Where the public keys of the assertion are.
 const KEY_SET_PATH: &str = "/.well-known/vestibule/jwks.json";
+
+/// What answers about somebody say to caches when nobody may change them on their way.
+const PRIVATE_UNCHANGED: &str = "private, no-store, no-transform";
 
 /// Everything below is the gateway's own; nothing of it reaches the app.
 const OWN_PREFIX: &str = "/_vestibule/";
@@ -201,7 +204,7 @@ impl ProxyHttp for Shared {
         Ctx {
             started: Instant::now(),
             trace: Trace {
-                request_id: String::new(),
+                request_id: RequestId::default(),
                 new_parent: None,
             },
             client: None,
@@ -481,7 +484,7 @@ impl ProxyHttp for Shared {
         for name in &leaked {
             response.remove_header(name);
         }
-        response.insert_header("X-Request-Id", ctx.trace.request_id.as_str())?;
+        response.insert_header("X-Request-Id", ctx.trace.request_id.to_value())?;
         Ok(())
     }
 
@@ -596,7 +599,7 @@ impl ProxyHttp for Shared {
             None => ("refused", ctx.refused.unwrap_or("own"), "", "", 0),
         };
         tracing::info!(
-            target: "vestibule::access",
+            target: ACCESS,
             method = %head.method,
             path = %intercept::loggable_path(verify::without_original(head.uri.path()), &self.auth_base_path),
             status,
@@ -1265,18 +1268,19 @@ fn keep_private(response: &mut ResponseHeader) -> Result<()> {
             .to_str()
             .is_ok_and(|value| value.contains("no-transform"))
     });
-    for name in &SHARED_CACHE_HEADERS {
-        response.remove_header(name);
+    // Few apps send any: one look over the names is cheaper than four for them.
+    let is_shared = |name: &HeaderName| SHARED_CACHE_HEADERS.contains(name);
+    if response.headers.keys().any(is_shared) {
+        for name in &SHARED_CACHE_HEADERS {
+            response.remove_header(name);
+        }
     }
-    let value: Cow<'static, str> = if no_transform {
-        format!("{PRIVATE}, no-transform").into()
+    let value = if no_transform {
+        PRIVATE_UNCHANGED
     } else {
-        PRIVATE.into()
+        PRIVATE
     };
-    response.insert_header(
-        CACHE_CONTROL,
-        HeaderValue::from_str(&value).unwrap_or(HeaderValue::from_static(PRIVATE)),
-    )?;
+    response.insert_header(CACHE_CONTROL, HeaderValue::from_static(value))?;
     Ok(())
 }
 

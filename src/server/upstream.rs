@@ -1,5 +1,6 @@
 //! The apps behind the gateway: their addresses, which of them are well, and how they are spoken to.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -90,21 +91,25 @@ impl App {
 
     /// The next address to ask: one that is well, else any.
     pub fn peer(&self, manner: Manner) -> Option<HttpPeer> {
-        let chosen = self.balancer.select(b"", 16).or_else(|| {
-            // None is known to be well. Asking one all the same is how an app that just started is found.
-            let all = self.balancer.backends().get_backend();
-            let turn = self.asked.fetch_add(1, Ordering::Relaxed);
-            let at = turn.checked_rem(all.len())?;
-            all.iter().nth(at).cloned()
-        })?;
+        let known = self.balancer.backends().get_backend();
+        // Most apps have one address: there is nothing to choose, and choosing copies.
+        let chosen = if let (1, Some(only)) = (known.len(), known.first()) {
+            Cow::Borrowed(only)
+        } else {
+            Cow::Owned(self.balancer.select(b"", 16).or_else(|| {
+                // None is known to be well. Asking one all the same is how an app that just started is found.
+                let turn = self.asked.fetch_add(1, Ordering::Relaxed);
+                let at = turn.checked_rem(known.len())?;
+                known.iter().nth(at).cloned()
+            })?)
+        };
         let SocketAddr::Inet(address) = chosen.addr else {
             return None;
         };
-        let origin = chosen.ext.get::<Origin>();
-        let (tls, name) = origin.map_or((false, String::new()), |origin| {
-            (origin.tls, origin.name.clone())
-        });
-        let mut peer = HttpPeer::new(address, tls, name);
+        // The name is for the certificate; without one nobody asks for it.
+        let name = chosen.ext.get::<Origin>().filter(|origin| origin.tls);
+        let name = name.map(|origin| origin.name.clone());
+        let mut peer = HttpPeer::new(address, name.is_some(), name.unwrap_or_default());
         peer.options = match manner {
             Manner::Exchange => self.plain.clone(),
             Manner::Events => self.events.clone(),

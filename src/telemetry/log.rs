@@ -1,22 +1,179 @@
-//! The log: text or JSON lines, written by a thread of its own. When the disk cannot keep up lines are dropped, not requests.
+//! The log: text or JSON lines, written by a thread of its own, many at once. When the disk cannot keep up lines are dropped, not
+//! requests.
 
-use tracing::Subscriber;
+use std::cell::RefCell;
+use std::fmt::{self, Write as _};
+use std::io::{self, Write};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tracing::field::{Field, Visit};
+use tracing::{Event, Subscriber};
 use tracing_subscriber::filter::Targets;
-use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::{Format, Writer};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
 use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::Settings;
 
+/// Bytes of lines that wait to be written at most; lines beyond are dropped, and their number is told. Ten thousand lines or more: what
+/// a busy gateway says in a second.
+const WAITING_BYTES_MAX: usize = 4 << 20;
+
+/// From so many bytes on they are written at once.
+const WRITE_AT_BYTES: usize = 64 << 10;
+
+/// How long lines wait for others, to be written with one call. One call for each line costs the processor more than the line itself.
+const WRITE_WITHIN: Duration = Duration::from_millis(10);
+
+/// How long the end of the process waits for what is still to be written: whoever reads it may be stuck.
+const FLUSH_WITHIN: Duration = Duration::from_secs(1);
+
 /// Flushes the log when dropped.
-pub struct Guard(#[allow(dead_code)] tracing_appender::non_blocking::WorkerGuard);
+pub struct Guard {
+    lines: Lines,
+    written: Option<mpsc::Receiver<()>>,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.lines.close();
+        if let Some(written) = self.written.take() {
+            // Either it has all been written, or nobody takes it.
+            let _ = written.recv_timeout(FLUSH_WITHIN);
+        }
+    }
+}
 
 /// Sends this process's log to standard error. Once per process; later calls change nothing.
 pub fn start(settings: &Settings) -> Guard {
-    let (writer, guard) = tracing_appender::non_blocking(std::io::stderr());
+    let lines = Lines::default();
+    let (done, written) = mpsc::channel();
+    let writing = lines.clone();
+    let thread = thread::Builder::new().name("log".into()).spawn(move || {
+        writing.write_to(&mut io::stderr());
+        // Gone if nobody waits any more.
+        let _ = done.send(());
+    });
     // A second gateway in one process (tests) writes to the log of the first.
-    let _ = subscriber(settings, writer).try_init();
-    Guard(guard)
+    let _ = match thread {
+        Ok(_) => subscriber(settings, lines.clone()).try_init(),
+        // Without a thread to spare, slowly.
+        Err(_) => subscriber(settings, io::stderr).try_init(),
+    };
+    Guard {
+        lines,
+        written: Some(written),
+    }
+}
+
+/// Lines on their way to the log. Cheap to clone.
+#[derive(Clone, Default)]
+struct Lines(Arc<Queue>);
+
+#[derive(Default)]
+struct Queue {
+    waiting: Mutex<Waiting>,
+    more: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    bytes: Vec<u8>,
+    /// Lines that found no room since this was told of last.
+    dropped: u64,
+    /// Whether there is nobody left to write them.
+    closed: bool,
+}
+
+impl Lines {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        // Bytes are bytes, whoever panicked beside them.
+        self.0
+            .waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, line: &[u8]) {
+        let mut waiting = self.lock();
+        let before = waiting.bytes.len();
+        let after = before + line.len();
+        if after > WAITING_BYTES_MAX {
+            waiting.dropped += 1;
+            return;
+        }
+        waiting.bytes.extend_from_slice(line);
+        drop(waiting);
+        // The writer waits for the first line, and then for more of them.
+        if before == 0 || (before < WRITE_AT_BYTES && after >= WRITE_AT_BYTES) {
+            self.0.more.notify_one();
+        }
+    }
+
+    fn close(&self) {
+        self.lock().closed = true;
+        self.0.more.notify_one();
+    }
+
+    /// Writes lines as they come, until it is closed and all are written.
+    fn write_to(&self, out: &mut dyn Write) {
+        let mut batch = Vec::new();
+        loop {
+            let mut waiting = self.lock();
+            while waiting.bytes.is_empty() && !waiting.closed {
+                let woken = self.0.more.wait(waiting);
+                waiting = woken.unwrap_or_else(PoisonError::into_inner);
+            }
+            if !waiting.closed && waiting.bytes.len() < WRITE_AT_BYTES {
+                let few =
+                    |waiting: &mut Waiting| !waiting.closed && waiting.bytes.len() < WRITE_AT_BYTES;
+                let woken = self.0.more.wait_timeout_while(waiting, WRITE_WITHIN, few);
+                waiting = woken.unwrap_or_else(PoisonError::into_inner).0;
+            }
+            std::mem::swap(&mut waiting.bytes, &mut batch);
+            let dropped = std::mem::take(&mut waiting.dropped);
+            let closed = waiting.closed;
+            drop(waiting);
+            if batch.is_empty() && dropped == 0 && closed {
+                return;
+            }
+            // There is nowhere to say that nothing can be said.
+            let _ = out.write_all(&batch).and_then(|()| out.flush());
+            batch.clear();
+            // A burst is over; its memory is not kept.
+            batch.shrink_to(4 * WRITE_AT_BYTES);
+            if dropped > 0 {
+                tracing::warn!(
+                    lines = dropped,
+                    "the log is not read fast enough: lines were dropped"
+                );
+            }
+        }
+    }
+}
+
+impl Write for Lines {
+    /// Takes one whole line: that is how they come.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.push(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for Lines {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        self.clone()
+    }
 }
 
 /// Sends this process's log to a file instead, by the same way. Once per process; later calls change nothing.
@@ -63,8 +220,283 @@ where
             registry.with(
                 tracing_subscriber::fmt::layer()
                     .with_ansi(false)
+                    .event_format(Quick::default())
                     .with_writer(writer),
             ),
         )
+    }
+}
+
+/// The target of the lines about requests.
+pub const ACCESS: &str = "vestibule::access";
+
+/// Formats lines as the general formatter does, and those about requests several times faster: there is one for each.
+#[derive(Default)]
+struct Quick {
+    general: Format,
+}
+
+impl<S, N> FormatEvent<S, N> for Quick
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        ctx: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let about = event.metadata();
+        let is_plain = *about.level() == tracing::Level::INFO && ctx.lookup_current().is_none();
+        if about.target() != ACCESS || !is_plain {
+            return self.general.format_event(ctx, writer, event);
+        }
+        write_now(&mut writer)?;
+        writer.write_str("  INFO ")?;
+        writer.write_str(ACCESS)?;
+        writer.write_char(':')?;
+        let mut fields = Fields {
+            writer: writer.by_ref(),
+            result: Ok(()),
+        };
+        event.record(&mut fields);
+        fields.result?;
+        writer.write_char('\n')
+    }
+}
+
+/// Writes ` name=value` for each field.
+struct Fields<'w> {
+    writer: Writer<'w>,
+    result: fmt::Result,
+}
+
+impl Fields<'_> {
+    fn name(&mut self, field: &Field) -> fmt::Result {
+        self.writer.write_char(' ')?;
+        self.writer.write_str(field.name())?;
+        self.writer.write_char('=')
+    }
+
+    fn quote(&mut self, text: &str) -> fmt::Result {
+        // What would be escaped is rare.
+        let stands_for_itself =
+            |byte: u8| (b' '..=b'~').contains(&byte) && !b"\"\\".contains(&byte);
+        if !text.bytes().all(stands_for_itself) {
+            return write!(self.writer, "{text:?}");
+        }
+        self.writer.write_char('"')?;
+        self.writer.write_str(text)?;
+        self.writer.write_char('"')
+    }
+}
+
+impl Visit for Fields<'_> {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.result = self
+            .result
+            .and_then(|()| self.name(field))
+            .and_then(|()| self.quote(value));
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.result = self
+            .result
+            .and_then(|()| self.name(field))
+            .and_then(|()| write_number(&mut self.writer, value, 1));
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.result = self
+            .result
+            .and_then(|()| self.name(field))
+            .and_then(|()| write!(self.writer, "{value:?}"));
+    }
+}
+
+/// Writes a number, with zeroes in front up to `width` digits.
+fn write_number(writer: &mut Writer<'_>, number: u64, width: usize) -> fmt::Result {
+    // The longest has twenty digits.
+    let mut digits = [b'0'; 20];
+    let (mut rest, mut used) = (number, 0);
+    for digit in digits.iter_mut().rev() {
+        if rest == 0 {
+            break;
+        }
+        *digit = b'0' + u8::try_from(rest % 10).unwrap_or_default();
+        rest /= 10;
+        used += 1;
+    }
+    let from = digits.len() - used.max(width);
+    let text = digits.get(from..).unwrap_or_default();
+    writer.write_str(std::str::from_utf8(text).unwrap_or_default())
+}
+
+/// Writes the time: in UTC, to the microsecond.
+// A line says when it is written, whatever time requests are judged by; the general formatter asks the system too.
+#[allow(clippy::disallowed_methods)]
+fn write_now(writer: &mut Writer<'_>) -> fmt::Result {
+    thread_local! {
+        /// The second this thread wrote last, and its text: it stays for thousands of lines.
+        static SECOND: RefCell<(u64, String)> = const { RefCell::new((u64::MAX, String::new())) };
+    }
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    SECOND.with_borrow_mut(|(second, text)| {
+        if *second != now.as_secs() {
+            let seconds = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+            let known = chrono::DateTime::from_timestamp(seconds, 0).unwrap_or_default();
+            text.clear();
+            write!(text, "{}", known.format("%Y-%m-%dT%H:%M:%S."))?;
+            *second = now.as_secs();
+        }
+        writer.write_str(text)
+    })?;
+    write_number(writer, u64::from(now.subsec_micros()), 6)?;
+    writer.write_char('Z')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Stands still until it is let go, and keeps what it is given.
+    struct Stuck {
+        go: mpsc::Receiver<()>,
+        begun: mpsc::Sender<()>,
+        calls: Arc<Mutex<Vec<Vec<u8>>>>,
+    }
+
+    impl Write for Stuck {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let _ = self.begun.send(());
+            let _ = self.go.recv();
+            self.calls.lock().unwrap().push(bytes.to_vec());
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_that_come_while_others_are_written_are_written_with_one_call_and_none_is_lost() {
+        let lines = Lines::default();
+        let (go, stuck) = mpsc::channel();
+        let (begun, begins) = mpsc::channel();
+        let calls = Arc::default();
+        let mut out = Stuck {
+            go: stuck,
+            begun,
+            calls: Arc::clone(&calls),
+        };
+        let writing = lines.clone();
+        let writer = thread::spawn(move || writing.write_to(&mut out));
+        lines.push(b"first\n");
+        begins.recv().unwrap();
+        for number in 0..1000 {
+            lines.push(format!("{number}\n").as_bytes());
+        }
+        drop(go);
+        lines.close();
+        writer.join().unwrap();
+        let calls = calls.lock().unwrap();
+        let expected: String = (0..1000).map(|number| format!("{number}\n")).collect();
+        assert_eq!(*calls, [b"first\n".to_vec(), expected.into_bytes()]);
+    }
+
+    impl Write for Kept {
+        fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(line);
+            Ok(line.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[derive(Clone, Default)]
+    struct Kept(Arc<Mutex<Vec<u8>>>);
+
+    /// What a subscriber writes of the same three lines.
+    fn written(by: impl FnOnce(Kept) -> Box<dyn Subscriber + Send + Sync>) -> Vec<String> {
+        let kept = Kept::default();
+        tracing::subscriber::with_default(by(kept.clone()), || {
+            for path in ["/answer", "/caf\u{e9}\u{7}/\"", ""] {
+                tracing::info!(
+                    target: ACCESS,
+                    method = %http::Method::GET,
+                    path = %path,
+                    status = 200_u16,
+                    verdict = path,
+                    route = "/a\\b",
+                    client = Some(tracing::field::display(std::net::Ipv4Addr::LOCALHOST)),
+                    duration_us = u64::MAX,
+                    validation_us = 0_u64,
+                    error = None::<tracing::field::DisplayValue<&str>>,
+                );
+            }
+            tracing::warn!(target: ACCESS, "said of requests in general");
+            tracing::info!(number = 1, "another line");
+        });
+        let text = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn lines_about_requests_are_what_the_general_formatter_makes_of_them() {
+        let settings = Settings {
+            level: "info".into(),
+            json: false,
+            access: true,
+        };
+        let ours = written(|kept| subscriber(&settings, move || kept.clone()));
+        let general = written(|kept| {
+            let layer = tracing_subscriber::fmt::layer().with_ansi(false);
+            Box::new(tracing_subscriber::registry().with(layer.with_writer(move || kept.clone())))
+        });
+        assert_eq!(ours.len(), 5);
+        for (ours, general) in ours.iter().zip(&general) {
+            let (at, said) = ours.split_once(' ').unwrap();
+            let (at_there, said_there) = general.split_once(' ').unwrap();
+            assert_eq!(said, said_there);
+            // 2026-11-21T09:08:07.000012Z
+            assert_eq!((at.len(), at_there.len()), (27, 27));
+            let moment = |at: &str| chrono::DateTime::parse_from_rfc3339(at).unwrap();
+            assert!(moment(at) <= moment(at_there), "{at} {at_there}");
+        }
+    }
+
+    #[test]
+    fn what_nobody_takes_is_bounded_and_what_is_dropped_is_counted() {
+        let lines = Lines::default();
+        let line = vec![b'x'; 1 << 20];
+        for _ in 0..4 {
+            lines.push(&line);
+        }
+        assert_eq!(lines.lock().dropped, 0);
+        lines.push(b"one too many");
+        let waiting = lines.lock();
+        assert_eq!(
+            (waiting.bytes.len(), waiting.dropped),
+            (WAITING_BYTES_MAX, 1)
+        );
+    }
+
+    #[test]
+    fn lines_of_many_threads_stay_whole() {
+        let lines = Lines::default();
+        let (line, threads, each) = ("0123456789 abcdefghij\n", 8, 2000);
+        thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| (0..each).for_each(|_| lines.push(line.as_bytes())));
+            }
+        });
+        lines.close();
+        let mut out = Vec::new();
+        lines.write_to(&mut out);
+        assert_eq!(String::from_utf8(out).unwrap(), line.repeat(threads * each));
     }
 }
