@@ -50,18 +50,27 @@ impl Drop for Guard {
 
 /// Sends this process's log to standard error. Once per process; later calls change nothing.
 pub fn start(settings: &Settings) -> Guard {
+    start_writing(settings, io::stderr())
+}
+
+/// Sends this process's log to a file instead, by the same way. Once per process; later calls change nothing.
+pub fn start_into(settings: &Settings, file: std::fs::File) -> Guard {
+    start_writing(settings, file)
+}
+
+fn start_writing(settings: &Settings, mut out: impl Write + Send + 'static) -> Guard {
     let lines = Lines::default();
     let (done, written) = mpsc::channel();
     let writing = lines.clone();
     let thread = thread::Builder::new().name("log".into()).spawn(move || {
-        writing.write_to(&mut io::stderr());
+        writing.write_to(&mut out);
         // Gone if nobody waits any more.
         let _ = done.send(());
     });
     // A second gateway in one process (tests) writes to the log of the first.
     let _ = match thread {
         Ok(_) => subscriber(settings, lines.clone()).try_init(),
-        // Without a thread to spare, slowly.
+        // Without a thread to spare, slowly, and to standard error.
         Err(_) => subscriber(settings, io::stderr).try_init(),
     };
     Guard {
@@ -174,13 +183,6 @@ impl MakeWriter<'_> for Lines {
     fn make_writer(&self) -> Self {
         self.clone()
     }
-}
-
-/// Sends this process's log to a file instead, by the same way. Once per process; later calls change nothing.
-pub fn start_into(settings: &Settings, file: std::fs::File) -> Guard {
-    let (writer, guard) = tracing_appender::non_blocking(file);
-    let _ = subscriber(settings, writer).try_init();
-    Guard(guard)
 }
 
 /// What turns events into lines.
