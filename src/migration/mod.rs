@@ -15,6 +15,7 @@ pub mod control;
 pub mod dialogue;
 pub mod failure;
 pub mod guard;
+pub mod import;
 pub mod limits;
 pub mod origin;
 pub mod password;
