@@ -253,7 +253,7 @@ fn supabase_as_csv_as_a_dump_and_by_the_api() {
         same(
             &whole,
             &api,
-            &["password", "factor", "notes", "phone", "signed_in"]
+            &["password", "factor", "notes", "phone", "ban", "signed_in"]
         ) > 10
     );
     for user in api.users() {
