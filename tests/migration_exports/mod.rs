@@ -2,6 +2,7 @@
 //!
 //! `VESTIBULE_MIGRATION_DATA` can name another folder of the same shape: nothing here knows an id or a value of the sample set.
 
+mod experimental;
 mod forms;
 mod noise;
 mod pages;

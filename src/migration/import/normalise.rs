@@ -271,9 +271,18 @@ pub fn social_provider(word: &str, options: &Options) -> String {
     let plain = plain.strip_suffix(".com").unwrap_or(plain);
     let plain = plain.strip_suffix("oauth").unwrap_or(plain);
     match plain {
-        "google-oauth2" | "google" => "google",
-        "windowslive" | "waad" | "microsoft" | "azure" | "azure-ad" | "azureadoauth"
-        | "microsoft-entra-id" | "azuread" | "microsoftonline" => "microsoft",
+        "google-oauth2" | "google_oauth2" | "google" => "google",
+        "windowslive"
+        | "waad"
+        | "microsoft"
+        | "azure"
+        | "azure-ad"
+        | "azureadoauth"
+        | "microsoft-entra-id"
+        | "azuread"
+        | "microsoftonline"
+        | "azure_activedirectory_v2"
+        | "entra_id" => "microsoft",
         "signinwithapple" | "apple" => "apple",
         "facebook" => "facebook",
         "github" => "github",
