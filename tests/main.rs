@@ -24,6 +24,7 @@ mod corpora;
 mod dev;
 mod differential;
 mod door;
+mod exchange;
 mod extension;
 mod faults;
 mod forward_auth;
