@@ -3,11 +3,13 @@
 //!
 //! All of it is described as dialogues ([`super::dialogue`]) and pure readings: every provider is tested without a network.
 
+mod aspnet;
 mod auth0;
 mod authjs;
 mod clerk;
 mod cognito;
 mod descope;
+mod devise;
 mod django;
 mod express_session;
 mod firebase;
@@ -25,6 +27,7 @@ mod stytch;
 mod supabase;
 mod supertokens;
 mod support;
+mod tables;
 mod wordpress;
 mod workos;
 
@@ -33,6 +36,7 @@ use std::collections::BTreeMap;
 use http::HeaderMap;
 
 use super::dialogue::{Dialogue, Unreachable};
+use super::import::source::Export;
 use crate::kind::Kind;
 use crate::secret::Secret;
 use crate::time::UnixMs;
@@ -538,6 +542,29 @@ pub enum Subject {
     /// Only an address, lower-case, from a system whose addresses the operator said to trust (`trust_email`).
     Email(String),
 }
+
+/// Every provider whose exports are read, in the order of the documentation.
+pub static EXPORTS: &[Kind<Export>] = &[
+    clerk::EXPORT,
+    workos::EXPORT,
+    generic::EXPORT,
+    authjs::EXPORT,
+    auth0::EXPORT,
+    supabase::EXPORT,
+    firebase::EXPORT,
+    cognito::EXPORT,
+    keycloak::EXPORT,
+    kratos::EXPORT,
+    django::EXPORT,
+    wordpress::EXPORT,
+    supertokens::EXPORT,
+    stytch::EXPORT,
+    descope::EXPORT,
+    lucia::EXPORT,
+    devise::EXPORT,
+    laravel::EXPORT,
+    aspnet::EXPORT,
+];
 
 /// Every provider.
 pub static KINDS: &[Kind<Build>] = &[
