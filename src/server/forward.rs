@@ -82,7 +82,8 @@ pub struct AddressText {
 }
 
 impl AddressText {
-    fn new(address: IpAddr) -> Self {
+    /// Writes it.
+    pub fn new(address: IpAddr) -> Self {
         let mut letters = [0; ADDRESS_LETTERS];
         let mut rest = &mut letters[..];
         let written = match address {
