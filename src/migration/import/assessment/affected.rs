@@ -50,13 +50,14 @@ impl Assessor {
                 Affects::Yes
             }
             Method::Live => {
-                let lately = user.last_sign_in_at.is_some_and(|at| {
-                    self.settings.now.since(at) <= self.settings.window
-                });
+                let lately = user
+                    .last_sign_in_at
+                    .is_some_and(|at| self.settings.now.since(at) <= self.settings.window);
                 if lately {
                     Affects::No
                 } else {
-                    reasons.push("their password is lost unless they sign in before the window ends");
+                    reasons
+                        .push("their password is lost unless they sign in before the window ends");
                     Affects::Perhaps
                 }
             }
@@ -69,7 +70,9 @@ impl Assessor {
         let signed_out = match self.sessions() {
             Outlook::Kept => Affects::No,
             Outlook::Partly => {
-                reasons.push("they must sign in again, unless their app keeps its session in a cookie");
+                reasons.push(
+                    "they must sign in again, unless their app keeps its session in a cookie",
+                );
                 Affects::Perhaps
             }
             Outlook::Lost => {
@@ -91,7 +94,11 @@ impl Assessor {
         if shared {
             reasons.push("somebody else has their account elsewhere: it is taken from both");
         }
-        if user.factor.as_ref().is_some_and(|factor| factor.key.is_none()) {
+        if user
+            .factor
+            .as_ref()
+            .is_some_and(|factor| factor.key.is_none())
+        {
             let facts: &facts::Facts = self.facts;
             reasons.push(if facts.remote_factor {
                 "they must enrol their second factor again before the window ends"

@@ -33,9 +33,36 @@ const VERIFIED_PER_CENT: f64 = 99.0;
 
 /// Providers of accounts elsewhere that Better Auth has built in, with the variables of their clients by custom.
 const BUILT_IN: &[&str] = &[
-    "apple", "atlassian", "cognito", "discord", "dropbox", "facebook", "figma", "github", "gitlab", "google", "huggingface", "kakao",
-    "kick", "line", "linear", "linkedin", "microsoft", "naver", "notion", "paypal", "reddit", "roblox", "salesforce", "slack", "spotify",
-    "tiktok", "twitch", "twitter", "vk", "zoom",
+    "apple",
+    "atlassian",
+    "cognito",
+    "discord",
+    "dropbox",
+    "facebook",
+    "figma",
+    "github",
+    "gitlab",
+    "google",
+    "huggingface",
+    "kakao",
+    "kick",
+    "line",
+    "linear",
+    "linkedin",
+    "microsoft",
+    "naver",
+    "notion",
+    "paypal",
+    "reddit",
+    "roblox",
+    "salesforce",
+    "slack",
+    "spotify",
+    "tiktok",
+    "twitch",
+    "twitter",
+    "vk",
+    "zoom",
 ];
 
 pub(super) fn draft(from: &Assessor, plugins: &BTreeSet<Plugin>) -> Draft {
@@ -48,17 +75,30 @@ pub(super) fn draft(from: &Assessor, plugins: &BTreeSet<Plugin>) -> Draft {
             about: about.to_owned(),
         });
     };
-    add("BETTER_AUTH_SECRET", "the app's secret; the gateway reads the same one");
+    add(
+        "BETTER_AUTH_SECRET",
+        "the app's secret; the gateway reads the same one",
+    );
     add("DATABASE_URL", "the app's database");
-    add("MIGRATION_KEY", "what old hashes are sealed under: `openssl rand -base64 32`; keep it until `finalize`");
+    add(
+        "MIGRATION_KEY",
+        "what old hashes are sealed under: `openssl rand -base64 32`; keep it until `finalize`",
+    );
     for line in from.facts.draft {
-        if let Some(name) = line.value.strip_prefix("{ env = \"").and_then(|rest| rest.strip_suffix("\" }")) {
+        if let Some(name) = line
+            .value
+            .strip_prefix("{ env = \"")
+            .and_then(|rest| rest.strip_suffix("\" }"))
+        {
             add(name, line.about);
         }
     }
     for social in socials {
         let upper = social.to_uppercase();
-        add(&format!("{upper}_CLIENT_ID"), "the client the old system used, if it is yours");
+        add(
+            &format!("{upper}_CLIENT_ID"),
+            "the client the old system used, if it is yours",
+        );
         add(&format!("{upper}_CLIENT_SECRET"), "its secret");
     }
     Draft {
@@ -98,7 +138,11 @@ fn vestibule(from: &Assessor) -> String {
     let _ = write!(out, "\n{comment}[migration.from.{table}]\n");
     for line in facts.draft {
         let comment = if used && !line.optional { "" } else { "# " };
-        let _ = writeln!(out, "# {}.\n{comment}{} = {}", line.about, line.key, line.value);
+        let _ = writeln!(
+            out,
+            "# {}.\n{comment}{} = {}",
+            line.about, line.key, line.value
+        );
     }
     out
 }
@@ -124,7 +168,11 @@ fn better_auth(from: &Assessor, plugins: &BTreeSet<Plugin>) -> (String, Vec<Stri
     }
     let mut out = String::from("import { betterAuth } from \"better-auth\";\n");
     if !imports.is_empty() {
-        let _ = writeln!(out, "import {{ {} }} from \"better-auth/plugins\";", imports.join(", "));
+        let _ = writeln!(
+            out,
+            "import {{ {} }} from \"better-auth/plugins\";",
+            imports.join(", ")
+        );
     }
     if plugins.contains(&Plugin::Passkey) {
         out.push_str("import { passkey } from \"@better-auth/passkey\"; // before 1.4: better-auth/plugins/passkey\n");
@@ -134,7 +182,9 @@ fn better_auth(from: &Assessor, plugins: &BTreeSet<Plugin>) -> (String, Vec<Stri
         out.push_str("import { sso } from \"@better-auth/sso\";\n");
         calls.push("sso()".to_owned());
     }
-    out.push_str("\nexport const auth = betterAuth({\n  database, // the one the users are imported into\n");
+    out.push_str(
+        "\nexport const auth = betterAuth({\n  database, // the one the users are imported into\n",
+    );
     let passwords = n.native + n.hashed + n.live + n.reset > 0;
     let verified = per_cent(n.verified, n.users);
     if passwords {
@@ -142,7 +192,11 @@ fn better_auth(from: &Assessor, plugins: &BTreeSet<Plugin>) -> (String, Vec<Stri
         let _ = write!(
             out,
             "  emailAndPassword: {{\n    enabled: true,\n    // {verified} % of the addresses are verified{}\n    requireEmailVerification: {all},\n    sendResetPassword: async ({{ user, url }}) => {{ /* your mail */ }},\n  }},\n",
-            if all { "." } else { ": whoever is not could not sign in. Switch it on once they had a mail." },
+            if all {
+                "."
+            } else {
+                ": whoever is not could not sign in. Switch it on once they had a mail."
+            },
         );
     }
     let mut built_in = Vec::new();
@@ -158,13 +212,20 @@ fn better_auth(from: &Assessor, plugins: &BTreeSet<Plugin>) -> (String, Vec<Stri
         out.push_str("  socialProviders: {\n");
         for provider in &built_in {
             let upper = provider.to_uppercase();
-            let _ = writeln!(out, "    {provider}: {{ clientId: process.env.{upper}_CLIENT_ID!, clientSecret: process.env.{upper}_CLIENT_SECRET! }},");
+            let _ = writeln!(
+                out,
+                "    {provider}: {{ clientId: process.env.{upper}_CLIENT_ID!, clientSecret: process.env.{upper}_CLIENT_SECRET! }},"
+            );
         }
         out.push_str("  },\n");
     }
     if !others.is_empty() {
         let told: Vec<String> = others.iter().map(|name| plain(name)).collect();
-        let _ = writeln!(out, "  // With the genericOAuth plugin, under the same ids: {}", told.join(", "));
+        let _ = writeln!(
+            out,
+            "  // With the genericOAuth plugin, under the same ids: {}",
+            told.join(", ")
+        );
     }
     if n.with_social > 0 {
         // Rows are imported, so nothing is left to matching by address.
@@ -182,6 +243,8 @@ fn better_auth(from: &Assessor, plugins: &BTreeSet<Plugin>) -> (String, Vec<Stri
 
 /// A name from an export, fit for a comment.
 fn plain(name: &str) -> String {
-    let kept = name.chars().filter(|c| c.is_ascii_alphanumeric() || "-_.:".contains(*c));
+    let kept = name
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || "-_.:".contains(*c));
     kept.take(64).collect()
 }

@@ -23,7 +23,12 @@ pub enum Role {
 
 impl Role {
     /// Every one.
-    pub const ALL: [Self; 4] = [Self::Backend, Self::Frontend, Self::Operations, Self::Support];
+    pub const ALL: [Self; 4] = [
+        Self::Backend,
+        Self::Frontend,
+        Self::Operations,
+        Self::Support,
+    ];
 
     /// In words.
     pub const fn as_str(self) -> &'static str {
@@ -119,7 +124,12 @@ fn hours(minutes: u64, most: u64) -> u32 {
 }
 
 /// What it takes.
-pub(super) fn effort(facts: &Facts, n: &Numbers, plugins: &BTreeSet<Plugin>, collisions: u64) -> Effort {
+pub(super) fn effort(
+    facts: &Facts,
+    n: &Numbers,
+    plugins: &BTreeSet<Plugin>,
+    collisions: u64,
+) -> Effort {
     use Role::{Backend, Frontend, Operations, Support};
     let mut tasks = Vec::new();
     let mut add = |role, hours: u32, task: String| {
@@ -127,39 +137,102 @@ pub(super) fn effort(facts: &Facts, n: &Numbers, plugins: &BTreeSet<Plugin>, col
             tasks.push(Task { task, role, hours });
         }
     };
-    add(Backend, facts.export.0, format!("Export: {}", facts.export.1));
+    add(
+        Backend,
+        facts.export.0,
+        format!("Export: {}", facts.export.1),
+    );
     let plugin_count = u32::try_from(plugins.len()).unwrap_or(0);
-    add(Backend, 4, "Better Auth in the app: its routes, its mails, its social providers".into());
-    add(Backend, plugin_count, format!("Its plugins: {plugin_count}"));
-    add(Operations, 3, "Vestibule in front of the app, in a copy of production".into());
+    add(
+        Backend,
+        4,
+        "Better Auth in the app: its routes, its mails, its social providers".into(),
+    );
+    add(
+        Backend,
+        plugin_count,
+        format!("Its plugins: {plugin_count}"),
+    );
+    add(
+        Operations,
+        3,
+        "Vestibule in front of the app, in a copy of production".into(),
+    );
     if facts.hosted_pages {
-        add(Frontend, 24, format!("Pages that {} served: sign in, sign up, reset, account", facts.label));
+        add(
+            Frontend,
+            24,
+            format!(
+                "Pages that {} served: sign in, sign up, reset, account",
+                facts.label
+            ),
+        );
         add(Backend, 6, "Webhooks become database hooks".into());
     }
     if !n.by_role.is_empty() {
         let roles = u32::try_from(n.by_role.len()).unwrap_or(u32::MAX);
-        add(Backend, 2 + roles.min(20) / 2, format!("{roles} roles: what the app asks for, mapped by hand"));
+        add(
+            Backend,
+            2 + roles.min(20) / 2,
+            format!("{roles} roles: what the app asks for, mapped by hand"),
+        );
     }
     if n.organizations > 0 {
-        add(Backend, 6, "Organizations: roles, invitations, the pages around them".into());
+        add(
+            Backend,
+            6,
+            "Organizations: roles, invitations, the pages around them".into(),
+        );
     }
     if n.single_sign_on > 0 {
-        add(Backend, 16, "Companies' directories: connections with the sso plugin, and with each company".into());
+        add(
+            Backend,
+            16,
+            "Companies' directories: connections with the sso plugin, and with each company".into(),
+        );
     }
     if n.passkeys > 0 {
-        add(Frontend, 4, "A page that asks users to enrol passkeys again".into());
+        add(
+            Frontend,
+            4,
+            "A page that asks users to enrol passkeys again".into(),
+        );
     }
     if n.factor_without_key > 0 {
-        add(Frontend, 2, "A page that asks users to enrol second factors again".into());
+        add(
+            Frontend,
+            2,
+            "A page that asks users to enrol second factors again".into(),
+        );
     }
     let odd = collisions + n.refused + n.no_email;
-    add(Backend, hours(odd * CONFLICT_MINUTES, LOOKING_HOURS_MAX), format!("{odd} rows in conflict, looked at and settled"));
-    add(Backend, 4, "A rehearsal with a copy: plan, import, verify, undo".into());
-    add(Operations, 4, "The switch: delta import, verify, watching the rate of sign-ins".into());
-    add(Operations, 2, "After the window: reset the rest, finalize, take keys back".into());
+    add(
+        Backend,
+        hours(odd * CONFLICT_MINUTES, LOOKING_HOURS_MAX),
+        format!("{odd} rows in conflict, looked at and settled"),
+    );
+    add(
+        Backend,
+        4,
+        "A rehearsal with a copy: plan, import, verify, undo".into(),
+    );
+    add(
+        Operations,
+        4,
+        "The switch: delta import, verify, watching the rate of sign-ins".into(),
+    );
+    add(
+        Operations,
+        2,
+        "After the window: reset the rest, finalize, take keys back".into(),
+    );
     let answers = n.reset.div_ceil(WRITES_ONE_IN) * ANSWER_MINUTES;
     add(Support, 2, "Telling users beforehand".into());
-    add(Support, hours(answers, ANSWER_HOURS_MAX), format!("Answering some of the {} users who are reset", n.reset));
+    add(
+        Support,
+        hours(answers, ANSWER_HOURS_MAX),
+        format!("Answering some of the {} users who are reset", n.reset),
+    );
     let hours = tasks.iter().map(|task| task.hours).sum();
     Effort {
         tasks,
@@ -206,7 +279,13 @@ pub struct Cost {
 }
 
 #[allow(clippy::cast_precision_loss)] // Hours and users fit a float with room.
-pub(super) fn cost(settings: &Settings, facts: &Facts, n: &Numbers, expected: &Expected, effort: &Effort) -> Cost {
+pub(super) fn cost(
+    settings: &Settings,
+    facts: &Facts,
+    n: &Numbers,
+    expected: &Expected,
+    effort: &Effort,
+) -> Cost {
     let prices = &settings.prices;
     // A month begun is paid.
     let months = settings.window.as_secs().div_ceil(30 * 24 * 3600).max(1);
@@ -221,18 +300,27 @@ pub(super) fn cost(settings: &Settings, facts: &Facts, n: &Numbers, expected: &E
         sums.push(Sum {
             what: format!("{} while both run", facts.label),
             reckoned: format!("{active} active users x {months} months"),
-            amount: prices.user_month.map(|price| price * active as f64 * months as f64),
+            amount: prices
+                .user_month
+                .map(|price| price * active as f64 * months as f64),
         });
     }
     sums.push(Sum {
         what: "infrastructure while both run".into(),
         reckoned: format!("{months} months"),
-        amount: prices.infrastructure_month.map(|price| price * months as f64),
+        amount: prices
+            .infrastructure_month
+            .map(|price| price * months as f64),
     });
     sums.push(Sum {
         what: "mails".into(),
-        reckoned: format!("{mails}: one to everybody beforehand, and at most {} resets", expected.resets_after.most),
-        amount: prices.thousand_mails.map(|price| price * mails as f64 / 1000.0),
+        reckoned: format!(
+            "{mails}: one to everybody beforehand, and at most {} resets",
+            expected.resets_after.most
+        ),
+        amount: prices
+            .thousand_mails
+            .map(|price| price * mails as f64 / 1000.0),
     });
     for sum in &mut sums {
         sum.amount = sum.amount.map(|amount| (amount * 100.0).round() / 100.0);
@@ -257,6 +345,9 @@ mod tests {
 
     #[test]
     fn minutes_are_hours_begun_and_bounded() {
-        assert_eq!([0, 1, 60, 61, 100_000].map(|m| hours(m, 40)), [0, 1, 1, 2, 40]);
+        assert_eq!(
+            [0, 1, 60, 61, 100_000].map(|m| hours(m, 40)),
+            [0, 1, 1, 2, 40]
+        );
     }
 }

@@ -99,7 +99,10 @@ mod tests {
         }
         assert_eq!((evidence.count, evidence.rows.len()), (25, ROWS_MAX));
         let told = evidence.told();
-        assert!(told.starts_with("a.csv row 1, 2; b.json row 3, 4,"), "{told}");
+        assert!(
+            told.starts_with("a.csv row 1, 2; b.json row 3, 4,"),
+            "{told}"
+        );
         assert!(told.ends_with("20 and 5 more"), "{told}");
     }
 }

@@ -81,7 +81,8 @@ const fn maybe(key: &'static str, value: &'static str, about: &'static str) -> L
     }
 }
 
-const FOREIGN: &str = "Better Auth checks only hashes of its own form: every other one fails or throws";
+const FOREIGN: &str =
+    "Better Auth checks only hashes of its own form: every other one fails or throws";
 const NONE_EXPORTED: &str = "no hashes are exported, so the published guide resets everybody";
 const SOCIAL_CLIENTS: &str = "Are the OAuth clients of Google, GitHub and others your own, or shared ones of the vendor? With new clients Apple, Microsoft, Facebook and LinkedIn give other ids.";
 
@@ -98,14 +99,21 @@ const OTHER: Facts = Facts {
     hosted_pages: false,
     paid_by_user: false,
     naive: FOREIGN,
-    export: (4, "write the query that exports users, and the mapping file"),
+    export: (
+        4,
+        "write the query that exports users, and the mapping file",
+    ),
     draft: &[
         maybe(
             "check_url",
             "\"https://old.example.com/internal/check-password\"",
             "an endpoint of your own that checks a password: docs/migration/providers.md",
         ),
-        maybe("token", "{ env = \"CHECK_TOKEN\" }", "what it is asked with"),
+        maybe(
+            "token",
+            "{ env = \"CHECK_TOKEN\" }",
+            "what it is asked with",
+        ),
     ],
     questions: &[
         "Does a secret stand beside the hashes: a pepper, a key, a salt column? Without it no password will ever fit.",
@@ -129,10 +137,21 @@ pub static TABLE: &[Facts] = &[
         hosted_pages: true,
         paid_by_user: true,
         naive: "the published script writes no passwords at all, so everybody is reset",
-        export: (1, "an admin exports the CSV in the dashboard; fetch the API's pages for dates, metadata and social accounts"),
+        export: (
+            1,
+            "an admin exports the CSV in the dashboard; fetch the API's pages for dates, metadata and social accounts",
+        ),
         draft: &[
-            line("secret_key", "{ env = \"CLERK_SECRET_KEY\" }", "checks passwords and looks users and sessions up"),
-            line("publishable_key", "{ env = \"CLERK_PUBLISHABLE_KEY\" }", "takes sessions over"),
+            line(
+                "secret_key",
+                "{ env = \"CLERK_SECRET_KEY\" }",
+                "checks passwords and looks users and sessions up",
+            ),
+            line(
+                "publishable_key",
+                "{ env = \"CLERK_PUBLISHABLE_KEY\" }",
+                "takes sessions over",
+            ),
         ],
         questions: &[
             "Are there users on bcrypt with a pepper? The pepper is not in the CSV.",
@@ -158,11 +177,26 @@ pub static TABLE: &[Facts] = &[
         hosted_pages: true,
         paid_by_user: true,
         naive: NONE_EXPORTED,
-        export: (2, "an API key; `import` walks the pages within the rate limit (identities: one request a user)"),
+        export: (
+            2,
+            "an API key; `import` walks the pages within the rate limit (identities: one request a user)",
+        ),
         draft: &[
-            line("api_key", "{ env = \"WORKOS_API_KEY\" }", "checks passwords and looks users up"),
-            line("client_id", "{ env = \"WORKOS_CLIENT_ID\" }", "the app's client"),
-            line("cookie_password", "{ env = \"WORKOS_COOKIE_PASSWORD\" }", "opens sealed cookies, to take sessions over"),
+            line(
+                "api_key",
+                "{ env = \"WORKOS_API_KEY\" }",
+                "checks passwords and looks users up",
+            ),
+            line(
+                "client_id",
+                "{ env = \"WORKOS_CLIENT_ID\" }",
+                "the app's client",
+            ),
+            line(
+                "cookie_password",
+                "{ env = \"WORKOS_COOKIE_PASSWORD\" }",
+                "opens sealed cookies, to take sessions over",
+            ),
         ],
         questions: &[
             "Does the app seal its session into a cookie (`wos-session`), or keep tokens in the browser?",
@@ -170,7 +204,9 @@ pub static TABLE: &[Facts] = &[
             "Are there SSO connections or directories? They are set up anew.",
             SOCIAL_CLIENTS,
         ],
-        remarks: &["Passwords are asked ten times a minute and address at most; the gateway stops at eight."],
+        remarks: &[
+            "Passwords are asked ten times a minute and address at most; the gateway stops at eight.",
+        ],
     },
     OTHER,
     Facts {
@@ -187,9 +223,21 @@ pub static TABLE: &[Facts] = &[
         naive: FOREIGN,
         export: (2, "a query of the app's own database"),
         draft: &[
-            line("secret", "{ env = \"OLD_AUTH_SECRET\" }", "opens its cookies"),
-            line("adapter", "true", "a token's subject is the user's id in the app's tables"),
-            maybe("strategy", "\"database\"", "where sessions are rows of its table, and not cookies"),
+            line(
+                "secret",
+                "{ env = \"OLD_AUTH_SECRET\" }",
+                "opens its cookies",
+            ),
+            line(
+                "adapter",
+                "true",
+                "a token's subject is the user's id in the app's tables",
+            ),
+            maybe(
+                "strategy",
+                "\"database\"",
+                "where sessions are rows of its table, and not cookies",
+            ),
         ],
         questions: &[
             "In which column does the app keep passwords, and of which scheme are they?",
@@ -209,12 +257,27 @@ pub static TABLE: &[Facts] = &[
         hosted_pages: true,
         paid_by_user: true,
         naive: FOREIGN,
-        export: (6, "the export job, and a support ticket for hashes and second factors with a PGP key of 4096 bits"),
+        export: (
+            6,
+            "the export job, and a support ticket for hashes and second factors with a PGP key of 4096 bits",
+        ),
         draft: &[
             line("domain", "\"https://TENANT.eu.auth0.com\"", "the tenant"),
-            line("client_id", "{ env = \"AUTH0_CLIENT_ID\" }", "an application with the grants Password and MFA"),
-            line("client_secret", "{ env = \"AUTH0_CLIENT_SECRET\" }", "its secret"),
-            line("secret", "{ env = \"AUTH0_SECRET\" }", "opens the SDK's cookies, to take sessions over"),
+            line(
+                "client_id",
+                "{ env = \"AUTH0_CLIENT_ID\" }",
+                "an application with the grants Password and MFA",
+            ),
+            line(
+                "client_secret",
+                "{ env = \"AUTH0_CLIENT_SECRET\" }",
+                "its secret",
+            ),
+            line(
+                "secret",
+                "{ env = \"AUTH0_SECRET\" }",
+                "opens the SDK's cookies, to take sessions over",
+            ),
         ],
         questions: &[
             "Which plan is it? The free one gets no hashes.",
@@ -239,15 +302,25 @@ pub static TABLE: &[Facts] = &[
         export: (2, "the database password, and a dump of the schema auth"),
         draft: &[
             line("project_ref", "\"abcdefghijklmnopqrst\"", "the project"),
-            line("anon_key", "{ env = \"SUPABASE_ANON_KEY\" }", "checks passwords of those whose hash is missing"),
-            line("service_role_key", "{ env = \"SUPABASE_SERVICE_ROLE_KEY\" }", "looks users up"),
+            line(
+                "anon_key",
+                "{ env = \"SUPABASE_ANON_KEY\" }",
+                "checks passwords of those whose hash is missing",
+            ),
+            line(
+                "service_role_key",
+                "{ env = \"SUPABASE_SERVICE_ROLE_KEY\" }",
+                "looks users up",
+            ),
         ],
         questions: &[
             "Do policies use `auth.uid()`? They need a token that takes its place.",
             "Does the app keep tokens in cookies or in the browser's storage?",
             SOCIAL_CLIENTS,
         ],
-        remarks: &["Row level security reads the subject of Supabase's tokens: plan what replaces them."],
+        remarks: &[
+            "Row level security reads the subject of Supabase's tokens: plan what replaces them.",
+        ],
     },
     Facts {
         name: "firebase",
@@ -261,10 +334,17 @@ pub static TABLE: &[Facts] = &[
         hosted_pages: false,
         paid_by_user: true,
         naive: FOREIGN,
-        export: (2, "`firebase auth:export`, and the hash parameters of the console"),
+        export: (
+            2,
+            "`firebase auth:export`, and the hash parameters of the console",
+        ),
         draft: &[
             line("project_id", "\"my-project\"", "takes sessions over"),
-            line("api_key", "{ env = \"FIREBASE_API_KEY\" }", "checks passwords of those whose hash is missing"),
+            line(
+                "api_key",
+                "{ env = \"FIREBASE_API_KEY\" }",
+                "checks passwords of those whose hash is missing",
+            ),
         ],
         questions: &[
             "Are the hash parameters those of this project (and tenant)? Try one hash with a password you know.",
@@ -287,9 +367,21 @@ pub static TABLE: &[Facts] = &[
         export: (2, "`aws cognito-idp list-users`, all pages"),
         draft: &[
             line("user_pool_id", "\"eu-central-1_ABCDEFGHI\"", "the pool"),
-            line("client_id", "{ env = \"COGNITO_CLIENT_ID\" }", "an app client with ALLOW_USER_SRP_AUTH"),
-            line("issuer", "\"https://cognito-idp.eu-central-1.amazonaws.com/eu-central-1_ABCDEFGHI\"", "takes sessions over"),
-            maybe("client_secret", "{ env = \"COGNITO_CLIENT_SECRET\" }", "where the client has one"),
+            line(
+                "client_id",
+                "{ env = \"COGNITO_CLIENT_ID\" }",
+                "an app client with ALLOW_USER_SRP_AUTH",
+            ),
+            line(
+                "issuer",
+                "\"https://cognito-idp.eu-central-1.amazonaws.com/eu-central-1_ABCDEFGHI\"",
+                "takes sessions over",
+            ),
+            maybe(
+                "client_secret",
+                "{ env = \"COGNITO_CLIENT_SECRET\" }",
+                "where the client has one",
+            ),
         ],
         questions: &[
             "Which flows does the app client allow? Without SRP or USER_PASSWORD_AUTH nobody can be checked.",
@@ -309,15 +401,32 @@ pub static TABLE: &[Facts] = &[
         hosted_pages: true,
         paid_by_user: false,
         naive: FOREIGN,
-        export: (2, "`kc.sh export --users different_files`: the admin API has no credentials"),
+        export: (
+            2,
+            "`kc.sh export --users different_files`: the admin API has no credentials",
+        ),
         draft: &[
             line("url", "\"https://sso.example.com\"", "the server"),
             line("realm", "\"my-realm\"", "the realm"),
-            line("client_id", "\"vestibule\"", "a client with direct access grants"),
-            line("issuer", "\"https://sso.example.com/realms/my-realm\"", "takes sessions over"),
-            maybe("client_secret", "{ env = \"KEYCLOAK_CLIENT_SECRET\" }", "where the client has one"),
+            line(
+                "client_id",
+                "\"vestibule\"",
+                "a client with direct access grants",
+            ),
+            line(
+                "issuer",
+                "\"https://sso.example.com/realms/my-realm\"",
+                "takes sessions over",
+            ),
+            maybe(
+                "client_secret",
+                "{ env = \"KEYCLOAK_CLIENT_SECRET\" }",
+                "where the client has one",
+            ),
         ],
-        questions: &["Is there user federation (LDAP)? Those users have no hash here, and are asked live."],
+        questions: &[
+            "Is there user federation (LDAP)? Those users have no hash here, and are asked live.",
+        ],
         remarks: &["Keys of second factors are text and become Better Auth's own."],
     },
     Facts {
@@ -332,12 +441,25 @@ pub static TABLE: &[Facts] = &[
         hosted_pages: true,
         paid_by_user: false,
         naive: FOREIGN,
-        export: (3, "the admin API with include_credential, all pages; find where the address is among the traits"),
+        export: (
+            3,
+            "the admin API with include_credential, all pages; find where the address is among the traits",
+        ),
         draft: &[
-            line("public_url", "\"https://kratos.example.com\"", "checks passwords, takes sessions over"),
-            maybe("admin_url", "\"http://kratos.internal:4434\"", "looks users up"),
+            line(
+                "public_url",
+                "\"https://kratos.example.com\"",
+                "checks passwords, takes sessions over",
+            ),
+            maybe(
+                "admin_url",
+                "\"http://kratos.internal:4434\"",
+                "looks users up",
+            ),
         ],
-        questions: &["Are secrets of second factors enciphered in the database? Then the cipher secret is needed."],
+        questions: &[
+            "Are secrets of second factors enciphered in the database? Then the cipher secret is needed.",
+        ],
         remarks: &[],
     },
     Facts {
@@ -353,7 +475,11 @@ pub static TABLE: &[Facts] = &[
         paid_by_user: false,
         naive: FOREIGN,
         export: (1, "`manage.py dumpdata auth.user`"),
-        draft: &[line("secret_key", "{ env = \"DJANGO_SECRET_KEY\" }", "reads its sessions")],
+        draft: &[line(
+            "secret_key",
+            "{ env = \"DJANGO_SECRET_KEY\" }",
+            "reads its sessions",
+        )],
         questions: &["Is django-allauth there? It alone knows which addresses are verified."],
         remarks: &[],
     },
@@ -371,11 +497,25 @@ pub static TABLE: &[Facts] = &[
         naive: FOREIGN,
         export: (1, "a query of wp_users and wp_usermeta"),
         draft: &[
-            line("logged_in_key", "{ env = \"WORDPRESS_LOGGED_IN_KEY\" }", "of wp-config.php"),
-            line("logged_in_salt", "{ env = \"WORDPRESS_LOGGED_IN_SALT\" }", "of wp-config.php"),
-            line("site_url", "\"https://blog.example.com\"", "names the cookie"),
+            line(
+                "logged_in_key",
+                "{ env = \"WORDPRESS_LOGGED_IN_KEY\" }",
+                "of wp-config.php",
+            ),
+            line(
+                "logged_in_salt",
+                "{ env = \"WORDPRESS_LOGGED_IN_SALT\" }",
+                "of wp-config.php",
+            ),
+            line(
+                "site_url",
+                "\"https://blog.example.com\"",
+                "names the cookie",
+            ),
         ],
-        questions: &["WordPress verifies no addresses: may they count as verified, or is a mail due?"],
+        questions: &[
+            "WordPress verifies no addresses: may they count as verified, or is a mail due?",
+        ],
         remarks: &[],
     },
     Facts {
@@ -390,11 +530,26 @@ pub static TABLE: &[Facts] = &[
         hosted_pages: false,
         paid_by_user: true,
         naive: FOREIGN,
-        export: (3, "queries of its tables, the mapping of user ids among them"),
+        export: (
+            3,
+            "queries of its tables, the mapping of user ids among them",
+        ),
         draft: &[
-            line("core_url", "\"http://supertokens.internal:3567\"", "checks passwords"),
-            line("issuer", "\"https://api.example.com/auth\"", "takes sessions over"),
-            maybe("core_api_key", "{ env = \"SUPERTOKENS_API_KEY\" }", "where it has one"),
+            line(
+                "core_url",
+                "\"http://supertokens.internal:3567\"",
+                "checks passwords",
+            ),
+            line(
+                "issuer",
+                "\"https://api.example.com/auth\"",
+                "takes sessions over",
+            ),
+            maybe(
+                "core_api_key",
+                "{ env = \"SUPERTOKENS_API_KEY\" }",
+                "where it has one",
+            ),
         ],
         questions: &["Is there a user id mapping? The app knows the external ids."],
         remarks: &[],
@@ -413,7 +568,11 @@ pub static TABLE: &[Facts] = &[
         naive: NONE_EXPORTED,
         export: (4, "the search API, and a support request for hashes"),
         draft: &[
-            line("project_id", "{ env = \"STYTCH_PROJECT_ID\" }", "the project"),
+            line(
+                "project_id",
+                "{ env = \"STYTCH_PROJECT_ID\" }",
+                "the project",
+            ),
             line("secret", "{ env = \"STYTCH_SECRET\" }", "checks passwords"),
         ],
         questions: &["Has the support request for hashes been sent?"],
@@ -431,10 +590,21 @@ pub static TABLE: &[Facts] = &[
         hosted_pages: true,
         paid_by_user: true,
         naive: NONE_EXPORTED,
-        export: (4, "the search API, and a support request for hashes: ask which scheme they are of"),
+        export: (
+            4,
+            "the search API, and a support request for hashes: ask which scheme they are of",
+        ),
         draft: &[
-            line("project_id", "{ env = \"DESCOPE_PROJECT_ID\" }", "the project"),
-            maybe("management_key", "{ env = \"DESCOPE_MANAGEMENT_KEY\" }", "looks users up"),
+            line(
+                "project_id",
+                "{ env = \"DESCOPE_PROJECT_ID\" }",
+                "the project",
+            ),
+            maybe(
+                "management_key",
+                "{ env = \"DESCOPE_MANAGEMENT_KEY\" }",
+                "looks users up",
+            ),
         ],
         questions: &["Has the support request for hashes been sent, and do you know their scheme?"],
         remarks: &[],
@@ -452,7 +622,11 @@ pub static TABLE: &[Facts] = &[
         paid_by_user: false,
         naive: "Oslo's hashes work as they are; any other fails or throws",
         export: (2, "a query of the app's own database"),
-        draft: &[line("version", "\"3\"", "which columns its sessions table has")],
+        draft: &[line(
+            "version",
+            "\"3\"",
+            "which columns its sessions table has",
+        )],
         questions: &["Which hash does the app use: Oslo's scrypt, bcrypt or argon2?"],
         remarks: &[],
     },
@@ -470,7 +644,11 @@ pub static TABLE: &[Facts] = &[
         naive: FOREIGN,
         export: (1, "a query of its users table"),
         draft: &[
-            line("secret_key_base", "{ env = \"SECRET_KEY_BASE\" }", "reads its sessions"),
+            line(
+                "secret_key_base",
+                "{ env = \"SECRET_KEY_BASE\" }",
+                "reads its sessions",
+            ),
             line("cookie_name", "\"_app_session\"", "its session cookie"),
         ],
         questions: &["Is `config.pepper` set? Without it no password will ever fit."],
@@ -489,8 +667,14 @@ pub static TABLE: &[Facts] = &[
         paid_by_user: false,
         naive: FOREIGN,
         export: (1, "a query of its users table; second factors need APP_KEY"),
-        draft: &[line("app_key", "{ env = \"LARAVEL_APP_KEY\" }", "reads its sessions")],
-        questions: &["Where are sessions: in the database, Redis, or files? Those in files cannot be taken over."],
+        draft: &[line(
+            "app_key",
+            "{ env = \"LARAVEL_APP_KEY\" }",
+            "reads its sessions",
+        )],
+        questions: &[
+            "Where are sessions: in the database, Redis, or files? Those in files cannot be taken over.",
+        ],
         remarks: &[],
     },
     Facts {
@@ -505,7 +689,10 @@ pub static TABLE: &[Facts] = &[
         hosted_pages: false,
         paid_by_user: false,
         naive: FOREIGN,
-        export: (1, "queries of AspNetUsers, AspNetUserLogins, AspNetUserTokens and AspNetUserRoles"),
+        export: (
+            1,
+            "queries of AspNetUsers, AspNetUserLogins, AspNetUserTokens and AspNetUserRoles",
+        ),
         draft: &[],
         questions: &["Is there a custom password hasher?"],
         remarks: &[],
@@ -533,17 +720,26 @@ mod tests {
     fn what_is_promised_of_a_system_the_gateway_can_do() {
         for facts in TABLE {
             let Some(table) = facts.table else {
-                assert!(!facts.live_check && facts.sessions == Outlook::Lost && facts.draft.is_empty());
+                assert!(
+                    !facts.live_check && facts.sessions == Outlook::Lost && facts.draft.is_empty()
+                );
                 continue;
             };
             let kind = provider::KINDS.iter().find(|kind| kind.name == table);
             let kind = kind.unwrap_or_else(|| panic!("{table} is no table of [migration.from]"));
-            assert!(!facts.live_check || kind.build.check.is_some(), "{table}: live check");
+            assert!(
+                !facts.live_check || kind.build.check.is_some(),
+                "{table}: live check"
+            );
             let read = kind.build.sessions.is_some();
             assert!(facts.sessions == Outlook::Lost || read, "{table}: sessions");
             for line in facts.draft {
                 let known = kind.build.keys.iter().flat_map(|keys| keys.iter());
-                assert!(known.map(|key| key.name).any(|name| name == line.key), "{table}.{}", line.key);
+                assert!(
+                    known.map(|key| key.name).any(|name| name == line.key),
+                    "{table}.{}",
+                    line.key
+                );
             }
         }
     }

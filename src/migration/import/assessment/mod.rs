@@ -570,7 +570,12 @@ impl Assessor {
             }
             Password::NotExported => self.unread(user),
             Password::Unusable => Method::Reset,
-            Password::None if user.socials.iter().any(|social| social.account_id.is_some()) => {
+            Password::None
+                if user
+                    .socials
+                    .iter()
+                    .any(|social| social.account_id.is_some()) =>
+            {
                 Method::SocialOnly
             }
             Password::None => {
@@ -653,7 +658,13 @@ impl Assessor {
         let expected = self.expected();
         let plugins = self.plugins();
         let effort = effort::effort(self.facts, &self.numbers, &plugins, self.collisions());
-        let cost = effort::cost(&self.settings, self.facts, &self.numbers, &expected, &effort);
+        let cost = effort::cost(
+            &self.settings,
+            self.facts,
+            &self.numbers,
+            &expected,
+            &effort,
+        );
         let mut questions: Vec<String> = self.facts.questions.iter().map(|&q| q.into()).collect();
         questions.extend(risk::questions(self, target));
         Assessment {

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::evidence::Evidence;
 use super::{Assessor, Ids, Outlook, Plugin, Target, oddity, per_cent};
+use crate::migration::import::outcome;
 use crate::migration::import::record::Oddity;
 
 /// How bad something is.
@@ -45,7 +46,14 @@ const UNVERIFIED_PER_CENT: f64 = 10.0;
 struct List(Vec<Risk>);
 
 impl List {
-    fn seen(&mut self, severity: Severity, id: &'static str, by: &Evidence, title: &str, remedy: &str) {
+    fn seen(
+        &mut self,
+        severity: Severity,
+        id: &'static str,
+        by: &Evidence,
+        title: &str,
+        remedy: &str,
+    ) {
         if !by.is_empty() {
             self.0.push(Risk {
                 id,
@@ -58,7 +66,14 @@ impl List {
         }
     }
 
-    fn said(&mut self, severity: Severity, id: &'static str, users: Option<u64>, title: String, remedy: &str) {
+    fn said(
+        &mut self,
+        severity: Severity,
+        id: &'static str,
+        users: Option<u64>,
+        title: String,
+        remedy: &str,
+    ) {
         self.0.push(Risk {
             id,
             severity,
@@ -81,7 +96,13 @@ pub fn risks(from: &Assessor, target: Option<&Target>, plugins: &BTreeSet<Plugin
     unknowns(from, target, &mut list);
     for (oddity, evidence) in &from.oddities {
         if let Some(told) = oddity::about(*oddity) {
-            list.seen(told.severity, told.id, evidence, told.title, told.remedy);
+            list.seen(
+                told.severity,
+                outcome::word(*oddity),
+                evidence,
+                told.title,
+                told.remedy,
+            );
         }
     }
     let mut risks = list.0;
@@ -172,12 +193,20 @@ fn the_target(from: &Assessor, target: &Target, plugins: &BTreeSet<Plugin>, list
             Plugin::Username => (n.usernames, "usernames"),
         };
         // A lost ban lets somebody in, a lost second factor lets anybody in who knows a password.
-        let severe = matches!(plugin, Plugin::TwoFactor) || (plugin == Plugin::Admin && n.banned > 0);
+        let severe =
+            matches!(plugin, Plugin::TwoFactor) || (plugin == Plugin::Admin && n.banned > 0);
         list.said(
-            if severe { Severity::Blocker } else { Severity::Warning },
+            if severe {
+                Severity::Blocker
+            } else {
+                Severity::Warning
+            },
             "plugin-missing",
             Some(users),
-            format!("the database has no place for {what}: the plugin {} is not there", plugin.as_str()),
+            format!(
+                "the database has no place for {what}: the plugin {} is not there",
+                plugin.as_str()
+            ),
             "add the plugin to the app, run Better Auth's migration, and plan again",
         );
     }
@@ -239,7 +268,11 @@ fn warnings(from: &Assessor, list: &mut List) {
     }
     let unverified = per_cent(from.unverified.count, n.users);
     if !from.unverified.is_empty() {
-        let severity = if unverified >= UNVERIFIED_PER_CENT { warning } else { Severity::Note };
+        let severity = if unverified >= UNVERIFIED_PER_CENT {
+            warning
+        } else {
+            Severity::Note
+        };
         list.seen(
             severity,
             "unverified",
@@ -276,10 +309,18 @@ fn warnings(from: &Assessor, list: &mut List) {
 fn unknowns(from: &Assessor, target: Option<&Target>, list: &mut List) {
     let n = &from.numbers;
     let unknown = Severity::Unknown;
-    let peppers = n.by_scheme.iter().filter(|(scheme, _)| scheme.starts_with("bcrypt"));
+    let peppers = n
+        .by_scheme
+        .iter()
+        .filter(|(scheme, _)| scheme.starts_with("bcrypt"));
     let peppered: u64 = peppers.map(|(_, count)| count).sum();
     // Where the app writes its own hashes, nothing in the text tells of a pepper.
-    if peppered > 0 && matches!(from.facts.name, "generic" | "devise" | "authjs" | "lucia" | "laravel") {
+    if peppered > 0
+        && matches!(
+            from.facts.name,
+            "generic" | "devise" | "authjs" | "lucia" | "laravel"
+        )
+    {
         list.said(
             unknown,
             "pepper",
@@ -342,10 +383,16 @@ pub fn questions(from: &Assessor, target: Option<&Target>) -> Vec<String> {
         asked.push(format!("What becomes of the {} users without an address: placeholders in a domain of yours, or left behind?", n.no_email));
     }
     if !from.emails.is_empty() {
-        asked.push(format!("Are the {} users who share an address one person or several?", from.emails.count));
+        asked.push(format!(
+            "Are the {} users who share an address one person or several?",
+            from.emails.count
+        ));
     }
     if n.no_method > 0 {
-        asked.push(format!("Do the {} users whom nothing signs in move at all?", n.no_method));
+        asked.push(format!(
+            "Do the {} users whom nothing signs in move at all?",
+            n.no_method
+        ));
     }
     if n.live > 0 && from.settings.ends.is_none() {
         asked.push("Until when does the contract with the old system run? (`--ends`)".into());
@@ -354,7 +401,9 @@ pub fn questions(from: &Assessor, target: Option<&Target>) -> Vec<String> {
         asked.push("Which ids does the new database use: text, UUIDs or numbers?".into());
     }
     if n.organizations > 0 {
-        asked.push("Which roles in organizations does the app ask for, and are teams needed?".into());
+        asked.push(
+            "Which roles in organizations does the app ask for, and are teams needed?".into(),
+        );
     }
     asked
 }

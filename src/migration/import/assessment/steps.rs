@@ -54,7 +54,15 @@ struct List(Vec<Step>);
 
 impl List {
     #[allow(clippy::too_many_arguments)] // One row of a table.
-    fn add(&mut self, owner: Role, what: impl Into<String>, command: &str, duration: impl Into<String>, check: &str, rollback: &str) {
+    fn add(
+        &mut self,
+        owner: Role,
+        what: impl Into<String>,
+        command: &str,
+        duration: impl Into<String>,
+        check: &str,
+        rollback: &str,
+    ) {
         self.0.push(Step {
             order: self.0.len() + 1,
             what: what.into(),
@@ -76,32 +84,139 @@ pub(super) fn steps(from: &Assessor, expected: &Expected) -> Vec<Step> {
     let wrapping = n.weak / WRAPPED_A_SECOND;
     let import = span(Duration::from_secs(n.users / USERS_A_SECOND + wrapping));
     let fetching = match name.as_str() {
-        "workos" => format!("{} h, and {} for the identities", facts.export.0, span(Duration::from_secs(n.users / WORKOS_A_SECOND))),
+        "workos" => format!(
+            "{} h, and {} for the identities",
+            facts.export.0,
+            span(Duration::from_secs(n.users / WORKOS_A_SECOND))
+        ),
         _ => format!("{} h", facts.export.0),
     };
     let mut list = List(Vec::new());
-    list.add(Backend, "Settle the blockers and answer the questions of this plan", "", "days", "`plan` shows no blocker", "nothing has changed");
-    list.add(Backend, "Better Auth in the app, with the options of the draft; run its migration", "", "days", "`vestibule migrate plan --config` misses no plugin", "leave it unused");
+    list.add(
+        Backend,
+        "Settle the blockers and answer the questions of this plan",
+        "",
+        "days",
+        "`plan` shows no blocker",
+        "nothing has changed",
+    );
+    list.add(
+        Backend,
+        "Better Auth in the app, with the options of the draft; run its migration",
+        "",
+        "days",
+        "`vestibule migrate plan --config` misses no plugin",
+        "leave it unused",
+    );
     if facts.hosted_pages {
-        list.add(Frontend, "Pages of your own in place of the hosted ones, behind a flag", "", "days", "sign-in, sign-up and reset work with a test user", "the flag");
+        list.add(
+            Frontend,
+            "Pages of your own in place of the hosted ones, behind a flag",
+            "",
+            "days",
+            "sign-in, sign-up and reset work with a test user",
+            "the flag",
+        );
     }
-    list.add(Operations, "Vestibule in front of the app, without `[migration]`", "vestibule check", "1 h", "`vestibule doctor`, `vestibule selftest`", "send traffic to the app itself");
-    list.add(Backend, format!("Export from {}: {}", facts.label, facts.export.1), "", fetching, "as many users as the old system counts", "destroy the files");
-    list.add(Backend, "Rehearse with a copy of the database", &format!("vestibule migrate import --from {name} --input … --config copy.toml --apply"), import.clone(), "`vestibule migrate verify` exits 0; `undo` leaves the copy as it was", "throw the copy away");
-    list.add(Support, "Tell those who will notice", &format!("vestibule migrate plan --from {name} --input … --list-affected affected.csv"), "1 week before", "bounced mails are followed up", "-");
+    list.add(
+        Operations,
+        "Vestibule in front of the app, without `[migration]`",
+        "vestibule check",
+        "1 h",
+        "`vestibule doctor`, `vestibule selftest`",
+        "send traffic to the app itself",
+    );
+    list.add(
+        Backend,
+        format!("Export from {}: {}", facts.label, facts.export.1),
+        "",
+        fetching,
+        "as many users as the old system counts",
+        "destroy the files",
+    );
+    list.add(
+        Backend,
+        "Rehearse with a copy of the database",
+        &format!("vestibule migrate import --from {name} --input … --config copy.toml --apply"),
+        import.clone(),
+        "`vestibule migrate verify` exits 0; `undo` leaves the copy as it was",
+        "throw the copy away",
+    );
+    list.add(
+        Support,
+        "Tell those who will notice",
+        &format!("vestibule migrate plan --from {name} --input … --list-affected affected.csv"),
+        "1 week before",
+        "bounced mails are followed up",
+        "-",
+    );
     list.add(Operations, "Stop or mirror sign-ups: `[migration.sign_up] mode = \"freeze\"` for a short switch, `trickle` for a long one", "", "minutes", "a new account is made, or refused, as chosen", "`mode = \"open\"`");
-    list.add(Operations, "Import, then the delta of what changed since the export", &format!("vestibule migrate import --from {name} --input … --apply, then again with --since"), import, "outcomes add up to the rows; a second run changes nothing", "vestibule migrate undo");
-    list.add(Operations, "Prove it", "vestibule migrate verify", "minutes", "exit code 0", "vestibule migrate undo");
-    list.add(Operations, "Switch `[migration]` on with `shadow = true`, then for a few per cent, then for all", "", "hours", "vestibule_migration_success_ratio stays above 0.95, for each scheme", "`disable = [\"hash\", \"jit\", \"bridge\"]`, or take `[migration]` away");
+    list.add(
+        Operations,
+        "Import, then the delta of what changed since the export",
+        &format!(
+            "vestibule migrate import --from {name} --input … --apply, then again with --since"
+        ),
+        import,
+        "outcomes add up to the rows; a second run changes nothing",
+        "vestibule migrate undo",
+    );
+    list.add(
+        Operations,
+        "Prove it",
+        "vestibule migrate verify",
+        "minutes",
+        "exit code 0",
+        "vestibule migrate undo",
+    );
+    list.add(
+        Operations,
+        "Switch `[migration]` on with `shadow = true`, then for a few per cent, then for all",
+        "",
+        "hours",
+        "vestibule_migration_success_ratio stays above 0.95, for each scheme",
+        "`disable = [\"hash\", \"jit\", \"bridge\"]`, or take `[migration]` away",
+    );
     if from.sessions() != Outlook::Lost {
-        list.add(Operations, "Take live sessions over", "", format!("{days} days"), "nobody is signed out: vestibule_migration_… by provider", "`disable = [\"bridge\"]`");
+        list.add(
+            Operations,
+            "Take live sessions over",
+            "",
+            format!("{days} days"),
+            "nobody is signed out: vestibule_migration_… by provider",
+            "`disable = [\"bridge\"]`",
+        );
     }
-    let (most, mails) = (expected.resets_after.most, expected.resets_after.most.div_ceil(MAILS_AN_HOUR));
-    list.add(Operations, "Watch how many are still pending", "vestibule migrate status", format!("{days} days"), "the tail becomes shorter every week", "-");
+    let (most, mails) = (
+        expected.resets_after.most,
+        expected.resets_after.most.div_ceil(MAILS_AN_HOUR),
+    );
+    list.add(
+        Operations,
+        "Watch how many are still pending",
+        "vestibule migrate status",
+        format!("{days} days"),
+        "the tail becomes shorter every week",
+        "-",
+    );
     if most > 0 {
-        list.add(Operations, format!("Send the rest a link: {most} mails at most"), "vestibule migrate reset --pending --apply", span(Duration::from_secs(mails * 3600)), "`status` shows nobody pending", "mails cannot be taken back; passwords go on working until they are changed");
+        list.add(
+            Operations,
+            format!("Send the rest a link: {most} mails at most"),
+            "vestibule migrate reset --pending --apply",
+            span(Duration::from_secs(mails * 3600)),
+            "`status` shows nobody pending",
+            "mails cannot be taken back; passwords go on working until they are changed",
+        );
     }
-    list.add(Operations, "Erase old hashes, take keys back, switch the old system off", "vestibule migrate finalize", "1 h", "`status` shows only `done`; the old keys are refused", "none: from here on there is no way back");
+    list.add(
+        Operations,
+        "Erase old hashes, take keys back, switch the old system off",
+        "vestibule migrate finalize",
+        "1 h",
+        "`status` shows only `done`; the old keys are refused",
+        "none: from here on there is no way back",
+    );
     list.0
 }
 
@@ -111,7 +226,13 @@ mod tests {
 
     #[test]
     fn durations_are_said_as_people_do() {
-        for (seconds, told) in [(0, "less than a minute"), (61, "1 min"), (7199, "119 min"), (7200, "2 h"), (172_800, "2 days")] {
+        for (seconds, told) in [
+            (0, "less than a minute"),
+            (61, "1 min"),
+            (7199, "119 min"),
+            (7200, "2 h"),
+            (172_800, "2 days"),
+        ] {
             assert_eq!(span(Duration::from_secs(seconds)), told);
         }
     }

@@ -18,7 +18,14 @@ pub fn markdown(a: &Assessment) -> String {
         e.sign_outs_before.told(),
         e.sign_outs_after.told(),
     );
-    let _ = writeln!(out, "Before: {}. After: {}. Sessions: {}. Window: {} days.\n", cell(e.passwords_before), cell(e.passwords_after), cell(e.sessions_after), a.window_days);
+    let _ = writeln!(
+        out,
+        "Before: {}. After: {}. Sessions: {}. Window: {} days.\n",
+        cell(e.passwords_before),
+        cell(e.passwords_after),
+        cell(e.sessions_after),
+        a.window_days
+    );
     out.push_str("## Risks\n\n| | users | what | rows | what to do |\n|---|---|---|---|---|\n");
     for risk in &a.risks {
         let severity = match risk.severity {
@@ -27,8 +34,16 @@ pub fn markdown(a: &Assessment) -> String {
             Severity::Unknown => "unknown",
             Severity::Note => "note",
         };
-        let users = risk.users.map_or_else(String::new, |users| users.to_string());
-        let _ = writeln!(out, "| {severity} | {users} | {} | {} | {} |", cell(&risk.title), cell(&risk.evidence.told()), cell(&risk.remedy));
+        let users = risk
+            .users
+            .map_or_else(String::new, |users| users.to_string());
+        let _ = writeln!(
+            out,
+            "| {severity} | {users} | {} | {} | {} |",
+            cell(&risk.title),
+            cell(&risk.evidence.told()),
+            cell(&risk.remedy)
+        );
     }
     out.push_str("\n## Numbers\n\n| | |\n|---|---|\n");
     for (what, count) in counted(&a.numbers) {
@@ -47,23 +62,72 @@ pub fn markdown(a: &Assessment) -> String {
         }
     }
     if let Some(target) = &a.target {
-        let plugins: Vec<&str> = target.plugins.iter().map(|plugin| plugin.as_str()).collect();
-        let _ = write!(out, "\n## Where they go\n\n{}, {} users, plugins: {}\n", target.kind, target.users, plugins.join(", "));
+        let plugins: Vec<&str> = target
+            .plugins
+            .iter()
+            .map(|plugin| plugin.as_str())
+            .collect();
+        let _ = write!(
+            out,
+            "\n## Where they go\n\n{}, {} users, plugins: {}\n",
+            target.kind,
+            target.users,
+            plugins.join(", ")
+        );
     }
-    let _ = write!(out, "\n## Effort: {} ({} hours)\n\n| task | who | hours |\n|---|---|---|\n", a.effort.size.as_str(), a.effort.hours);
+    let _ = write!(
+        out,
+        "\n## Effort: {} ({} hours)\n\n| task | who | hours |\n|---|---|---|\n",
+        a.effort.size.as_str(),
+        a.effort.hours
+    );
     for task in &a.effort.tasks {
-        let _ = writeln!(out, "| {} | {} | {} |", cell(&task.task), task.role.as_str(), task.hours);
+        let _ = writeln!(
+            out,
+            "| {} | {} | {} |",
+            cell(&task.task),
+            task.role.as_str(),
+            task.hours
+        );
     }
-    let known = if a.cost.complete { "Cost" } else { "Cost, as far as prices were given" };
-    let _ = write!(out, "\n## {known}: {:.2}\n\n| | reckoned | amount |\n|---|---|---|\n", a.cost.known);
+    let known = if a.cost.complete {
+        "Cost"
+    } else {
+        "Cost, as far as prices were given"
+    };
+    let _ = write!(
+        out,
+        "\n## {known}: {:.2}\n\n| | reckoned | amount |\n|---|---|---|\n",
+        a.cost.known
+    );
     for sum in &a.cost.sums {
-        let amount = sum.amount.map_or_else(|| "?".to_owned(), |amount| format!("{amount:.2}"));
-        let _ = writeln!(out, "| {} | {} | {amount} |", cell(&sum.what), cell(&sum.reckoned));
+        let amount = sum
+            .amount
+            .map_or_else(|| "?".to_owned(), |amount| format!("{amount:.2}"));
+        let _ = writeln!(
+            out,
+            "| {} | {} | {amount} |",
+            cell(&sum.what),
+            cell(&sum.reckoned)
+        );
     }
-    out.push_str("\n## Steps\n\n| | what | who | how long | check | way back |\n|---|---|---|---|---|---|\n");
+    out.push_str(
+        "\n## Steps\n\n| | what | who | how long | check | way back |\n|---|---|---|---|---|---|\n",
+    );
     for step in &a.steps {
-        let command = step.command.as_ref().map_or_else(String::new, |command| format!(" `{}`", command.replace('`', "'")));
-        let _ = writeln!(out, "| {} | {}{command} | {} | {} | {} | {} |", step.order, cell(&step.what), step.owner.as_str(), cell(&step.duration), cell(&step.check), cell(&step.rollback));
+        let command = step.command.as_ref().map_or_else(String::new, |command| {
+            format!(" `{}`", command.replace('`', "'"))
+        });
+        let _ = writeln!(
+            out,
+            "| {} | {}{command} | {} | {} | {} | {} |",
+            step.order,
+            cell(&step.what),
+            step.owner.as_str(),
+            cell(&step.duration),
+            cell(&step.check),
+            cell(&step.rollback)
+        );
     }
     if !a.questions.is_empty() {
         out.push_str("\n## Open questions\n\n");
@@ -77,7 +141,11 @@ pub fn markdown(a: &Assessment) -> String {
             let _ = writeln!(out, "- {remark}");
         }
     }
-    let _ = write!(out, "\n## Draft: vestibule.toml\n\n```toml\n{}```\n\n## Draft: options of Better Auth\n\n```ts\n{}```\n\n## Variables\n\n| name | holds |\n|---|---|\n", a.draft.vestibule, a.draft.better_auth);
+    let _ = write!(
+        out,
+        "\n## Draft: vestibule.toml\n\n```toml\n{}```\n\n## Draft: options of Better Auth\n\n```ts\n{}```\n\n## Variables\n\n| name | holds |\n|---|---|\n",
+        a.draft.vestibule, a.draft.better_auth
+    );
     for variable in &a.draft.environment {
         let _ = writeln!(out, "| `{}` | {} |", variable.name, cell(&variable.about));
     }

@@ -19,7 +19,10 @@ fn counted(n: &Numbers) -> Vec<(&'static str, u64)> {
         ("password: checked in the old system once", n.live),
         ("password: nothing can check it, reset", n.reset),
         ("no password: social accounts", n.social_only),
-        ("no password: phone, directory, passkey, anonymous", n.other_only),
+        (
+            "no password: phone, directory, passkey, anonymous",
+            n.other_only,
+        ),
         ("nothing signs them in", n.no_method),
         ("addresses verified", n.verified),
         ("without an address", n.no_email),
@@ -48,7 +51,11 @@ fn shown(text: &str) -> String {
     const LETTERS_MAX: usize = 120;
     let quiet = |c: char| {
         let marks = matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
-        if c.is_control() || marks { '\u{fffd}' } else { c }
+        if c.is_control() || marks {
+            '\u{fffd}'
+        } else {
+            c
+        }
     };
     text.chars().map(quiet).take(LETTERS_MAX).collect()
 }

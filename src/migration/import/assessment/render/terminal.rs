@@ -108,15 +108,28 @@ impl Page {
 
     fn expected(&mut self, a: &Assessment) {
         let e = &a.expected;
-        self.line(&format!("  {:<24}{:>26}{:>28}", "", "published scripts", "with the gateway"));
+        self.line(&format!(
+            "  {:<24}{:>26}{:>28}",
+            "", "published scripts", "with the gateway"
+        ));
         let rows = [
             ("forced resets", &e.resets_before, &e.resets_after),
             ("forced sign-outs", &e.sign_outs_before, &e.sign_outs_after),
         ];
         for (what, before, after) in rows {
-            self.line(&format!("  {what:<24}{:>26}{:>28}", before.told(), after.told()));
+            self.line(&format!(
+                "  {what:<24}{:>26}{:>28}",
+                before.told(),
+                after.told()
+            ));
         }
-        self.wrapped("  ", &format!("Passwords: {}. Window: {} days.", e.passwords_after, a.window_days));
+        self.wrapped(
+            "  ",
+            &format!(
+                "Passwords: {}. Window: {} days.",
+                e.passwords_after, a.window_days
+            ),
+        );
         self.wrapped("  ", &format!("Sessions: {}.", e.sessions_after));
     }
 
@@ -127,14 +140,20 @@ impl Page {
             (Severity::Unknown, "Unknown", "36"),
             (Severity::Note, "Notes", "2"),
         ] {
-            let risks: Vec<_> = a.risks.iter().filter(|risk| risk.severity == severity).collect();
+            let risks: Vec<_> = a
+                .risks
+                .iter()
+                .filter(|risk| risk.severity == severity)
+                .collect();
             if risks.is_empty() {
                 continue;
             }
             self.title(&format!("{title} ({})", risks.len()));
             let mark = self.painted(code, "*");
             for risk in risks {
-                let users = risk.users.map_or_else(String::new, |users| format!(" [{users}]"));
+                let users = risk
+                    .users
+                    .map_or_else(String::new, |users| format!(" [{users}]"));
                 self.item(&mark, &format!("{}{users}", shown(&risk.title)));
                 if !risk.evidence.rows.is_empty() {
                     self.wrapped("    ", &shown_rows(&risk.evidence.told()));
@@ -145,17 +164,27 @@ impl Page {
     }
 
     fn effort(&mut self, a: &Assessment) {
-        self.title(&format!("Effort: {} ({} hours)", a.effort.size.as_str(), a.effort.hours));
+        self.title(&format!(
+            "Effort: {} ({} hours)",
+            a.effort.size.as_str(),
+            a.effort.hours
+        ));
         for role in Role::ALL {
             let hours = a.effort.of(role);
             if hours > 0 {
                 self.line(&format!("  {hours:>5} h  {}", role.as_str()));
             }
         }
-        let known = if a.cost.complete { "Cost" } else { "Cost, as far as prices were given" };
+        let known = if a.cost.complete {
+            "Cost"
+        } else {
+            "Cost, as far as prices were given"
+        };
         self.title(&format!("{known}: {:.2}", a.cost.known));
         for sum in &a.cost.sums {
-            let amount = sum.amount.map_or_else(|| "?".to_owned(), |amount| format!("{amount:.2}"));
+            let amount = sum
+                .amount
+                .map_or_else(|| "?".to_owned(), |amount| format!("{amount:.2}"));
             self.line(&format!("  {amount:>12}  {}", sum.what));
             self.wrapped("                ", &sum.reckoned);
         }
@@ -164,16 +193,24 @@ impl Page {
     fn steps(&mut self, a: &Assessment) {
         self.title("Steps");
         for step in &a.steps {
-            self.item(&format!("{}.", step.order), &format!("{} ({}, {})", step.what, step.owner.as_str(), step.duration));
+            self.item(
+                &format!("{}.", step.order),
+                &format!("{} ({}, {})", step.what, step.owner.as_str(), step.duration),
+            );
             if let Some(command) = &step.command {
                 self.line(&format!("    $ {command}"));
             }
-            self.wrapped("      ", &format!("check: {}; back: {}", step.check, step.rollback));
+            self.wrapped(
+                "      ",
+                &format!("check: {}; back: {}", step.check, step.rollback),
+            );
         }
     }
 }
 
 /// Rows may name files by any text.
 fn shown_rows(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    text.chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
 }
