@@ -74,13 +74,23 @@ impl Page {
 
     /// A paragraph, broken between words.
     fn wrapped(&mut self, indent: &str, text: &str) {
-        let room = WIDTH.saturating_sub(indent.len());
-        let mut line = String::new();
-        let mut letters = 0;
+        self.hanging(indent, indent, text);
+    }
+
+    /// A paragraph behind a mark.
+    fn item(&mut self, mark: &str, text: &str) {
+        self.hanging(&format!("  {mark} "), "    ", text);
+    }
+
+    /// A paragraph whose first line begins otherwise. Both beginnings are as wide as the second.
+    fn hanging(&mut self, first: &str, rest: &str, text: &str) {
+        let room = WIDTH.saturating_sub(rest.len().max(6));
+        let (mut begin, mut line, mut letters) = (first, String::new(), 0);
         for word in text.split_whitespace() {
             let length = word.chars().count();
             if letters > 0 && letters + 1 + length > room {
-                let _ = writeln!(self.out, "{indent}{line}");
+                let _ = writeln!(self.out, "{begin}{line}");
+                begin = rest;
                 line.clear();
                 letters = 0;
             }
@@ -92,17 +102,7 @@ impl Page {
             letters += length;
         }
         if letters > 0 {
-            let _ = writeln!(self.out, "{indent}{line}");
-        }
-    }
-
-    /// A paragraph behind a mark.
-    fn item(&mut self, mark: &str, text: &str) {
-        let from = self.out.len();
-        self.wrapped("    ", text);
-        let end = from + 4;
-        if self.out.is_char_boundary(end) && end <= self.out.len() {
-            self.out.replace_range(from..end, &format!("  {mark} "));
+            let _ = writeln!(self.out, "{begin}{line}");
         }
     }
 
@@ -158,7 +158,7 @@ impl Page {
                 if !risk.evidence.rows.is_empty() {
                     self.wrapped("    ", &shown_rows(&risk.evidence.told()));
                 }
-                self.wrapped("    -> ", &risk.remedy);
+                self.hanging("    -> ", "       ", &risk.remedy);
             }
         }
     }
@@ -198,7 +198,7 @@ impl Page {
                 &format!("{} ({}, {})", step.what, step.owner.as_str(), step.duration),
             );
             if let Some(command) = &step.command {
-                self.line(&format!("    $ {command}"));
+                self.hanging("    $ ", "      ", command);
             }
             self.wrapped(
                 "      ",
