@@ -310,4 +310,8 @@ pub enum Oddity {
     NoColumn,
     /// Only in one of two inputs that should both have it.
     OnlyInOne,
+    /// A flag that is written as a text where its neighbours are not, or is no flag: then it counts as not set.
+    OddFlag,
+    /// An invitation or membership that is over: accepted, revoked, inactive. Nothing is made of it.
+    Over,
 }
