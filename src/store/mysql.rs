@@ -179,6 +179,7 @@ fn query(sql: &Arc<str>, parameters: &[Parameter]) -> Query<'static, sqlx::MySql
         query = match parameter {
             Parameter::Text(text) => query.bind(text.clone()),
             Parameter::Number(number) => query.bind(*number),
+            Parameter::Null => query.bind(None::<String>),
         };
     }
     query
@@ -298,6 +299,14 @@ impl Backend for MySql {
         returning: false,
         alone: None,
         before: None,
+        indexes_inside: true,
+        second: &[
+            "ALTER TABLE vestibule_legacy_identity DROP INDEX user_id, ADD INDEX legacy_identity_user_id (user_id)",
+        ],
+        second_is_due: Some(
+            "SELECT '1' FROM information_schema.STATISTICS WHERE TABLE_SCHEMA = DATABASE() \
+             AND TABLE_NAME = 'vestibule_legacy_identity' AND INDEX_NAME = 'user_id' LIMIT 1",
+        ),
     };
 
     async fn plain(&self, link: &mut MySqlConnection, sql: &str) -> Result<(), sqlx::Error> {

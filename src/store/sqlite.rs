@@ -224,6 +224,17 @@ pub(super) const OWN: Own = Own {
     returning: true,
     alone: None,
     before: None,
+    indexes_inside: false,
+    // A key of a table cannot be taken from it here.
+    second: &[
+        "ALTER TABLE vestibule_legacy_identity RENAME TO vestibule_legacy_identity_1",
+        "CREATE TABLE vestibule_legacy_identity (provider TEXT NOT NULL, source_user_id TEXT NOT NULL, user_id TEXT NOT NULL, \
+         state TEXT NOT NULL, imported_at BIGINT NOT NULL, moved_at BIGINT NOT NULL, PRIMARY KEY (source_user_id, provider))",
+        "INSERT INTO vestibule_legacy_identity (provider, source_user_id, user_id, state, imported_at, moved_at) \
+         SELECT provider, source_user_id, user_id, state, imported_at, moved_at FROM vestibule_legacy_identity_1",
+        "DROP TABLE vestibule_legacy_identity_1",
+    ],
+    second_is_due: None,
 };
 
 /// A statement with its parameters.
@@ -236,6 +247,7 @@ fn query(
         query = match parameter {
             Parameter::Text(text) => query.bind(text.clone()),
             Parameter::Number(number) => query.bind(*number),
+            Parameter::Null => query.bind(None::<String>),
         };
     }
     query

@@ -9,7 +9,7 @@ use tokio::sync::SemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 
 use super::database::{
-    Backend, CHANGE_AFTER_REST_MAX, Core, Failure, Fault, Parameter, diagnose, not_connected,
+    Backend, CHANGE_AFTER_REST_MAX, Core, Failure, Fault, Parameter, Rows, diagnose, not_connected,
 };
 use super::record::Row;
 
@@ -157,6 +157,18 @@ impl<B: Backend> Transaction<'_, B> {
     ) -> Result<u64, Broken> {
         let changed = self.core.backend.alter(&mut self.link, sql, parameters);
         match timeout_at(self.deadline, changed).await {
+            Ok(answer) => answer.map_err(|error| Broken::of::<B>(&error)),
+            Err(_) => Err(Broken::slow()),
+        }
+    }
+
+    /// Adds rows to a table.
+    pub(super) async fn insert(&mut self, rows: &Rows) -> Result<(), Broken> {
+        if rows.rows.is_empty() {
+            return Ok(());
+        }
+        let added = self.core.backend.insert(&mut self.link, rows);
+        match timeout_at(self.deadline, added).await {
             Ok(answer) => answer.map_err(|error| Broken::of::<B>(&error)),
             Err(_) => Err(Broken::slow()),
         }
