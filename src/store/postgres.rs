@@ -25,6 +25,7 @@ use super::{
 use crate::api_key::ApiKeys;
 use crate::kind::Kind;
 use crate::migration::accounts::{Accounts, NewSession};
+use crate::migration::import::target::Target;
 use crate::secret::Secret;
 use crate::session::feed::Feed;
 
@@ -37,6 +38,7 @@ pub(super) const KIND: Kind<Build> = Kind {
         owners: Some(|settings| Box::pin(open_owners(settings))),
         accounts: Some(OpenAccounts {
             open: |settings| Box::pin(open_accounts(settings)),
+            target: |settings| Box::pin(open_target(settings)),
             install: |settings| Box::pin(install_tables(settings)),
             statements: accounts::own_tables::statements::<Postgres>,
         }),
@@ -217,6 +219,14 @@ async fn open_accounts(mut settings: Settings) -> Result<Arc<dyn Accounts>, Open
     let mut patient = accounts::with_time_to_make(settings.clone());
     let maker = Postgres::new(&mut patient)?;
     accounts::open(backend, maker, accounts::with_few_connections(settings)).await
+}
+
+async fn open_target(settings: Settings) -> Result<Arc<dyn Target>, OpenError> {
+    let mut settings = accounts::import::with_time_for_batches(settings);
+    let backend = Postgres::new(&mut settings)?;
+    let mut patient = accounts::with_time_to_make(settings.clone());
+    let maker = Postgres::new(&mut patient)?;
+    accounts::import::open(backend, maker, settings).await
 }
 
 async fn install_tables(settings: Settings) -> Result<(), OpenError> {

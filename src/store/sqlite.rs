@@ -23,6 +23,7 @@ use super::{Address, Build, KeyAccess, OpenAccounts, OpenError, Opened, Owners, 
 use crate::api_key::ApiKeys;
 use crate::kind::Kind;
 use crate::migration::accounts::{Accounts, NewSession};
+use crate::migration::import::target::Target;
 use crate::secret::Secret;
 
 /// `sqlite:PATH`.
@@ -34,6 +35,7 @@ pub(super) const KIND: Kind<Build> = Kind {
         owners: Some(|settings| Box::pin(open_owners(settings))),
         accounts: Some(OpenAccounts {
             open: |settings| Box::pin(open_accounts(settings)),
+            target: |settings| Box::pin(open_target(settings)),
             install: |settings| Box::pin(install_tables(settings)),
             statements: accounts::own_tables::statements::<Sqlite>,
         }),
@@ -122,6 +124,14 @@ async fn open_accounts(settings: Settings) -> Result<Arc<dyn Accounts>, OpenErro
     let patient = accounts::with_time_to_make(settings.clone());
     let maker = Sqlite::new(&patient, true)?;
     accounts::open(backend, maker, accounts::with_few_connections(settings)).await
+}
+
+async fn open_target(settings: Settings) -> Result<Arc<dyn Target>, OpenError> {
+    let settings = accounts::import::with_time_for_batches(settings);
+    let backend = Sqlite::new(&settings, true)?;
+    let patient = accounts::with_time_to_make(settings.clone());
+    let maker = Sqlite::new(&patient, true)?;
+    accounts::import::open(backend, maker, settings).await
 }
 
 async fn install_tables(settings: Settings) -> Result<(), OpenError> {

@@ -5,6 +5,7 @@
 
 mod claims;
 mod deferred;
+pub(super) mod import;
 mod layout;
 pub(super) mod own_tables;
 mod people;

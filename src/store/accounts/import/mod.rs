@@ -133,7 +133,10 @@ fn cell_of<B: Backend>(
                 return parameter;
             }
             // A literal: a number, or a text in quotes.
-            match sql.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\'')) {
+            match sql
+                .strip_prefix('\'')
+                .and_then(|rest| rest.strip_suffix('\''))
+            {
                 Some(text) => Parameter::Text(text.to_owned()),
                 None => sql
                     .parse()
@@ -210,7 +213,9 @@ fn signed(number: u64) -> i64 {
 }
 
 fn unsigned(number: Option<i64>) -> u64 {
-    number.and_then(|number| u64::try_from(number).ok()).unwrap_or(0)
+    number
+        .and_then(|number| u64::try_from(number).ok())
+        .unwrap_or(0)
 }
 
 impl<'s, B: Backend> Work<'s, B> {
@@ -254,10 +259,13 @@ impl<'s, B: Backend> Work<'s, B> {
     }
 
     async fn insert(&mut self, rows: &super::super::database::Rows) -> Result<(), Undone> {
-        self.transaction.insert(rows).await.map_err(|broken| match broken.unique {
-            true => Undone::Taken("address"),
-            false => Undone::Broken(broken),
-        })
+        self.transaction
+            .insert(rows)
+            .await
+            .map_err(|broken| match broken.unique {
+                true => Undone::Taken("address"),
+                false => Undone::Broken(broken),
+            })
     }
 }
 
