@@ -2,6 +2,10 @@
 //!
 //! All of it is pure: exports are read from bytes that are given, and whatever is written is written by a [`crate::store`].
 
+pub mod normalise;
 pub mod outcome;
+pub mod pages;
+pub mod read;
 pub mod record;
+pub mod source;
 pub mod target;

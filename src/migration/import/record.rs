@@ -258,8 +258,10 @@ pub enum Oddity {
     OtherEmailVerified,
     /// There are more addresses than Better Auth keeps.
     MoreEmails,
-    /// The name is missing, blank, or the word null: another field gave one.
+    /// The name is missing or blank: another field gave one.
     NameMadeUp,
+    /// The name is the word null, once or twice, and was kept: people are called so, and a careless export writes it.
+    NameLikeNull,
     /// The name is longer than its column and was cut.
     NameCut,
     /// Another user has this username.
@@ -286,6 +288,8 @@ pub enum Oddity {
     NoLoginMethod,
     /// What else is kept of them is more than we carry, and was left out.
     MetadataTooLarge,
+    /// What else is kept of them is much, and was carried over all the same.
+    MetadataLarge,
     /// Keys that a careless reader would take for fields of the user: kept, nested.
     HostileKeys,
     /// The old system has deleted them.
@@ -306,4 +310,8 @@ pub enum Oddity {
     NoColumn,
     /// Only in one of two inputs that should both have it.
     OnlyInOne,
+    /// A flag that is written as a text where its neighbours are not, or is no flag: then it counts as not set.
+    OddFlag,
+    /// An invitation or membership that is over: accepted, revoked, inactive. Nothing is made of it.
+    Over,
 }

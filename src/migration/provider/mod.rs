@@ -33,6 +33,7 @@ use std::collections::BTreeMap;
 use http::HeaderMap;
 
 use super::dialogue::{Dialogue, Unreachable};
+use super::import::source::Export;
 use crate::kind::Kind;
 use crate::secret::Secret;
 use crate::time::UnixMs;
@@ -538,6 +539,9 @@ pub enum Subject {
     /// Only an address, lower-case, from a system whose addresses the operator said to trust (`trust_email`).
     Email(String),
 }
+
+/// Every provider whose exports are read, in the order of the documentation.
+pub static EXPORTS: &[Kind<Export>] = &[clerk::EXPORT, generic::EXPORT];
 
 /// Every provider.
 pub static KINDS: &[Kind<Build>] = &[

@@ -1,11 +1,13 @@
 //! Clerk.
 
 mod check;
+mod export;
 mod session;
 
 use crate::kind::Kind;
 
 use super::Build;
+use crate::migration::import::source::Export;
 
 /// Clerk.
 pub(super) const KIND: Kind<Build> = Kind {
@@ -17,4 +19,11 @@ pub(super) const KIND: Kind<Build> = Kind {
         check: check::BUILD,
         sessions: session::BUILD,
     },
+};
+
+/// Its exports.
+pub(super) const EXPORT: Kind<Export> = Kind {
+    name: "clerk",
+    about: "Clerk: the CSV of its dashboard, joined with the pages of its Backend API",
+    build: export::EXPORT,
 };

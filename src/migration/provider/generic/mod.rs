@@ -1,10 +1,12 @@
 //! Any home-grown system.
 
 mod check;
+mod export;
 
 use crate::kind::Kind;
 
 use super::Build;
+use crate::migration::import::source::Export;
 
 /// Any home-grown system.
 pub(super) const KIND: Kind<Build> = Kind {
@@ -16,4 +18,11 @@ pub(super) const KIND: Kind<Build> = Kind {
         check: check::BUILD,
         sessions: None,
     },
+};
+
+/// Its exports.
+pub(super) const EXPORT: Kind<Export> = Kind {
+    name: "generic",
+    about: "any list of users: JSON, a JSON object a line, or CSV, with a mapping of its columns",
+    build: export::EXPORT,
 };
