@@ -1,9 +1,5 @@
 //! Moving everybody at once: what an old system's export says of its users, what becomes of each, and the proof afterwards.
 //!
-//! ```text
-//!  bytes of a file, pages of an API ──▶ read: entries ──▶ source: fragments, joined by id ──▶ normalise: records
-//! ```
-//!
 //! All of it is pure: exports are read from bytes that are given, and whatever is written is written by a [`crate::store`].
 
 pub mod assessment;

@@ -20,13 +20,22 @@ use super::record::Place;
 pub struct Abilities {
     /// The columns of the framework and its plugins that are there, as `user.username`.
     pub columns: BTreeSet<String>,
-    /// Whether an id column takes the old system's ids as they are.
+    /// How much each of them holds, in letters; of metadata, in bytes.
+    pub letters: BTreeMap<String, usize>,
+    /// Whether the id column of users takes texts.
     pub keeps_ids: bool,
+    /// Whether anybody had an account elsewhere before: where nobody has, none can be taken.
+    pub has_socials: bool,
     /// The database, for people.
     pub place: String,
 }
 
 impl Abilities {
+    /// How much a column holds.
+    pub fn letters_max(&self, logical: &str) -> usize {
+        self.letters.get(logical).copied().unwrap_or(255)
+    }
+
     /// Whether a column is there.
     pub fn has(&self, logical: &str) -> bool {
         self.columns.contains(logical)
