@@ -3,6 +3,7 @@
 //! All of it is pure: exports are read from bytes that are given, and whatever is written is written by a [`crate::store`].
 
 pub mod assessment;
+pub mod decide;
 pub mod normalise;
 pub mod outcome;
 pub mod pages;

@@ -59,6 +59,8 @@ pub struct Questions {
     pub socials: Vec<(String, String)>,
     /// Ids wanted here.
     pub ids: Vec<String>,
+    /// Whether it counts when those who came before were changed here.
+    pub changes: bool,
 }
 
 /// What is there already.
@@ -89,6 +91,8 @@ pub struct Known {
     pub state: State,
     /// When they came.
     pub imported_at: UnixMs,
+    /// `user.updatedAt`, where it was asked for.
+    pub updated_at: Option<UnixMs>,
 }
 
 /// Somebody who is here.

@@ -50,8 +50,22 @@ impl<B: Backend> Store<B> {
                     user_id: user_id.to_owned(),
                     state: state(cell(row, 3))?,
                     imported_at: UnixMs(number(row, 4)?.unwrap_or(0)),
+                    updated_at: None,
                 };
                 facts.identities.insert(source.to_owned(), known);
+            }
+        }
+        if questions.changes {
+            let ids: BTreeSet<String> = facts
+                .identities
+                .values()
+                .map(|known| known.user_id.clone())
+                .collect();
+            let ids: Vec<String> = ids.into_iter().collect();
+            let found = work.whole(&ids).await?;
+            for known in facts.identities.values_mut() {
+                let whole = found.get(&known.user_id);
+                known.updated_at = whole.and_then(|whole| whole.updated_at()).map(UnixMs);
             }
         }
         let rows = work
