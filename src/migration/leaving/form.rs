@@ -299,7 +299,8 @@ mod tests {
                 let (text, with) = line(form, &person);
                 assert!(
                     !with && !text.contains("scrypt") && !text.contains("$2b"),
-                    "{text}"
+                    "{}",
+                    text.as_str()
                 );
             }
         }
