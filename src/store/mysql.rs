@@ -22,6 +22,7 @@ use crate::api_key::ApiKeys;
 use crate::kind::Kind;
 use crate::migration::accounts::{Accounts, NewSession};
 use crate::migration::import::target::Target;
+use crate::migration::leaving::roster::Roster;
 use crate::secret::Secret;
 
 /// `mysql://USER:PASSWORD@HOST/DATABASE`.
@@ -34,6 +35,7 @@ pub(super) const KIND: Kind<Build> = Kind {
         accounts: Some(OpenAccounts {
             open: |settings| Box::pin(open_accounts(settings)),
             target: |settings| Box::pin(open_target(settings)),
+            roster: |settings, writable| Box::pin(open_roster(settings, writable)),
             install: |settings| Box::pin(install_tables(settings)),
             statements: accounts::own_tables::statements::<MySql>,
         }),
@@ -174,6 +176,12 @@ async fn open_target(settings: Settings) -> Result<Arc<dyn Target>, OpenError> {
     let patient = accounts::with_time_to_make(settings.clone());
     let maker = MySql::new(&patient)?;
     accounts::import::open(backend, maker, settings).await
+}
+
+async fn open_roster(settings: Settings, _writable: bool) -> Result<Arc<dyn Roster>, OpenError> {
+    let settings = accounts::import::with_time_for_batches(settings);
+    let backend = MySql::new(&settings)?;
+    accounts::import::open_roster(backend, settings).await
 }
 
 async fn install_tables(settings: Settings) -> Result<(), OpenError> {

@@ -24,6 +24,7 @@ use crate::api_key::ApiKeys;
 use crate::kind::Kind;
 use crate::migration::accounts::{Accounts, NewSession};
 use crate::migration::import::target::Target;
+use crate::migration::leaving::roster::Roster;
 use crate::secret::Secret;
 
 /// `sqlite:PATH`.
@@ -36,6 +37,7 @@ pub(super) const KIND: Kind<Build> = Kind {
         accounts: Some(OpenAccounts {
             open: |settings| Box::pin(open_accounts(settings)),
             target: |settings| Box::pin(open_target(settings)),
+            roster: |settings, writable| Box::pin(open_roster(settings, writable)),
             install: |settings| Box::pin(install_tables(settings)),
             statements: accounts::own_tables::statements::<Sqlite>,
         }),
@@ -132,6 +134,12 @@ async fn open_target(settings: Settings) -> Result<Arc<dyn Target>, OpenError> {
     let patient = accounts::with_time_to_make(settings.clone());
     let maker = Sqlite::new(&patient, true)?;
     accounts::import::open(backend, maker, settings).await
+}
+
+async fn open_roster(settings: Settings, writable: bool) -> Result<Arc<dyn Roster>, OpenError> {
+    let settings = accounts::import::with_time_for_batches(settings);
+    let backend = Sqlite::new(&settings, writable)?;
+    accounts::import::open_roster(backend, settings).await
 }
 
 async fn install_tables(settings: Settings) -> Result<(), OpenError> {

@@ -171,6 +171,8 @@ pub const fn word(oddity: Oddity) -> &'static str {
         Oddity::UnknownRole => "unknown-role",
         Oddity::NoColumn => "no-column",
         Oddity::OnlyInOne => "only-in-one",
+        Oddity::OddFlag => "odd-flag",
+        Oddity::Over => "over",
     }
 }
 

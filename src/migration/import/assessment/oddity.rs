@@ -133,6 +133,16 @@ pub const fn about(oddity: Oddity) -> Option<Told> {
             "metadata holds keys that look like fields of the user",
             "they are kept, nested under one column: never spread them over the user",
         ),
+        Oddity::OddFlag => told(
+            Note,
+            "a flag stands there as a text",
+            "it was understood; look at one of them, whether it is right",
+        ),
+        Oddity::Over => told(
+            Note,
+            "invitations are over",
+            "they are left out: invite again whoever should still come",
+        ),
         Oddity::Deleted => told(
             Note,
             "users are deleted in the old system",

@@ -4,10 +4,13 @@
 //! other was asleep.
 
 mod lookup;
+mod roster;
 mod runs;
 mod stored;
 mod taking_back;
 mod writing;
+
+pub(in crate::store) use self::roster::open_roster;
 
 use std::collections::{BTreeMap, BTreeSet};
 
