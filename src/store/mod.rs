@@ -41,6 +41,7 @@ mod record;
 mod redis;
 mod schema;
 pub mod scratch;
+pub mod spool;
 mod sqlite;
 mod transaction;
 mod triggers;
