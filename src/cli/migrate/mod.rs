@@ -1,8 +1,13 @@
 //! `vestibule migrate`: the move from an old auth system, with its proof and the way back.
 
+mod gather;
+mod plan;
+mod private;
+
 use std::path::PathBuf;
 
-use super::{Edges, Failure, Given, World};
+use super::{Edges, Failure, Given, PROBLEMS, UNREACHABLE, World};
+use crate::migration::accounts::AccountsError;
 
 /// Arguments of `migrate`.
 #[derive(Debug, clap::Args)]
@@ -14,7 +19,13 @@ pub struct Migrate {
 
 /// The steps of a move. One line and one file each.
 #[derive(Debug, clap::Subcommand)]
-pub enum Part {}
+pub enum Part {
+    /// Tell what a move would come to: risks, numbers, effort, steps, drafts. Changes nothing.
+    #[command(
+        after_help = "Example:\n  vestibule migrate plan --from clerk --input users.csv\n  vestibule migrate plan --from clerk --input users.csv --config vestibule.toml --markdown plan.md --list-affected affected.csv\n  vestibule migrate plan --from workos --input users.json --window 60 --hourly-rate 90 --json\n\nExit codes: 0 nothing blocks the move, 1 something does, 2 usage or configuration, 3 the database cannot be reached"
+    )]
+    Plan(Box<plan::Plan>),
+}
 
 /// Where people come from: the arguments of every step that reads an export.
 #[derive(Clone, Debug, clap::Args)]
@@ -49,7 +60,22 @@ impl Migrate {
     ///
     /// # Errors
     /// When the configuration or an input cannot be used, or the database cannot be reached.
-    pub fn run(self, _world: &mut World<'_>, _edges: Edges) -> Result<u8, Failure> {
-        match self.part {}
+    pub fn run(self, world: &mut World<'_>, edges: Edges) -> Result<u8, Failure> {
+        match self.part {
+            Part::Plan(plan) => plan.run(world, edges),
+        }
+    }
+}
+
+/// The database did not do what it was asked.
+fn failed(error: &AccountsError) -> Failure {
+    let unreachable = matches!(
+        error,
+        AccountsError::Timeout | AccountsError::Unreachable(_)
+    );
+    Failure {
+        message: error.to_string(),
+        advice: error.advice().into(),
+        code: if unreachable { UNREACHABLE } else { PROBLEMS },
     }
 }
