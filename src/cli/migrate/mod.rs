@@ -1,8 +1,10 @@
 //! `vestibule migrate`: the move from an old auth system, with its proof and the way back.
 
+mod export;
 mod gather;
 mod plan;
 mod private;
+mod reset;
 
 use std::path::PathBuf;
 
@@ -25,6 +27,16 @@ pub enum Part {
         after_help = "Example:\n  vestibule migrate plan --from clerk --input users.csv\n  vestibule migrate plan --from clerk --input users.csv --config vestibule.toml --markdown plan.md --list-affected affected.csv\n  vestibule migrate plan --from workos --input users.json --window 60 --hourly-rate 90 --json\n\nExit codes: 0 nothing blocks the move, 1 something does, 2 usage or configuration, 3 the database cannot be reached"
     )]
     Plan(Box<plan::Plan>),
+    /// Send links to those who have not come over, through the app's own mails.
+    #[command(
+        after_help = "Example:\n  vestibule migrate reset --pending --config vestibule.toml\n  vestibule migrate reset --pending --config vestibule.toml --per-minute 30 --apply\n\nExit codes: 0 everybody got theirs, 1 not everybody did: run it again, 2 usage or configuration, 3 the database cannot be reached"
+    )]
+    Reset(Box<reset::Reset>),
+    /// The way back: users with their password hashes, in another system's form, encrypted.
+    #[command(
+        after_help = "Example:\n  age-keygen -o key.txt   # on another machine\n  vestibule migrate export --for clerk --recipient age1... --output users.age --i-know-this-exports-password-hashes\n  age --decrypt -i key.txt users.age\n\nExit codes: 0 written, 1 not written, 2 usage or configuration, 3 the database cannot be reached"
+    )]
+    Export(Box<export::Export>),
 }
 
 /// Where people come from: the arguments of every step that reads an export.
@@ -63,6 +75,8 @@ impl Migrate {
     pub fn run(self, world: &mut World<'_>, edges: Edges) -> Result<u8, Failure> {
         match self.part {
             Part::Plan(plan) => plan.run(world, edges),
+            Part::Reset(reset) => reset.run(world, edges),
+            Part::Export(export) => export.run(world, edges),
         }
     }
 }
