@@ -7,9 +7,10 @@ use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use super::record::{
-    Ban, Factor, FactorKey, ImportedUser, Note, Oddity, Password, Place, Record, SocialAccount,
+    Ban, Factor, FactorKey, ImportedOrganization, ImportedUser, Note, Oddity, Password, Place,
+    Record, SocialAccount,
 };
-use super::source::Options;
+use super::source::{Joined, Options};
 use crate::migration::password::cost::Ceilings;
 use crate::migration::password::{self, Stored, Unusable};
 use crate::migration::second_factor;
@@ -450,6 +451,11 @@ impl Draft {
         }
     }
 
+    /// The id under which the app knows them is another one than that which joins.
+    pub fn renamed(&mut self, source_id: String) {
+        self.user.source_id = source_id;
+    }
+
     /// Something is odd.
     pub fn note(&mut self, what: Oddity, detail: impl Into<String>) {
         let detail = detail.into();
@@ -601,6 +607,23 @@ impl Draft {
     pub fn anonymous(&mut self) {
         self.user.anonymous = true;
         self.note(Oddity::Anonymous, "the account is anonymous");
+    }
+
+    /// A role that the old system gave. Only the operator's table makes it one of the app: `admin` of somewhere else must not become one
+    /// here by itself.
+    pub fn foreign_role(&mut self, word: &str, options: &Options) {
+        if word.trim().is_empty() {
+            return;
+        }
+        if options.role(word).is_some() {
+            self.role(word, options);
+        } else {
+            let detail = format!(
+                "the role {} is given to nobody here: map it under `roles`",
+                shown(word)
+            );
+            self.note(Oddity::UnknownRole, detail);
+        }
     }
 
     /// A role of the app, by the operator's table or as it is.
@@ -911,6 +934,29 @@ pub fn created(exported: Option<&Value>, notes: &mut Vec<Note>) -> Option<UnixMs
             None
         }
     }
+}
+
+/// An organization: `name`, `slug`, `image_url` or `logo`, `created_at` as they stand in a value, and what else is kept of it.
+pub fn organization(joined: &Joined, value: &Value, metadata: Map<String, Value>) -> Record {
+    let mut notes = Vec::new();
+    let name = text(value.get("name")).map(|name| name.trim().to_owned());
+    let name = name.unwrap_or_else(|| joined.key.clone());
+    let slug = text(value.get("slug")).map_or_else(|| slug(&name), |slug| slug.trim().to_owned());
+    let created_at = created(value.get("created_at"), &mut notes);
+    Record::Organization(ImportedOrganization {
+        place: joined.place(),
+        source_id: joined.key.clone(),
+        slug: if slug.is_empty() {
+            joined.key.clone()
+        } else {
+            slug
+        },
+        name,
+        logo: text(value.get("image_url")).or_else(|| text(value.get("logo"))),
+        created_at,
+        metadata,
+        notes,
+    })
 }
 
 /// A role within an organization: by the operator's table (`word`, as the old system writes it), else one of Better Auth's own (`plain`),

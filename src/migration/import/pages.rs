@@ -1,6 +1,7 @@
 //! The pages of an old system's API, described and not fetched: a listing says its first page, what came of an answer, and the next
 //! page as data. One runner at the edge does rate limits, retries and cursors for all of them.
 
+use http::HeaderMap;
 use serde_json::Value;
 
 use crate::migration::dialogue::{Answer, Ask};
@@ -28,6 +29,9 @@ impl Cursor {
     }
 }
 
+/// What an answer holds: where the listing stood, the body, the headers (some systems name the next page there).
+pub type ReadPage = fn(&Cursor, &Value, &HeaderMap) -> Result<Page, &'static str>;
+
 /// One listing.
 pub struct Listing {
     /// The input its entries go to.
@@ -39,7 +43,7 @@ pub struct Listing {
     /// The request for the page at a cursor.
     pub ask: Box<dyn Fn(&Cursor) -> Ask + Send + Sync>,
     /// What an answer holds.
-    pub page: fn(&Cursor, &Value) -> Result<Page, &'static str>,
+    pub page: ReadPage,
     /// What is asked besides for each of its entries.
     pub each: Vec<Each>,
 }
@@ -55,7 +59,7 @@ pub struct Each {
     /// The request for the page at a cursor.
     pub ask: Box<dyn Fn(&str, &Cursor) -> Ask + Send + Sync>,
     /// What an answer holds.
-    pub page: fn(&Cursor, &Value) -> Result<Page, &'static str>,
+    pub page: ReadPage,
 }
 
 /// One page.

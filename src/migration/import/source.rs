@@ -51,7 +51,8 @@ pub struct Input {
     pub forms: &'static [Form],
     /// Where the entries are in a file that is one JSON object.
     pub lists: Lists,
-    /// How one entry becomes fragments: at least one, or the reason why there is none.
+    /// How one entry becomes fragments: at least one, or the reason why there is none. None at all is for rows of tables that say nothing
+    /// of users.
     pub part: fn(&Entry, &Options) -> Result<Vec<Fragment>, Note>,
 }
 
@@ -366,6 +367,12 @@ impl Entry {
                 detail: format!("no id at `{}`", pointer.trim_start_matches('/')),
             }),
         }
+    }
+
+    /// The table's own name: without its schema, lower-case.
+    pub fn table_name(&self) -> String {
+        let name = self.table.rsplit('.').next().unwrap_or_default();
+        name.trim_matches(['"', '`']).to_lowercase()
     }
 
     /// A fragment of this entry, under an id that is known.

@@ -77,6 +77,8 @@ pub struct Tally {
     pub refused: u64,
     /// What they became.
     pub fragments: u64,
+    /// Rows of tables that say nothing of users, in a dump of many. They are no entries.
+    pub passed_over: u64,
 }
 
 /// What a machine finds: an entry, or why there is none at this place.
@@ -137,13 +139,10 @@ pub fn take(
         ..Tally::default()
     };
     match (input.part)(entry, options) {
+        // A row of another table.
         Ok(fragments) if fragments.is_empty() => {
-            tally.refused = 1;
-            emit(Err(Refusal {
-                place: entry.place.clone(),
-                source_id: None,
-                note: note(Oddity::Unreadable, "nothing of it is known to this source"),
-            }));
+            tally.entries = 0;
+            tally.passed_over = 1;
         }
         Ok(fragments) => {
             tally.fragments = fragments.len() as u64;
@@ -305,13 +304,14 @@ impl<'o> Reader<'o> {
                 Tally {
                     entries: 1,
                     refused: 1,
-                    fragments: 0,
+                    ..Tally::default()
                 }
             }
         };
         self.tally.entries += one.entries;
         self.tally.refused += one.refused;
         self.tally.fragments += one.fragments;
+        self.tally.passed_over += one.passed_over;
     }
 }
 

@@ -1,0 +1,1 @@
+//! No bytes are too odd.

@@ -1,0 +1,1 @@
+//! Pages of APIs, described and not fetched.
