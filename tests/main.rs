@@ -37,6 +37,7 @@ mod migration_checks;
 mod migration_crash;
 mod migration_exports;
 mod migration_limits;
+mod migration_plan;
 mod migration_providers;
 mod migration_readers;
 mod migration_second_factor;
