@@ -1,5 +1,17 @@
 //! `vestibule migrate`: the move from an old auth system, with its proof and the way back.
 
+mod ground;
+mod progress;
+mod reading;
+mod report;
+mod writer;
+
+pub mod finalize;
+pub mod import;
+pub mod status;
+pub mod undo;
+pub mod verify;
+
 use std::path::PathBuf;
 
 use super::{Edges, Failure, Given, World};
@@ -14,7 +26,33 @@ pub struct Migrate {
 
 /// The steps of a move. One line and one file each.
 #[derive(Debug, clap::Subcommand)]
-pub enum Part {}
+pub enum Part {
+    /// Move people in: tells what it would do, and does it with `--apply`.
+    #[command(
+        after_help = "Example:\n  vestibule migrate import --from clerk --input users.csv --input api=page1.json\n  vestibule migrate import --from clerk --input users.csv --apply --report report.csv\n  vestibule migrate import --from clerk --input users.csv --apply --since 2026-12-01\n\nExit codes: 0 all rows moved, 1 some were refused or parked, 2 usage or configuration, 3 the database cannot be reached"
+    )]
+    Import(Box<import::Import>),
+    /// Hold everybody in the database against the export, field by field.
+    #[command(
+        after_help = "Example:\n  vestibule migrate verify --from clerk --input users.csv\n  vestibule migrate verify --from clerk --input users.csv --sample 20 --json\n\nExit codes: 0 all is as it should be, 1 there are differences, 2 usage or configuration, 3 the database cannot be reached"
+    )]
+    Verify(Box<verify::Verify>),
+    /// Tell where everybody stands.
+    #[command(
+        after_help = "Example:\n  vestibule migrate status\n  vestibule migrate status --json\n\nExit codes: 0 done, 2 usage or configuration, 3 the database cannot be reached"
+    )]
+    Status(Box<status::Status>),
+    /// Take a run out again, but for what was changed or used since.
+    #[command(
+        after_help = "Example:\n  vestibule migrate undo 3\n  vestibule migrate undo 3 --apply --kept kept.csv\n\nExit codes: 0 all of it is out, 1 some was kept, 2 usage or configuration, or it cannot be undone any more, 3 the database cannot be reached"
+    )]
+    Undo(Box<undo::Undo>),
+    /// Erase old hashes for good: nothing can be undone afterwards.
+    #[command(
+        after_help = "Example:\n  vestibule migrate finalize\n  vestibule migrate finalize --yes\n\nExit codes: 0 done, 1 it was not confirmed, 2 usage or configuration, 3 the database cannot be reached"
+    )]
+    Finalize(Box<finalize::Finalize>),
+}
 
 /// Where people come from: the arguments of every step that reads an export.
 #[derive(Clone, Debug, clap::Args)]
@@ -49,7 +87,13 @@ impl Migrate {
     ///
     /// # Errors
     /// When the configuration or an input cannot be used, or the database cannot be reached.
-    pub fn run(self, _world: &mut World<'_>, _edges: Edges) -> Result<u8, Failure> {
-        match self.part {}
+    pub fn run(self, world: &mut World<'_>, edges: Edges) -> Result<u8, Failure> {
+        match self.part {
+            Part::Import(import) => import.run(world, edges),
+            Part::Verify(verify) => verify.run(world, edges),
+            Part::Status(status) => status.run(world, edges),
+            Part::Undo(undo) => undo.run(world, edges),
+            Part::Finalize(finalize) => finalize.run(world, edges),
+        }
     }
 }
