@@ -414,6 +414,33 @@ impl Spool {
         Ok(groups)
     }
 
+    /// Which of these ids something is known of.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn has(
+        &mut self,
+        about: About,
+        ids: &[String],
+    ) -> Result<std::collections::BTreeSet<String>, SpoolError> {
+        let mut found = std::collections::BTreeSet::new();
+        for some in ids.chunks(ROWS_AT_ONCE) {
+            let marks = vec!["?"; some.len()].join(", ");
+            let sql =
+                format!("SELECT DISTINCT key FROM fragments WHERE about = ? AND key IN ({marks})");
+            let mut query = sqlx::query(AssertSqlSafe(sql)).bind(number_of(about));
+            for id in some {
+                query = query.bind(id.clone());
+            }
+            let rows = query.fetch_all(&mut self.link).await;
+            let rows = rows.map_err(|error| self.failed(&error))?;
+            for row in &rows {
+                found.insert(row.try_get(0).map_err(|_| SpoolError::Damaged)?);
+            }
+        }
+        Ok(found)
+    }
+
     /// Refusals after this number, at most so many, each with its number.
     ///
     /// # Errors

@@ -7,7 +7,8 @@ use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
 use zeroize::Zeroizing;
 
 use super::private::Private;
-use super::{Manner, failed, plan};
+use super::writer::failed;
+use super::{Manner, plan};
 use crate::cli::{DONE, Edges, Failure, PROBLEMS, USAGE, World, gateway, read_bounded};
 use crate::migration::leaving::age::{self, Encryptor, Recipient};
 use crate::migration::leaving::roster::{Event, Roster};

@@ -1,15 +1,24 @@
 //! `vestibule migrate`: the move from an old auth system, with its proof and the way back.
 
-mod export;
-mod gather;
-mod plan;
+mod ground;
 mod private;
-mod reset;
+mod progress;
+mod reading;
+mod report;
+mod writer;
+
+pub mod export;
+pub mod finalize;
+pub mod import;
+pub mod plan;
+pub mod reset;
+pub mod status;
+pub mod undo;
+pub mod verify;
 
 use std::path::PathBuf;
 
-use super::{Edges, Failure, Given, PROBLEMS, UNREACHABLE, World};
-use crate::migration::accounts::AccountsError;
+use super::{Edges, Failure, Given, World};
 
 /// Arguments of `migrate`.
 #[derive(Debug, clap::Args)]
@@ -37,6 +46,31 @@ pub enum Part {
         after_help = "Example:\n  age-keygen -o key.txt   # on another machine\n  vestibule migrate export --for clerk --recipient age1... --output users.age --i-know-this-exports-password-hashes\n  age --decrypt -i key.txt users.age\n\nExit codes: 0 written, 1 not written, 2 usage or configuration, 3 the database cannot be reached"
     )]
     Export(Box<export::Export>),
+    /// Move people in: tells what it would do, and does it with `--apply`.
+    #[command(
+        after_help = "Example:\n  vestibule migrate import --from clerk --input users.csv --input api=page1.json\n  vestibule migrate import --from clerk --input users.csv --apply --report report.csv\n  vestibule migrate import --from clerk --input users.csv --apply --since 2026-12-01\n\nExit codes: 0 all rows moved, 1 some were refused or parked, 2 usage or configuration, 3 the database cannot be reached"
+    )]
+    Import(Box<import::Import>),
+    /// Hold everybody in the database against the export, field by field.
+    #[command(
+        after_help = "Example:\n  vestibule migrate verify --from clerk --input users.csv\n  vestibule migrate verify --from clerk --input users.csv --sample 20 --json\n\nExit codes: 0 all is as it should be, 1 there are differences, 2 usage or configuration, 3 the database cannot be reached"
+    )]
+    Verify(Box<verify::Verify>),
+    /// Tell where everybody stands.
+    #[command(
+        after_help = "Example:\n  vestibule migrate status\n  vestibule migrate status --json\n\nExit codes: 0 done, 2 usage or configuration, 3 the database cannot be reached"
+    )]
+    Status(Box<status::Status>),
+    /// Take a run out again, but for what was changed or used since.
+    #[command(
+        after_help = "Example:\n  vestibule migrate undo 3\n  vestibule migrate undo 3 --apply --kept kept.csv\n\nExit codes: 0 all of it is out, 1 some was kept, 2 usage or configuration, or it cannot be undone any more, 3 the database cannot be reached"
+    )]
+    Undo(Box<undo::Undo>),
+    /// Erase old hashes for good: nothing can be undone afterwards.
+    #[command(
+        after_help = "Example:\n  vestibule migrate finalize\n  vestibule migrate finalize --yes\n\nExit codes: 0 done, 1 it was not confirmed, 2 usage or configuration, 3 the database cannot be reached"
+    )]
+    Finalize(Box<finalize::Finalize>),
 }
 
 /// Where people come from: the arguments of every step that reads an export.
@@ -75,21 +109,13 @@ impl Migrate {
     pub fn run(self, world: &mut World<'_>, edges: Edges) -> Result<u8, Failure> {
         match self.part {
             Part::Plan(plan) => plan.run(world, edges),
+            Part::Import(import) => import.run(world, edges),
+            Part::Verify(verify) => verify.run(world, edges),
+            Part::Status(status) => status.run(world, edges),
             Part::Reset(reset) => reset.run(world, edges),
+            Part::Undo(undo) => undo.run(world, edges),
+            Part::Finalize(finalize) => finalize.run(world, edges),
             Part::Export(export) => export.run(world, edges),
         }
-    }
-}
-
-/// The database did not do what it was asked.
-fn failed(error: &AccountsError) -> Failure {
-    let unreachable = matches!(
-        error,
-        AccountsError::Timeout | AccountsError::Unreachable(_)
-    );
-    Failure {
-        message: error.to_string(),
-        advice: error.advice().into(),
-        code: if unreachable { UNREACHABLE } else { PROBLEMS },
     }
 }

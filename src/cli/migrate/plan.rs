@@ -1,18 +1,21 @@
 //! `vestibule migrate plan`: what a move would come to. Changes nothing.
 
 use std::io::{IsTerminal as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::gather::Gathered;
+use super::ground::now;
 use super::private::{Private, cell};
+use super::progress::Progress;
+use super::reading::Reading;
+use super::writer::failed;
 use super::{Manner, Whence};
 use crate::cli::{DONE, Edges, Failure, PROBLEMS, USAGE, World, gateway};
 use crate::migration::import::assessment::{self, Assessment, Assessor, Prices, Settings, Target};
 use crate::migration::import::record::Record;
-use crate::server::clock::SystemClock;
+use crate::migration::import::source::About;
 use crate::store;
-use crate::time::{Clock as _, UnixMs};
+use crate::time::UnixMs;
 
 /// Longest window that is planned with, in days: nobody keeps two systems for longer.
 const WINDOW_DAYS_MAX: u64 = 3650;
@@ -59,6 +62,9 @@ pub struct Plan {
     /// Write the draft of the configuration.
     #[arg(long, value_name = "FILE")]
     pub draft: Option<PathBuf>,
+    /// The folder for what is read until it is counted, about twice the size of the export. Default: the system's temporary folder.
+    #[arg(long, value_name = "FOLDER")]
+    pub spool: Option<PathBuf>,
     /// Write who will notice, and how, as CSV: for telling them beforehand.
     #[arg(long, value_name = "FILE")]
     pub list_affected: Option<PathBuf>,
@@ -92,7 +98,6 @@ impl Plan {
     /// # Errors
     /// When an input cannot be used, or the database cannot be reached.
     pub fn run(self, world: &mut World<'_>, edges: Edges) -> Result<u8, Failure> {
-        let now = SystemClock.now();
         let environment = self.manner.given.environment(world)?;
         let target = match &self.manner.given.config {
             None => None,
@@ -101,20 +106,37 @@ impl Plan {
                 Err(code) => return Ok(code),
             },
         };
-        let gathered = Gathered::read(&self.whence, &environment, now, world)?;
+        let now = now();
         let mut assessor = Assessor::new(self.settings(now));
-        gathered.each(&mut |record| assessor.add(record));
+        let mut progress = Progress::new(world.terminal, self.manner.quiet);
+        let base = world.folder.clone();
+        let runtime = gateway::store_runtime()?;
+        let listed = runtime.block_on(async {
+            let mut tell = |entries: u64| {
+                if let Some(line) = progress.read(entries) {
+                    world.complain(&line);
+                }
+            };
+            let spool = self.spool.as_deref();
+            let reading = Reading::open(&self.whence, spool, &base, &environment, now, &mut tell);
+            let mut reading = reading.await?;
+            let looked = self.look_at_all(&mut reading, &mut assessor, &base).await;
+            reading.close().await;
+            looked
+        });
+        let over = progress.over();
+        world.complain(&over);
+        let listed = listed?;
         let assessment = assessor.finish(target.as_ref());
-        if let Some(path) = &self.list_affected {
-            let count = list(&gathered, &mut assessor, &world.path(path))
-                .map_err(|error| cannot_write(path, &error))?;
-            if !self.manner.quiet {
-                world.complain(&format!("{count} users will notice: {}\n", path.display()));
-            }
+        if let (Some(count), Some(path)) = (listed, &self.list_affected)
+            && !self.manner.quiet
+        {
+            world.complain(&format!("{count} users will notice: {}\n", path.display()));
         }
+        let drafted = assessment.draft.vestibule.clone();
         for (path, text) in [
             (&self.markdown, assessment::markdown(&assessment)),
-            (&self.draft, assessment.draft.vestibule.clone()),
+            (&self.draft, drafted),
         ] {
             if let Some(path) = path {
                 write(&world.path(path), &text).map_err(|error| cannot_write(path, &error))?;
@@ -126,6 +148,30 @@ impl Plan {
         } else {
             DONE
         })
+    }
+
+    /// Looks at everybody, and then once more for the list: who shares an address is known only at the end.
+    async fn look_at_all(
+        &self,
+        reading: &mut Reading,
+        assessor: &mut Assessor,
+        base: &Path,
+    ) -> Result<Option<u64>, Failure> {
+        each(reading, &mut |record| {
+            assessor.add(record);
+            Ok(())
+        })
+        .await?;
+        let Some(path) = &self.list_affected else {
+            return Ok(None);
+        };
+        let failed = |error: std::io::Error| cannot_write(path, &error);
+        let mut list = List::begin(&base.join(path)).map_err(failed)?;
+        each(reading, &mut |record| {
+            list.add(record, assessor).map_err(failed)
+        })
+        .await?;
+        list.finish().map(Some).map_err(failed)
     }
 
     fn tell(&self, assessment: &Assessment, world: &mut World<'_>) {
@@ -168,7 +214,7 @@ impl Plan {
         let target = runtime.block_on(async {
             let roster = store::open_roster(settings, false).await;
             let roster = roster.map_err(|error| gateway::cannot_open(&error))?;
-            roster.look().await.map_err(|error| super::failed(&error))
+            roster.look().await.map_err(|error| failed(&error))
         });
         Ok(Ok(target?))
     }
@@ -187,7 +233,7 @@ pub(super) fn database(config: &crate::config::Config) -> Result<&store::Setting
     })
 }
 
-fn cannot_write(path: &std::path::Path, error: &std::io::Error) -> Failure {
+fn cannot_write(path: &Path, error: &std::io::Error) -> Failure {
     Failure {
         message: format!("{} cannot be written: {error}", path.display()),
         advice: "name a file in a folder that may be written".into(),
@@ -195,27 +241,67 @@ fn cannot_write(path: &std::path::Path, error: &std::io::Error) -> Failure {
     }
 }
 
-fn write(path: &std::path::Path, text: &str) -> std::io::Result<()> {
+fn write(path: &Path, text: &str) -> std::io::Result<()> {
     let mut file = Private::begin(path)?;
     file.write_all(text.as_bytes())?;
     file.finish()
 }
 
-/// Who will notice. Gives how many.
-fn list(
-    gathered: &Gathered,
-    assessor: &mut Assessor,
-    path: &std::path::Path,
-) -> std::io::Result<u64> {
-    let mut file = std::io::BufWriter::new(Private::begin(path)?);
-    let mut count = 0;
-    let mut done = file.write_all(b"email,name,source_id,reset,signed_out,reasons,input,row\n");
-    gathered.each(&mut |record| {
-        let Record::User(user) = record else { return };
-        let Some(affected) = assessor.affected(user) else {
-            return;
+/// Everything that was read, one record after the other.
+async fn each(
+    reading: &mut Reading,
+    take: &mut dyn FnMut(&Record) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    for about in [
+        About::User,
+        About::Organization,
+        About::Member,
+        About::Invitation,
+    ] {
+        let mut after = 0;
+        loop {
+            let page = reading.page(about, after, false).await?;
+            let Some(last) = page.last() else { break };
+            after = last.sequence;
+            for numbered in &page {
+                take(&numbered.record)?;
+            }
+        }
+    }
+    let mut after = 0;
+    loop {
+        let page = reading.refusals(after).await?;
+        let Some(last) = page.last() else {
+            return Ok(());
         };
-        count += 1;
+        after = last.sequence;
+        for numbered in &page {
+            take(&numbered.record)?;
+        }
+    }
+}
+
+/// Who will notice, as a table.
+struct List {
+    file: std::io::BufWriter<Private>,
+    count: u64,
+}
+
+impl List {
+    fn begin(path: &Path) -> std::io::Result<Self> {
+        let mut file = std::io::BufWriter::new(Private::begin(path)?);
+        file.write_all(b"email,name,source_id,reset,signed_out,reasons,input,row\n")?;
+        Ok(Self { file, count: 0 })
+    }
+
+    fn add(&mut self, record: &Record, assessor: &mut Assessor) -> std::io::Result<()> {
+        let Record::User(user) = record else {
+            return Ok(());
+        };
+        let Some(affected) = assessor.affected(user) else {
+            return Ok(());
+        };
+        self.count += 1;
         let place = user.place.row.to_string();
         let cells = [
             user.email.as_deref().unwrap_or_default(),
@@ -228,13 +314,13 @@ fn list(
             &place,
         ]
         .map(cell);
-        if done.is_ok() {
-            done = writeln!(file, "{}", cells.join(","));
-        }
-    });
-    done?;
-    file.into_inner()
-        .map_err(|error| error.into_error())?
-        .finish()?;
-    Ok(count)
+        writeln!(self.file, "{}", cells.join(","))
+    }
+
+    fn finish(self) -> std::io::Result<u64> {
+        let file = self.file.into_inner();
+        file.map_err(std::io::IntoInnerError::into_error)?
+            .finish()?;
+        Ok(self.count)
+    }
 }

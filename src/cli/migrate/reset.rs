@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Manner, failed, plan};
+use super::writer::failed;
+use super::{Manner, plan};
 use crate::cli::{DONE, Edges, Failure, PROBLEMS, USAGE, World, gateway};
 use crate::migration::accounts::{Account, Accounts, Identifier};
 use crate::migration::leaving::roster::{Roster, Waiting};

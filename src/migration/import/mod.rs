@@ -7,6 +7,7 @@ pub mod decide;
 pub mod normalise;
 pub mod outcome;
 pub mod pages;
+pub mod prepare;
 pub mod read;
 pub mod record;
 pub mod source;

@@ -593,7 +593,8 @@ pub trait Target: Send + Sync {
     fn standing<'a>(&'a self, now: UnixMs, most: usize) -> Done<'a, Standing>;
 
     /// Rows of a run that were not simply created, in order, after `after`.
-    fn reported<'a>(&'a self, run: u64, after: Cursor, most: usize) -> Done<'a, Vec<Row>>;
+    fn reported<'a>(&'a self, run: u64, after: Cursor, most: usize)
+    -> Done<'a, Vec<(Cursor, Row)>>;
 
     /// Takes rows of a run out again, from its end to its beginning: at most `most`, those before `before`.
     fn undo<'a>(

@@ -347,7 +347,12 @@ impl<B: Backend> Target for DatabaseTarget<B> {
         Box::pin(self.tried(move || self.store.standing_of_all(now, most)))
     }
 
-    fn reported<'a>(&'a self, run: u64, after: Cursor, most: usize) -> Done<'a, Vec<Reported>> {
+    fn reported<'a>(
+        &'a self,
+        run: u64,
+        after: Cursor,
+        most: usize,
+    ) -> Done<'a, Vec<(Cursor, Reported)>> {
         Box::pin(self.tried(move || self.store.reported(run, after, most)))
     }
 

@@ -184,7 +184,7 @@ impl<B: Backend> Store<B> {
         run: u64,
         after: Cursor,
         most: usize,
-    ) -> Result<Vec<Reported>, Undone> {
+    ) -> Result<Vec<(Cursor, Reported)>, Undone> {
         let deadline = self.deadline();
         let plan = self.plan(deadline).await;
         let mut work = self.begin(&plan, deadline).await?;
@@ -210,7 +210,12 @@ impl<B: Backend> Store<B> {
         let rows = work.rows(asked).await?;
         let mut reported = Vec::with_capacity(rows.len());
         for row in &rows {
-            reported.push(told_row(row)?);
+            let phase = number(row, 9)?.and_then(|phase| u8::try_from(phase).ok());
+            let cursor = Cursor {
+                phase: phase.unwrap_or(0),
+                sequence: unsigned(number(row, 8)?),
+            };
+            reported.push((cursor, told_row(row)?));
         }
         work.leave(reported).await
     }
