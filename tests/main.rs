@@ -46,6 +46,7 @@ mod migration_sign_up;
 mod migration_truth;
 mod migration_truth_live;
 mod migration_vectors;
+mod migration_ways_out;
 mod moving;
 mod next;
 mod next_builds;

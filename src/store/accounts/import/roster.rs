@@ -122,8 +122,12 @@ impl<B: Backend> Store<B> {
         let mut work = self.begin(&plan, deadline).await?;
         let mut asked = work
             .say()
-            .text("SELECT user_id, provider, state FROM ")
+            .text("SELECT user_id, provider, state FROM (SELECT user_id, provider, state FROM ")
             .own("legacy_identity")
+            // Whoever came with a hash alone.
+            .text(" UNION ALL SELECT user_id, '', state FROM ")
+            .own("legacy_credential")
+            .text(") waiting")
             .text(" WHERE user_id > ")
             .value(after)
             .text(" AND state IN (");
