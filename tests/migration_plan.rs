@@ -315,6 +315,10 @@ fn everything(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut all = BTreeMap::new();
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
+        // Which readers SQLite has: no part of the database.
+        if path.to_string_lossy().ends_with("-shm") {
+            continue;
+        }
         if path.is_dir() {
             all.extend(everything(&path));
         } else {
@@ -356,10 +360,12 @@ fn a_plan_changes_nothing_and_looks_at_the_database_it_is_told() {
         plan["target"]["users"].as_u64(),
         Some(u64::try_from(world.people.len()).unwrap())
     );
-    assert!(
-        everything(database.parent().unwrap()) == before,
-        "the database was changed"
-    );
+    let after = everything(database.parent().unwrap());
+    let names = |all: &BTreeMap<PathBuf, Vec<u8>>| all.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(&after), names(&before));
+    for (path, bytes) in &after {
+        assert!(before[path] == *bytes, "{} was changed", path.display());
+    }
     assert!(
         everything(&seeds::folder()) == exports,
         "an export was changed"

@@ -1,5 +1,6 @@
 //! `vestibule migrate`: the move from an old auth system, with its proof and the way back.
 
+mod emit;
 mod ground;
 mod private;
 mod progress;
@@ -99,6 +100,9 @@ pub struct Manner {
     /// Write nothing but results and problems.
     #[arg(long)]
     pub quiet: bool,
+    /// The database of our own that stands in for that of the configuration, where rows leave. No flag.
+    #[arg(skip)]
+    pub staging: Option<PathBuf>,
 }
 
 impl Migrate {
