@@ -35,6 +35,7 @@ mod lifecycle;
 mod migration_bridge;
 mod migration_checks;
 mod migration_crash;
+mod migration_import;
 mod migration_limits;
 mod migration_providers;
 mod migration_readers;
