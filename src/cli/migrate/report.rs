@@ -8,7 +8,7 @@ use std::path::Path;
 use serde_json::json;
 
 use super::super::{Failure, PROBLEMS, World};
-use crate::migration::import::outcome::Tally;
+use crate::migration::import::outcome::{Outcome, Tally};
 use crate::migration::import::target::Row;
 
 /// Rows that are shown of one reason.
@@ -131,7 +131,7 @@ pub struct Examples {
 impl Examples {
     /// One row. What was simply made is no example of anything.
     pub fn note(&mut self, row: &Row) {
-        if row.reason.is_empty() {
+        if row.reason.is_empty() || matches!(row.outcome, Outcome::Unchanged | Outcome::Skipped) {
             return;
         }
         for reason in row.reason.split(',') {

@@ -264,7 +264,11 @@ impl<'w> Writer<'w> {
         };
         let mut tally = self.tally.clone();
         for one in &ready {
-            let mut reasons = one.row.reason.clone();
+            // What was odd was told when they came.
+            let mut reasons = match one.row.outcome {
+                Outcome::Unchanged | Outcome::Skipped => String::new(),
+                _ => one.row.reason.clone(),
+            };
             for field in &one.no_column {
                 reasons.push_str(",no-column:");
                 reasons.push_str(field);

@@ -89,11 +89,7 @@ impl<B: Backend> Store<B> {
             }
             return work.leave(back).await;
         }
-        let users: Vec<&Noted> = noted
-            .iter()
-            .filter(|row| row.kind == Kind::User && row.outcome == Outcome::Created)
-            .collect();
-        work.take_users(&users, &mut back).await?;
+        // What was added to users goes before them.
         for row in &noted {
             match (row.kind, row.outcome) {
                 (Kind::User, Outcome::Created) => {}
@@ -121,6 +117,11 @@ impl<B: Backend> Store<B> {
                 _ => back.nothing += 1,
             }
         }
+        let users: Vec<&Noted> = noted
+            .iter()
+            .filter(|row| row.kind == Kind::User && row.outcome == Outcome::Created)
+            .collect();
+        work.take_users(&users, &mut back).await?;
         work.commit().await?;
         Ok(back)
     }
@@ -537,6 +538,29 @@ impl<B: Backend> Work<'_, B> {
                     if !self.rows(asked).await?.is_empty() {
                         why = Some("has members or invitations that came since");
                     }
+                }
+            }
+            if row.kind == Kind::Member && self.plan.table("session").is_some() {
+                // Whoever is here stays a member.
+                let asked = self
+                    .say()
+                    .text("SELECT ")
+                    .shown(&["session.userId"])
+                    .text(" FROM ")
+                    .table("session")
+                    .text(" WHERE ")
+                    .column("session.userId")
+                    .text(" IN (SELECT ")
+                    .column("member.userId")
+                    .text(" FROM ")
+                    .table("member")
+                    .text(" WHERE ")
+                    .column(id_column)
+                    .text(" = ")
+                    .id(id_column, id)
+                    .text(") LIMIT 1");
+                if !self.rows(asked).await?.is_empty() {
+                    why = why.or(Some("is of a user who has signed in since"));
                 }
             }
             if let Some(why) = why {
