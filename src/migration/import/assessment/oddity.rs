@@ -113,6 +113,11 @@ pub const fn about(oddity: Oddity) -> Option<Told> {
             "an account elsewhere stands there without its id",
             "it is linked at their first sign-in, where both addresses are verified",
         ),
+        Oddity::SocialUnverified => told(
+            Note,
+            "an account elsewhere was never verified there",
+            "it is left out; they link it again once they are signed in",
+        ),
         Oddity::NoLoginMethod => told(
             Warning,
             "nothing signs them in",
