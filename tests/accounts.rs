@@ -25,8 +25,8 @@ const fn later(seconds: i64) -> UnixMs {
 }
 
 /// A database of the app.
-struct Place {
-    url: String,
+pub struct Place {
+    pub url: String,
     _folder: Folder,
 }
 
@@ -38,7 +38,7 @@ fn golden(name: &str) -> std::path::PathBuf {
 
 impl Place {
     /// Of one of the recorded layouts: a database file, a dump, or the statements that make it empty.
-    async fn of(name: &str) -> Self {
+    pub async fn of(name: &str) -> Self {
         let file = golden(name);
         if name.ends_with(".sqlite") {
             let folder = Folder::new("accounts");
@@ -62,7 +62,7 @@ impl Place {
         }
     }
 
-    async fn made(dialect: Option<Dialect>, sql: &str) -> Self {
+    pub async fn made(dialect: Option<Dialect>, sql: &str) -> Self {
         let folder = Folder::new("accounts");
         let url = match dialect {
             Some(dialect) => {
@@ -91,7 +91,7 @@ impl Place {
         settings(&self.url)
     }
 
-    async fn open(&self) -> Arc<dyn Accounts> {
+    pub async fn open(&self) -> Arc<dyn Accounts> {
         self.try_open(|_| {})
             .await
             .unwrap_or_else(|error| panic!("{}: {error}", self.url))
@@ -107,12 +107,12 @@ impl Place {
     }
 
     /// Runs a statement as the app would.
-    async fn run(&self, sql: &str) {
+    pub async fn run(&self, sql: &str) {
         let _ = self.rows(sql).await;
     }
 
     /// Every row of a question as text. `@(x)` in it is `x` as text.
-    async fn rows(&self, sql: &str) -> Vec<Vec<Option<String>>> {
+    pub async fn rows(&self, sql: &str) -> Vec<Vec<Option<String>>> {
         let is = |scheme: &str| self.url.starts_with(scheme);
         let cast = if is("mysql") { "CHAR" } else { "TEXT" };
         let mut text = String::new();
@@ -150,14 +150,14 @@ impl Place {
         }
     }
 
-    async fn one(&self, sql: &str) -> String {
+    pub async fn one(&self, sql: &str) -> String {
         let rows = self.rows(sql).await;
         assert_eq!(rows.len(), 1, "{sql}: {rows:?}");
         rows[0][0].clone().unwrap_or_else(|| "NULL".to_owned())
     }
 
     /// A table of ours.
-    fn own(&self, table: &str) -> String {
+    pub fn own(&self, table: &str) -> String {
         match self.url.starts_with("postgres") {
             true => format!("vestibule.{table}"),
             false => format!("vestibule_{table}"),
@@ -1196,17 +1196,85 @@ async fn gateways_that_start_at_once_make_the_tables_together() {
                 .unwrap_or_else(|error| panic!("{name}: {error}"));
         }
         let version = format!("SELECT @(number) FROM {}", place.own("version"));
-        assert_eq!(place.one(&version).await, "1", "{name}");
+        assert_eq!(place.one(&version).await, "2", "{name}");
         // Tables of a later gateway are not touched.
         place
-            .run(&format!("UPDATE {} SET number = 2", place.own("version")))
+            .run(&format!("UPDATE {} SET number = 3", place.own("version")))
             .await;
         let refused = place.try_open(|_| {}).await.err().unwrap();
         assert!(
-            refused.to_string().contains("version 2"),
+            refused.to_string().contains("version 3"),
             "{name}: {refused}"
         );
         assert!(refused.is_configuration());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tables_of_an_older_gateway_are_brought_up_to_date_with_all_they_hold() {
+    for name in FULL {
+        let place = Place::of(name).await;
+        let accounts = place.open().await;
+        let id = made(&*accounts, "ada@move.example").await;
+        assert!(accounts.map(&id, "clerk", "u1", AT).await.unwrap());
+        drop(accounts);
+        let identity = place.own("legacy_identity");
+        // As version 1 had them: one identity of a user in one old system, and no tables of imports.
+        for table in [
+            "migration_run",
+            "migration_row",
+            "migration_parked",
+            "migration_object",
+            "migration_lock",
+        ] {
+            place.run(&format!("DROP TABLE {}", place.own(table))).await;
+        }
+        let is = |scheme: &str| place.url.starts_with(scheme);
+        let first: &[&str] = match (is("postgres"), is("mysql")) {
+            (true, _) => &[
+                "DROP INDEX vestibule.legacy_identity_user_id",
+                "ALTER TABLE vestibule.legacy_identity ADD UNIQUE (user_id, provider)",
+            ],
+            (_, true) => &[
+                "ALTER TABLE vestibule_legacy_identity DROP INDEX legacy_identity_user_id, ADD UNIQUE (user_id, provider)",
+            ],
+            _ => &[
+                "DROP INDEX vestibule_legacy_identity_user_id",
+                "CREATE UNIQUE INDEX first ON vestibule_legacy_identity (user_id, provider)",
+            ],
+        };
+        for statement in first {
+            place.run(statement).await;
+        }
+        place
+            .run(&format!("UPDATE {} SET number = 1", place.own("version")))
+            .await;
+        let second = format!(
+            "INSERT INTO {identity} (provider, source_user_id, user_id, state, imported_at, moved_at) \
+             VALUES ('clerk', 'u2', '{id}', 'imported', 1, 1)"
+        );
+        let place = Arc::new(place);
+        // Several gateways at once.
+        let tasks: Vec<_> = (0..4)
+            .map(|_| {
+                let place = Arc::clone(&place);
+                tokio::spawn(async move { place.try_open(|_| {}).await.map(drop) })
+            })
+            .collect();
+        for task in tasks {
+            let done = task.await.unwrap();
+            done.unwrap_or_else(|error| panic!("{name}: {error}"));
+        }
+        let version = format!("SELECT @(number) FROM {}", place.own("version"));
+        assert_eq!(place.one(&version).await, "2", "{name}");
+        place.run(&second).await;
+        let accounts = place.open().await;
+        for source in ["u1", "u2"] {
+            let by = Identifier::Source("clerk".into(), source.into());
+            assert_eq!(found(&*accounts, &by).await.user_id, id, "{name}");
+        }
+        // Whoever has one there gets no other by a sign-in.
+        assert!(!accounts.map(&id, "clerk", "u3", AT).await.unwrap());
     }
 }
 

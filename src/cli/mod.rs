@@ -24,6 +24,7 @@ pub mod gateway;
 pub mod hash;
 pub mod healthcheck;
 pub mod init;
+pub mod migrate;
 pub mod routes;
 pub mod selftest;
 pub mod serve;
@@ -192,6 +193,11 @@ pub enum Command {
         after_help = "Example:\n  vestibule selftest http://127.0.0.1:8080 --protected /dashboard --public /\n  vestibule selftest http://127.0.0.1:8080 --config vestibule.toml --cookie-file cookie.txt --echo /api/debug/headers --json\n  vestibule selftest --list\n\nExit codes: 0 all passed or not checked, 1 a check failed or a page is not protected at all, 2 usage, 3 the stack cannot be reached"
     )]
     Selftest(Box<selftest::Selftest>),
+    /// Move users in from an old auth system: plan, import, verify, and take it back.
+    #[command(
+        after_help = "Example:\n  vestibule migrate import --from clerk --input users.csv\n  vestibule migrate import --from clerk --input users.csv --apply\n  vestibule migrate verify --from clerk --input users.csv\n  vestibule migrate undo 1 --apply\n\nExit codes: 0 done, 1 done in part or differences found, 2 usage or configuration, 3 a dependency cannot be reached"
+    )]
+    Migrate(Box<migrate::Migrate>),
     /// List every route of the app beside the rule that holds for it.
     #[command(
         after_help = "Example:\n  vestibule routes --app .\n  vestibule routes --app ../shop --json > routes.json\n\nExit codes: 0 every route has a rule, 1 some have none but the default, 2 usage, configuration, or no build"
@@ -252,6 +258,7 @@ where
         Command::Bench(bench) => bench.run(world, edges),
         Command::Hash(hash) => hash.run(world),
         Command::Bans(bans) => bans.run(world, edges),
+        Command::Migrate(migrate) => migrate.run(world, edges),
         Command::Selftest(selftest) => selftest.run(world, edges),
         Command::Routes(routes) => routes.run(world, edges),
         Command::Version(version) => Ok(version.run(world)),

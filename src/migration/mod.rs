@@ -16,6 +16,7 @@ pub mod dialogue;
 pub mod failure;
 pub mod guard;
 pub mod import;
+pub mod leaving;
 pub mod limits;
 pub mod origin;
 pub mod password;

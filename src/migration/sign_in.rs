@@ -190,7 +190,10 @@ pub fn foreign<'s>(password: &Secret, listed: &'s [String]) -> Option<&'s str> {
 }
 
 const fn awaits(state: State) -> bool {
-    matches!(state, State::Imported | State::Pending | State::ResetSent)
+    matches!(
+        state,
+        State::Imported | State::Pending | State::Reset | State::ResetSent
+    )
 }
 
 fn without_hash(account: &Account, rules: &Rules<'_>) -> Plan {
@@ -357,7 +360,7 @@ mod tests {
             };
             let found = plan(Some(&account), &rules(&[], &[]));
             match state {
-                State::Imported | State::Pending | State::ResetSent => {
+                State::Imported | State::Pending | State::Reset | State::ResetSent => {
                     assert!(matches!(found, Plan::Verify { .. }), "{state:?}");
                 }
                 State::Rehashed | State::Jit | State::Done => assert_eq!(found, Plan::Reset),

@@ -11,6 +11,8 @@ pub enum State {
     Rehashed,
     /// The old system knew the password; a native hash was made of it.
     Jit,
+    /// Nothing here can check the password: the old hash was none that anything fits, or it was erased. Whoever comes is sent a link.
+    Reset,
     /// Was sent a link, because nothing here or there could check the password.
     ResetSent,
     /// Nothing is left to do: the password is Better Auth's own and the old hash is erased, or there never was one.
@@ -21,11 +23,12 @@ pub enum State {
 
 impl State {
     /// Every one.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Imported,
         Self::Pending,
         Self::Rehashed,
         Self::Jit,
+        Self::Reset,
         Self::ResetSent,
         Self::Done,
         Self::Blocked,
@@ -38,6 +41,7 @@ impl State {
             Self::Pending => "pending",
             Self::Rehashed => "rehashed",
             Self::Jit => "jit",
+            Self::Reset => "reset",
             Self::ResetSent => "reset-sent",
             Self::Done => "done",
             Self::Blocked => "blocked",
@@ -53,11 +57,20 @@ impl State {
     pub const fn may_become(self, next: Self) -> bool {
         match (self, next) {
             // An import may be run again.
-            (Self::Imported | Self::ResetSent, Self::Pending)
-            | (Self::Imported | Self::Pending | Self::ResetSent, Self::Rehashed | Self::Jit)
-            | (Self::Imported | Self::Pending, Self::ResetSent)
+            (Self::Imported | Self::Reset | Self::ResetSent, Self::Pending)
             | (
-                Self::Imported | Self::Pending | Self::ResetSent | Self::Rehashed | Self::Jit,
+                Self::Imported | Self::Pending | Self::Reset | Self::ResetSent,
+                Self::Rehashed | Self::Jit,
+            )
+            | (Self::Imported | Self::Pending, Self::Reset)
+            | (Self::Imported | Self::Pending | Self::Reset, Self::ResetSent)
+            | (
+                Self::Imported
+                | Self::Pending
+                | Self::Reset
+                | Self::ResetSent
+                | Self::Rehashed
+                | Self::Jit,
                 Self::Done | Self::Blocked,
             )
             // Somebody has looked into it.
@@ -82,7 +95,12 @@ mod tests {
     #[test]
     fn nobody_with_a_native_password_goes_back_to_an_old_hash() {
         for state in [State::Rehashed, State::Jit, State::Done] {
-            for before in [State::Imported, State::Pending, State::ResetSent] {
+            for before in [
+                State::Imported,
+                State::Pending,
+                State::Reset,
+                State::ResetSent,
+            ] {
                 assert!(!state.may_become(before), "{state:?} -> {before:?}");
             }
         }

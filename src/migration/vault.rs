@@ -30,6 +30,8 @@ pub enum Purpose {
     Token,
     /// What the old system wants back with a code.
     Pending,
+    /// Everything known of somebody who was set aside.
+    Profile,
 }
 
 impl Purpose {
@@ -39,6 +41,7 @@ impl Purpose {
             Self::Factor => "factor",
             Self::Token => "token",
             Self::Pending => "pending",
+            Self::Profile => "profile",
         }
     }
 }

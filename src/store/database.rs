@@ -104,6 +104,33 @@ pub(super) trait Backend: Send + Sync + Sized + 'static {
         sql: &Arc<str>,
         parameters: &[Parameter],
     ) -> impl Future<Output = Result<u64, sqlx::Error>> + Send;
+    /// Adds rows to a table within an open transaction, the fastest way there is.
+    fn insert(
+        &self,
+        link: &mut Self::Link,
+        rows: &Rows,
+    ) -> impl Future<Output = Result<(), sqlx::Error>> + Send {
+        async move {
+            let width = rows.columns.len().max(1);
+            let at_once = (VALUES_MAX / width).clamp(1, ROWS_MAX);
+            let columns = rows.columns.join(", ");
+            for some in rows.rows.chunks(at_once) {
+                let mut sql = format!("INSERT INTO {} ({columns}) VALUES ", rows.table);
+                let mut parameters = Vec::with_capacity(some.len() * width);
+                for (at, row) in some.iter().enumerate() {
+                    sql.push_str(if at > 0 { ", (" } else { "(" });
+                    for (at, value) in row.iter().enumerate() {
+                        parameters.push(value.clone());
+                        sql.push_str(if at > 0 { ", " } else { "" });
+                        sql.push_str(&Self::DIALECT.parameter_at(parameters.len()));
+                    }
+                    sql.push(')');
+                }
+                self.alter(link, &sql.into(), &parameters).await?;
+            }
+            Ok(())
+        }
+    }
     /// Whether it undid the whole transaction by itself, for the sake of another.
     fn undid(_error: &dyn sqlx::error::DatabaseError) -> bool {
         false
@@ -161,6 +188,12 @@ pub(super) struct Own {
     pub(super) alone: Option<&'static str>,
     /// Before the tables.
     pub(super) before: Option<&'static str>,
+    /// Whether indexes are made with their table; else by statements of their own.
+    pub(super) indexes_inside: bool,
+    /// What brings tables of version 1 to version 2: users may have several identities of one old system.
+    pub(super) second: &'static [&'static str],
+    /// Gives a row while that is still to be done, where it cannot be undone with the rest. `None`: it can.
+    pub(super) second_is_due: Option<&'static str>,
 }
 
 /// A value in a statement that changes rows.
@@ -168,7 +201,25 @@ pub(super) struct Own {
 pub(super) enum Parameter {
     Text(String),
     Number(i64),
+    /// Nothing. PostgreSQL wants to know of what type; only [`Backend::insert`] takes it there.
+    Null,
 }
+
+/// Rows of one table.
+pub(super) struct Rows {
+    /// The table, quoted.
+    pub(super) table: String,
+    /// Its columns, quoted.
+    pub(super) columns: Vec<String>,
+    /// As many values each as there are columns.
+    pub(super) rows: Vec<Vec<Parameter>>,
+}
+
+/// Values in one statement at most: SQLite takes 32,766, MySQL 65,535.
+const VALUES_MAX: usize = 30_000;
+
+/// Rows in one statement at most: beyond it a statement takes longer to read than it saves.
+const ROWS_MAX: usize = 500;
 
 /// What an error of the driver means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

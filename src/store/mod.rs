@@ -16,6 +16,8 @@ use crate::credential::key_set::StoredKey;
 use crate::kind::Kind;
 use crate::migration::accounts::Accounts;
 use crate::migration::bridge::Beside;
+use crate::migration::import::target::Target;
+use crate::migration::leaving::roster::Roster;
 use crate::migration::limits::Shared;
 use crate::secret::Secret;
 use crate::session::extend::Extend;
@@ -39,7 +41,9 @@ mod record;
 mod redis;
 mod schema;
 pub mod scratch;
+pub mod spool;
 mod sqlite;
+pub mod staging;
 mod transaction;
 mod triggers;
 
@@ -252,6 +256,8 @@ type Opening<T> = BoxFuture<'static, Result<T, OpenError>>;
 /// What accounts take.
 struct OpenAccounts {
     open: fn(Settings) -> Opening<Arc<dyn Accounts>>,
+    target: fn(Settings) -> Opening<Arc<dyn Target>>,
+    roster: fn(Settings, bool) -> Opening<Arc<dyn Roster>>,
     install: fn(Settings) -> Opening<()>,
     statements: fn() -> Vec<String>,
 }
@@ -389,6 +395,29 @@ pub async fn open_api_keys(
 pub async fn open_accounts(settings: &Settings) -> Result<Arc<dyn Accounts>, OpenError> {
     let kind = kind_of(&settings.url)?;
     (accounts_of(kind)?.open)(settings.clone()).await
+}
+
+/// Opens the accounts of the app for an import of everybody, and makes the gateway's own tables beside them where they are missing.
+/// Connections belong to the runtime it is called on.
+///
+/// # Errors
+/// As [`open_accounts`].
+pub async fn open_target(settings: &Settings) -> Result<Arc<dyn Target>, OpenError> {
+    let kind = kind_of(&settings.url)?;
+    (accounts_of(kind)?.target)(settings.clone()).await
+}
+
+/// Opens the accounts of the app for reading everybody in order. Makes no tables, and writes nothing unless `writable`. Connections
+/// belong to the runtime it is called on.
+///
+/// # Errors
+/// As [`open_accounts`].
+pub async fn open_roster(
+    settings: &Settings,
+    writable: bool,
+) -> Result<Arc<dyn Roster>, OpenError> {
+    let kind = kind_of(&settings.url)?;
+    (accounts_of(kind)?.roster)(settings.clone(), writable).await
 }
 
 fn accounts_of(kind: &'static Kind<Build>) -> Result<&'static OpenAccounts, OpenError> {

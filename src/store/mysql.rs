@@ -21,6 +21,8 @@ use super::{Address, Build, KeyAccess, OpenAccounts, OpenError, Opened, Owners, 
 use crate::api_key::ApiKeys;
 use crate::kind::Kind;
 use crate::migration::accounts::{Accounts, NewSession};
+use crate::migration::import::target::Target;
+use crate::migration::leaving::roster::Roster;
 use crate::secret::Secret;
 
 /// `mysql://USER:PASSWORD@HOST/DATABASE`.
@@ -32,6 +34,8 @@ pub(super) const KIND: Kind<Build> = Kind {
         owners: Some(|settings| Box::pin(open_owners(settings))),
         accounts: Some(OpenAccounts {
             open: |settings| Box::pin(open_accounts(settings)),
+            target: |settings| Box::pin(open_target(settings)),
+            roster: |settings, writable| Box::pin(open_roster(settings, writable)),
             install: |settings| Box::pin(install_tables(settings)),
             statements: accounts::own_tables::statements::<MySql>,
         }),
@@ -166,6 +170,20 @@ async fn open_accounts(settings: Settings) -> Result<Arc<dyn Accounts>, OpenErro
     accounts::open(backend, maker, accounts::with_few_connections(settings)).await
 }
 
+async fn open_target(settings: Settings) -> Result<Arc<dyn Target>, OpenError> {
+    let settings = accounts::import::with_time_for_batches(settings);
+    let backend = MySql::new(&settings)?;
+    let patient = accounts::with_time_to_make(settings.clone());
+    let maker = MySql::new(&patient)?;
+    accounts::import::open(backend, maker, settings).await
+}
+
+async fn open_roster(settings: Settings, _writable: bool) -> Result<Arc<dyn Roster>, OpenError> {
+    let settings = accounts::import::with_time_for_batches(settings);
+    let backend = MySql::new(&settings)?;
+    accounts::import::open_roster(backend, settings).await
+}
+
 async fn install_tables(settings: Settings) -> Result<(), OpenError> {
     let settings = accounts::with_time_to_make(settings);
     let backend = MySql::new(&settings)?;
@@ -179,6 +197,7 @@ fn query(sql: &Arc<str>, parameters: &[Parameter]) -> Query<'static, sqlx::MySql
         query = match parameter {
             Parameter::Text(text) => query.bind(text.clone()),
             Parameter::Number(number) => query.bind(*number),
+            Parameter::Null => query.bind(None::<String>),
         };
     }
     query
@@ -298,6 +317,14 @@ impl Backend for MySql {
         returning: false,
         alone: None,
         before: None,
+        indexes_inside: true,
+        second: &[
+            "ALTER TABLE vestibule_legacy_identity DROP INDEX user_id, ADD INDEX legacy_identity_user_id (user_id)",
+        ],
+        second_is_due: Some(
+            "SELECT '1' FROM information_schema.STATISTICS WHERE TABLE_SCHEMA = DATABASE() \
+             AND TABLE_NAME = 'vestibule_legacy_identity' AND INDEX_NAME = 'user_id' LIMIT 1",
+        ),
     };
 
     async fn plain(&self, link: &mut MySqlConnection, sql: &str) -> Result<(), sqlx::Error> {

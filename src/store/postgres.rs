@@ -11,7 +11,7 @@ use url::Url;
 
 use super::accounts;
 use super::api_keys;
-use super::database::{self, Backend, Fault, Own, Parameter};
+use super::database::{self, Backend, Fault, Own, Parameter, Rows};
 use super::fallthrough::Beside;
 use super::notifications::Notifications;
 use super::old::{self, Tables};
@@ -25,6 +25,8 @@ use super::{
 use crate::api_key::ApiKeys;
 use crate::kind::Kind;
 use crate::migration::accounts::{Accounts, NewSession};
+use crate::migration::import::target::Target;
+use crate::migration::leaving::roster::Roster;
 use crate::secret::Secret;
 use crate::session::feed::Feed;
 
@@ -37,6 +39,8 @@ pub(super) const KIND: Kind<Build> = Kind {
         owners: Some(|settings| Box::pin(open_owners(settings))),
         accounts: Some(OpenAccounts {
             open: |settings| Box::pin(open_accounts(settings)),
+            target: |settings| Box::pin(open_target(settings)),
+            roster: |settings, writable| Box::pin(open_roster(settings, writable)),
             install: |settings| Box::pin(install_tables(settings)),
             statements: accounts::own_tables::statements::<Postgres>,
         }),
@@ -219,6 +223,20 @@ async fn open_accounts(mut settings: Settings) -> Result<Arc<dyn Accounts>, Open
     accounts::open(backend, maker, accounts::with_few_connections(settings)).await
 }
 
+async fn open_target(settings: Settings) -> Result<Arc<dyn Target>, OpenError> {
+    let mut settings = accounts::import::with_time_for_batches(settings);
+    let backend = Postgres::new(&mut settings)?;
+    let mut patient = accounts::with_time_to_make(settings.clone());
+    let maker = Postgres::new(&mut patient)?;
+    accounts::import::open(backend, maker, settings).await
+}
+
+async fn open_roster(settings: Settings, _writable: bool) -> Result<Arc<dyn Roster>, OpenError> {
+    let mut settings = accounts::import::with_time_for_batches(settings);
+    let backend = Postgres::new(&mut settings)?;
+    accounts::import::open_roster(backend, settings).await
+}
+
 async fn install_tables(settings: Settings) -> Result<(), OpenError> {
     let mut settings = accounts::with_time_to_make(settings);
     let backend = Postgres::new(&mut settings)?;
@@ -236,9 +254,32 @@ fn query(
         query = match parameter {
             Parameter::Text(text) => query.bind(text.clone()),
             Parameter::Number(number) => query.bind(*number),
+            Parameter::Null => query.bind(None::<String>),
         };
     }
     query
+}
+
+/// Bytes of `COPY` that are sent at once.
+const COPY_BYTES: usize = 64 * 1024;
+
+/// A value as `COPY` writes it. Source: PostgreSQL, COPY, "Text Format".
+fn copied(value: &Parameter, out: &mut Vec<u8>) {
+    match value {
+        Parameter::Null => out.extend_from_slice(b"\\N"),
+        Parameter::Number(number) => out.extend_from_slice(number.to_string().as_bytes()),
+        Parameter::Text(text) => {
+            for byte in text.bytes() {
+                match byte {
+                    b'\\' => out.extend_from_slice(b"\\\\"),
+                    b'\n' => out.extend_from_slice(b"\\n"),
+                    b'\r' => out.extend_from_slice(b"\\r"),
+                    b'\t' => out.extend_from_slice(b"\\t"),
+                    other => out.push(other),
+                }
+            }
+        }
+    }
 }
 
 fn cells(row: &PgRow) -> Result<Row, sqlx::Error> {
@@ -402,6 +443,11 @@ impl Backend for Postgres {
         // Made at once by two, a schema or a table is an error even with `IF NOT EXISTS`. The number is an arbitrary one of ours.
         alone: Some("SELECT pg_advisory_xact_lock(8461728730120446)"),
         before: Some("CREATE SCHEMA IF NOT EXISTS vestibule"),
+        indexes_inside: false,
+        second: &[
+            "ALTER TABLE vestibule.legacy_identity DROP CONSTRAINT IF EXISTS legacy_identity_user_id_provider_key",
+        ],
+        second_is_due: None,
     };
 
     async fn plain(&self, link: &mut PgConnection, sql: &str) -> Result<(), sqlx::Error> {
@@ -429,6 +475,29 @@ impl Backend for Postgres {
         let pooled = self.behind_pooler.load(Ordering::Relaxed);
         let done = query(sql, parameters, !pooled).execute(link).await?;
         Ok(done.rows_affected())
+    }
+
+    /// By `COPY`, whose values are texts that the columns read themselves.
+    async fn insert(&self, link: &mut PgConnection, rows: &Rows) -> Result<(), sqlx::Error> {
+        let columns = rows.columns.join(", ");
+        let statement = format!("COPY {} ({columns}) FROM STDIN", rows.table);
+        let mut copy = link.copy_in_raw(&statement).await?;
+        let mut text = Vec::with_capacity(COPY_BYTES + COPY_BYTES / 4);
+        for row in &rows.rows {
+            for (at, value) in row.iter().enumerate() {
+                if at > 0 {
+                    text.push(b'\t');
+                }
+                copied(value, &mut text);
+            }
+            text.push(b'\n');
+            if text.len() >= COPY_BYTES {
+                copy.send(std::mem::take(&mut text)).await?;
+            }
+        }
+        copy.send(text).await?;
+        copy.finish().await?;
+        Ok(())
     }
 
     fn undid(error: &dyn sqlx::error::DatabaseError) -> bool {

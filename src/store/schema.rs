@@ -82,6 +82,8 @@ const ALWAYS: &[(&str, &[&str])] = &[
     ("account", &["accesstoken", "createdat", "updatedat"]),
     ("verification", &["createdat", "updatedat"]),
     ("twoFactor", &[]),
+    ("organization", &["name", "slug", "createdat"]),
+    ("invitation", &["email", "status", "expiresat"]),
 ];
 
 /// What the framework answers of a session and its user by itself: its own fields and those of its plugins. Every other column is
@@ -130,6 +132,8 @@ const TABLES: &[&str] = &[
     "account",
     "verification",
     "twoFactor",
+    "organization",
+    "invitation",
 ];
 
 /// What is read and written of accounts, by who moves users in. Plugins' columns are used where they are.
@@ -182,6 +186,44 @@ pub(super) const ACCOUNT_FIELDS: &[Field] = &[
     optional("twoFactor.failedVerificationCount"),
     optional("twoFactor.lockedUntil"),
 ];
+
+/// What else an import writes. A column for metadata is the app's own, so it counts only where the operator names it.
+///
+/// Source: better-auth 1.4 to 1.7, core schema, admin and organization plugins.
+pub(super) const IMPORT_FIELDS: &[Field] = &[
+    optional("user.banReason"),
+    optional("user.metadata"),
+    optional("account.accessToken"),
+    optional("account.refreshToken"),
+    optional("account.idToken"),
+    optional("account.accessTokenExpiresAt"),
+    optional("account.scope"),
+    required("organization.id"),
+    required("organization.name"),
+    required("organization.slug"),
+    optional("organization.logo"),
+    optional("organization.metadata"),
+    optional("organization.createdAt"),
+    required("member.id"),
+    required("member.organizationId"),
+    required("member.userId"),
+    required("member.role"),
+    optional("member.createdAt"),
+    required("invitation.id"),
+    required("invitation.organizationId"),
+    required("invitation.email"),
+    optional("invitation.role"),
+    required("invitation.status"),
+    required("invitation.expiresAt"),
+    optional("invitation.createdAt"),
+    required("invitation.inviterId"),
+];
+
+/// The column that holds whatever else an old system kept of somebody.
+pub(super) const METADATA: &str = "user.metadata";
+
+/// Tables of organizations: an app has all of them or none.
+const ORGANIZATION_TABLES: [&str; 3] = ["organization", "member", "invitation"];
 
 /// Tables of accounts, each with whether there are no accounts without it: sessions and verifications may be in secondary storage.
 const ACCOUNT_TABLES: &[(&str, bool)] = &[
@@ -459,6 +501,7 @@ pub(super) fn check(
         let shown = |documents: &Documents| documents.shown.iter().any(|(name, _)| name == key);
         if !fields().any(|field| field.logical == key)
             && !ACCOUNT_FIELDS.iter().any(|field| field.logical == key)
+            && !IMPORT_FIELDS.iter().any(|field| field.logical == key)
             && !answered().any(|logical| logical == key)
             && !documents.is_some_and(shown)
         {
@@ -789,6 +832,42 @@ pub(super) fn detect_accounts(
                 if !needed && !overrides.tables.contains_key(*logical) => {}
             Err(error) => return Err(error),
         }
+    }
+    Ok(tables)
+}
+
+/// Finds the tables an import writes: those of accounts with more of their columns, and those of organizations where they are.
+pub(super) fn detect_import(
+    catalog: &[Table],
+    overrides: &SchemaOverrides,
+) -> Result<Vec<(&'static str, Found)>, SchemaError> {
+    let wanted = || {
+        let named = overrides.columns.contains_key(METADATA);
+        let mine = IMPORT_FIELDS.iter();
+        let mine = mine.filter(move |field| named || field.logical != METADATA);
+        ACCOUNT_FIELDS.iter().chain(mine)
+    };
+    let mut tables = Vec::new();
+    for (logical, needed) in ACCOUNT_TABLES {
+        match table_with(catalog, overrides, logical, wanted()) {
+            Ok(found) => tables.push((*logical, found)),
+            Err(SchemaError::NoTable { .. })
+                if !needed && !overrides.tables.contains_key(*logical) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let mut organizations = Vec::new();
+    for logical in ORGANIZATION_TABLES {
+        match table_with(catalog, overrides, logical, wanted()) {
+            Ok(found) => organizations.push((logical, found)),
+            Err(SchemaError::NoTable { .. }) if !overrides.tables.contains_key(logical) => {}
+            // A table of the app's own that has the name of one of these.
+            Err(SchemaError::NoColumn { .. }) if !overrides.tables.contains_key(logical) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    if organizations.len() == ORGANIZATION_TABLES.len() {
+        tables.extend(organizations);
     }
     Ok(tables)
 }

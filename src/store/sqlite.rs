@@ -23,6 +23,8 @@ use super::{Address, Build, KeyAccess, OpenAccounts, OpenError, Opened, Owners, 
 use crate::api_key::ApiKeys;
 use crate::kind::Kind;
 use crate::migration::accounts::{Accounts, NewSession};
+use crate::migration::import::target::Target;
+use crate::migration::leaving::roster::Roster;
 use crate::secret::Secret;
 
 /// `sqlite:PATH`.
@@ -34,6 +36,8 @@ pub(super) const KIND: Kind<Build> = Kind {
         owners: Some(|settings| Box::pin(open_owners(settings))),
         accounts: Some(OpenAccounts {
             open: |settings| Box::pin(open_accounts(settings)),
+            target: |settings| Box::pin(open_target(settings)),
+            roster: |settings, writable| Box::pin(open_roster(settings, writable)),
             install: |settings| Box::pin(install_tables(settings)),
             statements: accounts::own_tables::statements::<Sqlite>,
         }),
@@ -122,6 +126,20 @@ async fn open_accounts(settings: Settings) -> Result<Arc<dyn Accounts>, OpenErro
     let patient = accounts::with_time_to_make(settings.clone());
     let maker = Sqlite::new(&patient, true)?;
     accounts::open(backend, maker, accounts::with_few_connections(settings)).await
+}
+
+async fn open_target(settings: Settings) -> Result<Arc<dyn Target>, OpenError> {
+    let settings = accounts::import::with_time_for_batches(settings);
+    let backend = Sqlite::new(&settings, true)?;
+    let patient = accounts::with_time_to_make(settings.clone());
+    let maker = Sqlite::new(&patient, true)?;
+    accounts::import::open(backend, maker, settings).await
+}
+
+async fn open_roster(settings: Settings, writable: bool) -> Result<Arc<dyn Roster>, OpenError> {
+    let settings = accounts::import::with_time_for_batches(settings);
+    let backend = Sqlite::new(&settings, writable)?;
+    accounts::import::open_roster(backend, settings).await
 }
 
 async fn install_tables(settings: Settings) -> Result<(), OpenError> {
@@ -224,6 +242,17 @@ pub(super) const OWN: Own = Own {
     returning: true,
     alone: None,
     before: None,
+    indexes_inside: false,
+    // A key of a table cannot be taken from it here.
+    second: &[
+        "ALTER TABLE vestibule_legacy_identity RENAME TO vestibule_legacy_identity_1",
+        "CREATE TABLE vestibule_legacy_identity (provider TEXT NOT NULL, source_user_id TEXT NOT NULL, user_id TEXT NOT NULL, \
+         state TEXT NOT NULL, imported_at BIGINT NOT NULL, moved_at BIGINT NOT NULL, PRIMARY KEY (source_user_id, provider))",
+        "INSERT INTO vestibule_legacy_identity (provider, source_user_id, user_id, state, imported_at, moved_at) \
+         SELECT provider, source_user_id, user_id, state, imported_at, moved_at FROM vestibule_legacy_identity_1",
+        "DROP TABLE vestibule_legacy_identity_1",
+    ],
+    second_is_due: None,
 };
 
 /// A statement with its parameters.
@@ -236,6 +265,7 @@ fn query(
         query = match parameter {
             Parameter::Text(text) => query.bind(text.clone()),
             Parameter::Number(number) => query.bind(*number),
+            Parameter::Null => query.bind(None::<String>),
         };
     }
     query

@@ -9,7 +9,7 @@ use tokio::sync::SemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 
 use super::database::{
-    Backend, CHANGE_AFTER_REST_MAX, Core, Failure, Fault, Parameter, diagnose, not_connected,
+    Backend, CHANGE_AFTER_REST_MAX, Core, Failure, Fault, Parameter, Rows, diagnose, not_connected,
 };
 use super::record::Row;
 
@@ -19,6 +19,8 @@ pub(super) struct Broken {
     pub(super) failure: Failure,
     /// A unique key is taken.
     pub(super) unique: bool,
+    /// Other rows refer to one that was to go.
+    pub(super) refers: bool,
     /// The database itself chose to undo it, for the sake of another: it may be tried again.
     pub(super) undone: bool,
     /// The end was on its way: it may have been reached all the same.
@@ -34,6 +36,7 @@ impl Broken {
                 cause: cause.into(),
             },
             unique: false,
+            refers: false,
             undone: false,
             unsure: false,
         }
@@ -45,9 +48,10 @@ impl Broken {
 
     fn of<B: Backend>(error: &sqlx::Error) -> Self {
         let mut failure = diagnose::<B>(error);
-        let (mut unique, mut undone) = (false, false);
+        let (mut unique, mut undone, mut refers) = (false, false, false);
         if let sqlx::Error::Database(error) = error {
             unique = error.is_unique_violation();
+            refers = error.is_foreign_key_violation();
             undone = B::undid(&**error);
             // Messages about values repeat them: an address, a hash. Those about columns do not.
             let names_columns = matches!(
@@ -63,6 +67,7 @@ impl Broken {
         Self {
             failure,
             unique,
+            refers,
             undone,
             unsure: false,
         }
@@ -157,6 +162,18 @@ impl<B: Backend> Transaction<'_, B> {
     ) -> Result<u64, Broken> {
         let changed = self.core.backend.alter(&mut self.link, sql, parameters);
         match timeout_at(self.deadline, changed).await {
+            Ok(answer) => answer.map_err(|error| Broken::of::<B>(&error)),
+            Err(_) => Err(Broken::slow()),
+        }
+    }
+
+    /// Adds rows to a table.
+    pub(super) async fn insert(&mut self, rows: &Rows) -> Result<(), Broken> {
+        if rows.rows.is_empty() {
+            return Ok(());
+        }
+        let added = self.core.backend.insert(&mut self.link, rows);
+        match timeout_at(self.deadline, added).await {
             Ok(answer) => answer.map_err(|error| Broken::of::<B>(&error)),
             Err(_) => Err(Broken::slow()),
         }

@@ -61,17 +61,41 @@ pub fn keep(
     stored: &Stored,
     randomness: Randomness,
 ) -> Result<Kept, Unusable> {
+    let ready = ready(scheme, stored, randomness.salt)?;
+    Ok(Kept {
+        sealed: vault.seal(Purpose::Hash, user_id, &ready.text, randomness.nonce),
+        scheme: ready.scheme,
+    })
+}
+
+/// What is to be sealed of an old hash, before it is known whose it is.
+pub struct Ready {
+    /// The scheme's own name; `native(…)` around that of a fast digest.
+    pub scheme: String,
+    /// Hash and parameters.
+    pub text: Zeroizing<Vec<u8>>,
+}
+
+/// The first half of [`keep`], and all of its work.
+///
+/// # Errors
+/// As [`keep`].
+pub fn ready(scheme: &str, stored: &Stored, salt: [u8; 16]) -> Result<Ready, Unusable> {
     let hash = super::read(stored, scheme, &Ceilings::DEFAULT)?;
     let name = super::find(scheme).ok_or(Unusable::Unknown)?.name;
-    let Randomness { nonce, salt } = randomness;
-    let kept = |scheme: String, stored: &Stored| Kept {
-        sealed: vault.seal(Purpose::Hash, user_id, &write(stored, &scheme), nonce),
+    let ready = |scheme: String, stored: &Stored| Ready {
+        text: write(stored, &scheme),
         scheme,
     };
     Ok(match hash.digest() {
-        None => kept(name.to_owned(), stored),
-        Some(digest) => kept(format!("native({name})"), &wrap(stored, digest, salt)),
+        None => ready(name.to_owned(), stored),
+        Some(digest) => ready(format!("native({name})"), &wrap(stored, digest, salt)),
     })
+}
+
+/// Whether making a hash ready takes as long as a native hash: it is a fast digest, and is wrapped.
+pub fn is_slow(scheme: &str, stored: &Stored) -> bool {
+    super::read(stored, scheme, &Ceilings::DEFAULT).is_ok_and(|hash| hash.digest().is_some())
 }
 
 /// Opens what was kept for a user under this scheme.

@@ -1028,7 +1028,7 @@ impl Found {
 fn loses_factor(account: &Account) -> bool {
     let first = matches!(
         sign_in::state(account),
-        Some(State::Imported | State::Pending | State::ResetSent)
+        Some(State::Imported | State::Pending | State::Reset | State::ResetSent)
     );
     let marked = account.factor.as_ref();
     first && !account.two_factor && marked.is_some_and(|factor| factor.native.is_none())
@@ -1230,7 +1230,7 @@ impl Heard {
         let Some(who) = &self.found.who else { return };
         let waits = matches!(
             who.state,
-            Some(State::Imported | State::Pending | State::ResetSent)
+            Some(State::Imported | State::Pending | State::Reset | State::ResetSent)
         );
         let native = matches!(self.found.end, End::Goes("native"));
         if !(waits && native && who.bare) {

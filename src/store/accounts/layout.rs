@@ -21,10 +21,33 @@ const SAMPLED: &[(&str, &str, &[&str])] = &[
         &["verification.expiresAt"],
     ),
     ("twoFactor", "twoFactor.id", &[]),
+    (
+        "organization",
+        "organization.id",
+        &["organization.createdAt"],
+    ),
+    ("member", "member.id", &["member.createdAt"]),
+    (
+        "invitation",
+        "invitation.id",
+        &["invitation.expiresAt", "invitation.createdAt"],
+    ),
 ];
 
 /// Tables the gateway makes rows in.
 pub(super) const FILLED: [&str; 4] = ["user", "account", "session", "twoFactor"];
+
+/// Tables an import makes rows in besides. Where it cannot, there are no organizations for it.
+const ORGANIZATIONS: [&str; 3] = ["organization", "member", "invitation"];
+
+/// What a layout is read for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum For {
+    /// The gateway.
+    Accounts,
+    /// Moving everybody at once.
+    Import,
+}
 
 /// How ids of a table are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +67,7 @@ pub(super) struct Plan {
     dates: Vec<(&'static str, String, String)>,
     /// Tables whose ids are UUIDs in a column of text.
     uuids: Vec<&'static str>,
+    what_for: For,
     pub(super) read_at: Instant,
 }
 
@@ -53,11 +77,25 @@ impl Plan {
         core: &Core<B>,
         deadline: Instant,
     ) -> Result<Result<Self, SchemaError>, Failure> {
+        Self::read_for(core, For::Accounts, deadline).await
+    }
+
+    /// The same, for what is to be done with it.
+    pub(super) async fn read_for<B: Backend>(
+        core: &Core<B>,
+        what_for: For,
+        deadline: Instant,
+    ) -> Result<Result<Self, SchemaError>, Failure> {
         let overrides = &core.settings.schema;
         let wanted = schema::wanted_tables(overrides);
         let sql = core.backend.catalog(&wanted, overrides.schema.as_deref());
         let rows = core.ask(&sql.into(), None, deadline).await?;
-        let tables = match schema::detect_accounts(&database::tables(rows), overrides) {
+        let catalog = database::tables(rows);
+        let tables = match what_for {
+            For::Accounts => schema::detect_accounts(&catalog, overrides),
+            For::Import => schema::detect_import(&catalog, overrides),
+        };
+        let tables = match tables {
             Ok(tables) => tables,
             Err(error) => return Ok(Err(error)),
         };
@@ -65,12 +103,17 @@ impl Plan {
             tables,
             dates: Vec::new(),
             uuids: Vec::new(),
+            what_for,
             read_at: Instant::now(),
         };
         let sql = core.backend.obligations(&wanted);
         let obligations = core.ask(&sql.into(), None, deadline).await?;
-        if let Err(error) = plan.fills(obligations) {
+        if let Err(error) = plan.fills(&FILLED, &obligations) {
             return Ok(Err(error));
+        }
+        if plan.fills(&ORGANIZATIONS, &obligations).is_err() {
+            plan.tables
+                .retain(|(name, _)| !ORGANIZATIONS.contains(name));
         }
         for (table, id, dates) in SAMPLED {
             plan.sample(core, table, id, dates, deadline).await?;
@@ -87,15 +130,15 @@ impl Plan {
     }
 
     /// Whether a new row can fill every column that wants something.
-    fn fills(&self, obligations: Vec<Row>) -> Result<(), SchemaError> {
-        for logical in FILLED {
+    fn fills(&self, logical: &[&str], obligations: &[Row]) -> Result<(), SchemaError> {
+        for logical in logical {
             let Some(table) = self.table(logical) else {
                 continue;
             };
             let known = |name: &str| {
                 self.tables
                     .iter()
-                    .filter(|(of, _)| *of == logical)
+                    .filter(|(of, _)| of == logical)
                     .any(|(_, (_, columns))| columns.iter().any(|(_, column)| column.name == name))
             };
             let unknown = obligations.iter().filter_map(|row| {
@@ -156,6 +199,17 @@ impl Plan {
         self.dates
             .extend(seen.filter_map(|(column, text)| Some((table, column.kind, text?))));
         Ok(())
+    }
+
+    /// Every column that is there, by the framework's name.
+    pub(super) fn columns(&self) -> impl Iterator<Item = (&'static str, &Column)> {
+        let columns = self.tables.iter().flat_map(|(_, (_, columns))| columns);
+        columns.map(|(logical, column)| (*logical, column))
+    }
+
+    /// What it was read for.
+    pub(super) const fn what_for(&self) -> For {
+        self.what_for
     }
 
     /// A table by the framework's name.

@@ -5,6 +5,7 @@
 
 mod claims;
 mod deferred;
+pub(super) mod import;
 mod layout;
 pub(super) mod own_tables;
 mod people;
@@ -276,7 +277,7 @@ impl<B: Backend> Store<B> {
             return plan;
         };
         // Half a migration, or a bad moment: what is known is kept, and read again after the usual time.
-        let read = match Plan::read(self.core(), deadline).await {
+        let read = match Plan::read_for(self.core(), plan.what_for(), deadline).await {
             Ok(Ok(read)) => read,
             Ok(Err(_)) | Err(_) => plan.renewed(),
         };

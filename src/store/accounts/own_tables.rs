@@ -11,7 +11,7 @@ use super::super::database::{Backend, Core, Failure, Fault, Own};
 use super::super::transaction::Broken;
 
 /// The number these tables have. A gateway that meets a greater one does not touch them.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 /// What a column holds.
 #[derive(Clone, Copy)]
@@ -30,8 +30,12 @@ struct Table {
     /// Name, kind, and whether it may be NULL.
     columns: &'static [(&'static str, Kind, bool)],
     primary: &'static [&'static str],
-    unique: &'static [&'static str],
+    /// A column that is looked up by itself.
+    indexed: Option<&'static str>,
 }
+
+/// Tables of imports begin with this: a gateway needs no rights on them.
+const OF_IMPORTS: &str = "migration_";
 
 const NULLABLE: bool = true;
 const FILLED: bool = false;
@@ -51,7 +55,8 @@ const TABLES: &[Table] = &[
         ],
         // The id first: it is looked up by itself, and then its provider compared.
         primary: &["source_user_id", "provider"],
-        unique: &["user_id", "provider"],
+        // Several of one old system where accounts of it were merged.
+        indexed: Some("user_id"),
     },
     Table {
         name: "legacy_credential",
@@ -66,7 +71,7 @@ const TABLES: &[Table] = &[
             ("moved_at", Kind::Number, FILLED),
         ],
         primary: &["user_id"],
-        unique: &[],
+        indexed: None,
     },
     Table {
         name: "legacy_factor",
@@ -82,7 +87,7 @@ const TABLES: &[Table] = &[
             ("kept_at", Kind::Number, FILLED),
         ],
         primary: &["user_id"],
-        unique: &[],
+        indexed: None,
     },
     Table {
         name: "legacy_session",
@@ -96,7 +101,7 @@ const TABLES: &[Table] = &[
             ("revoked_at", Kind::Number, NULLABLE),
         ],
         primary: &["provider", "digest"],
-        unique: &[],
+        indexed: None,
     },
     Table {
         name: "sessions_floor",
@@ -107,7 +112,7 @@ const TABLES: &[Table] = &[
             ("password_written_at", Kind::Number, NULLABLE),
         ],
         primary: &["user_id"],
-        unique: &[],
+        indexed: None,
     },
     Table {
         name: "deferred",
@@ -119,7 +124,90 @@ const TABLES: &[Table] = &[
             ("due_at", Kind::Number, NULLABLE),
         ],
         primary: &[],
-        unique: &[],
+        indexed: None,
+    },
+    // What was moved in one go.
+    Table {
+        name: "migration_run",
+        columns: &[
+            ("id", Kind::Number, FILLED),
+            ("provider", Kind::Key, FILLED),
+            ("fingerprint", Kind::Key, FILLED),
+            ("state", Kind::Key, FILLED),
+            ("began_at", Kind::Number, FILLED),
+            ("ended_at", Kind::Number, NULLABLE),
+            ("phase", Kind::Number, FILLED),
+            ("sequence", Kind::Number, FILLED),
+            ("tally", Kind::Text, FILLED),
+        ],
+        primary: &["id"],
+        indexed: None,
+    },
+    // What became of every row of it.
+    Table {
+        name: "migration_row",
+        columns: &[
+            ("run", Kind::Number, FILLED),
+            ("phase", Kind::Number, FILLED),
+            ("sequence", Kind::Number, FILLED),
+            ("kind", Kind::Key, FILLED),
+            ("input", Kind::Key, FILLED),
+            ("line", Kind::Number, FILLED),
+            ("source_id", Kind::Key, NULLABLE),
+            ("target_id", Kind::Key, NULLABLE),
+            ("outcome", Kind::Key, FILLED),
+            ("reason", Kind::Text, FILLED),
+            ("detail", Kind::Text, FILLED),
+            // Of what was written, to see whether it was changed since.
+            ("digest", Kind::Key, NULLABLE),
+            ("written_at", Kind::Number, NULLABLE),
+            // What undoing needs: the ids of rows that were added, and what stood there before.
+            ("added", Kind::Text, NULLABLE),
+        ],
+        primary: &["run", "phase", "sequence"],
+        indexed: None,
+    },
+    // Who was set aside, because another has the address.
+    Table {
+        name: "migration_parked",
+        columns: &[
+            ("provider", Kind::Key, FILLED),
+            ("source_user_id", Kind::Key, FILLED),
+            ("email", Kind::Key, NULLABLE),
+            ("user_id", Kind::Key, NULLABLE),
+            ("reason", Kind::Text, FILLED),
+            ("profile", Kind::Text, FILLED),
+            ("scheme", Kind::Key, NULLABLE),
+            ("sealed", Kind::Text, NULLABLE),
+            ("run", Kind::Number, FILLED),
+            ("parked_at", Kind::Number, FILLED),
+        ],
+        primary: &["source_user_id", "provider"],
+        indexed: Some("email"),
+    },
+    // What organizations, memberships and invitations of the old system became.
+    Table {
+        name: "migration_object",
+        columns: &[
+            ("kind", Kind::Key, FILLED),
+            ("provider", Kind::Key, FILLED),
+            ("source_id", Kind::Key, FILLED),
+            ("target_id", Kind::Key, FILLED),
+            ("run", Kind::Number, FILLED),
+        ],
+        primary: &["source_id", "kind", "provider"],
+        indexed: None,
+    },
+    // Who is at it.
+    Table {
+        name: "migration_lock",
+        columns: &[
+            ("name", Kind::Key, FILLED),
+            ("holder", Kind::Key, FILLED),
+            ("until", Kind::Number, FILLED),
+        ],
+        primary: &["name"],
+        indexed: None,
     },
 ];
 
@@ -133,6 +221,19 @@ pub(in crate::store) fn statements<B: Backend>() -> Vec<String> {
     let own = &B::OWN;
     let mut statements: Vec<String> = own.before.map(str::to_owned).into_iter().collect();
     statements.extend(TABLES.iter().map(|table| create::<B>(own, table)));
+    if !own.indexes_inside {
+        let indexes = TABLES.iter().filter_map(|table| {
+            let column = table.indexed?;
+            // Where there is a schema, an index is in that of its table.
+            let prefix = if B::HAS_SCHEMAS { "" } else { own.prefix };
+            Some(format!(
+                "CREATE INDEX IF NOT EXISTS {prefix}{}_{column} ON {} ({column})",
+                table.name,
+                name::<B>(table.name)
+            ))
+        });
+        statements.extend(indexes);
+    }
     let version = name::<B>("version");
     statements.push(format!(
         "CREATE TABLE IF NOT EXISTS {version} (number BIGINT NOT NULL PRIMARY KEY){}",
@@ -160,8 +261,8 @@ fn create<B: Backend>(own: &Own, table: &Table) -> String {
     if !table.primary.is_empty() {
         parts.push(format!("PRIMARY KEY ({})", table.primary.join(", ")));
     }
-    if !table.unique.is_empty() {
-        parts.push(format!("UNIQUE ({})", table.unique.join(", ")));
+    if let Some(column) = table.indexed.filter(|_| own.indexes_inside) {
+        parts.push(format!("INDEX {}_{column} ({column})", table.name));
     }
     format!(
         "CREATE TABLE IF NOT EXISTS {} ({}){}",
@@ -171,10 +272,13 @@ fn create<B: Backend>(own: &Own, table: &Table) -> String {
     )
 }
 
-/// What is run to see whether every table may be read and written: it changes nothing.
+/// What is run to see whether every table may be read and written that a gateway reads and writes: it changes nothing.
 pub(super) fn probes<B: Backend>() -> Vec<String> {
     let mut probes = Vec::new();
-    for table in TABLES {
+    let gateways = TABLES
+        .iter()
+        .filter(|table| !table.name.starts_with(OF_IMPORTS));
+    for table in gateways {
         let stored = name::<B>(table.name);
         let columns = table.columns.iter().map(|(name, ..)| *name);
         let columns: Vec<&str> = columns.collect();
@@ -189,20 +293,20 @@ pub(super) fn probes<B: Backend>() -> Vec<String> {
     probes
 }
 
-/// Whether they are there. A version that is not ours is an error.
-async fn are_there<B: Backend>(core: &Core<B>, deadline: Instant) -> Result<bool, Failure> {
+/// Which version of them is there. One that we do not know is an error.
+async fn version<B: Backend>(core: &Core<B>, deadline: Instant) -> Result<Option<i64>, Failure> {
     let version = name::<B>("version");
     let text = (B::DIALECT.text)("number", "bigint");
     let sql: Arc<str> = format!("SELECT {text} FROM {version}").into();
     let rows = match core.ask(&sql, None, deadline).await {
         Ok(rows) => rows,
-        Err(failure) if failure.fault == Fault::Schema => return Ok(false),
+        Err(failure) if failure.fault == Fault::Schema => return Ok(None),
         Err(failure) => return Err(failure),
     };
     let found = rows.into_iter().flatten().flatten().next();
     match found.and_then(|number| number.parse::<i64>().ok()) {
-        None => Ok(false),
-        Some(VERSION) => Ok(true),
+        None => Ok(None),
+        Some(known @ 1..=VERSION) => Ok(Some(known)),
         Some(other) => Err(Failure {
             fault: Fault::Schema,
             cause: format!(
@@ -212,28 +316,54 @@ async fn are_there<B: Backend>(core: &Core<B>, deadline: Instant) -> Result<bool
     }
 }
 
-/// Makes those that are missing. Another gateway may do the same at the same time.
+/// Makes those that are missing, and brings older ones up to date. Another gateway may do the same at the same time.
 pub(super) async fn install<B: Backend>(core: &Core<B>, deadline: Instant) -> Result<(), Failure> {
-    if are_there(core, deadline).await? {
+    let before = version(core, deadline).await?;
+    if before == Some(VERSION) {
         return Ok(());
     }
-    let made = async {
-        let mut transaction = core.begin(deadline).await?;
-        if let Some(alone) = B::OWN.alone {
-            transaction.plain(alone).await?;
-        }
-        for statement in statements::<B>() {
-            transaction.plain(&statement).await?;
-        }
-        transaction.commit().await
-    };
-    let made: Result<(), Broken> = made.await;
+    let made = make(core, before.is_some(), deadline).await;
     match made {
         Ok(()) => Ok(()),
         // Somebody else made them meanwhile, or we are not the ones who may.
-        Err(broken) => match are_there(core, deadline).await {
-            Ok(true) => Ok(()),
-            Ok(false) | Err(_) => Err(broken.failure),
+        Err(broken) => match version(core, deadline).await {
+            Ok(Some(VERSION)) => Ok(()),
+            Ok(Some(_) | None) | Err(_) => Err(broken.failure),
         },
     }
+}
+
+async fn make<B: Backend>(
+    core: &Core<B>,
+    are_there: bool,
+    deadline: Instant,
+) -> Result<(), Broken> {
+    let mut transaction = core.begin(deadline).await?;
+    if let Some(alone) = B::OWN.alone {
+        transaction.plain(alone).await?;
+    }
+    let version = name::<B>("version");
+    if are_there {
+        // Again, now that nobody else is at it.
+        let text = (B::DIALECT.text)("number", "bigint");
+        let asked = format!("SELECT {text} FROM {version}");
+        let rows = transaction.rows(&asked.into(), &[]).await?;
+        let first = rows.into_iter().flatten().flatten().next();
+        let due = match B::OWN.second_is_due {
+            None => first.as_deref() == Some("1"),
+            Some(asked) => !transaction.rows(&asked.into(), &[]).await?.is_empty(),
+        };
+        for statement in B::OWN.second.iter().filter(|_| due) {
+            transaction.plain(statement).await?;
+        }
+    }
+    for statement in statements::<B>() {
+        transaction.plain(&statement).await?;
+    }
+    if are_there {
+        transaction
+            .plain(&format!("UPDATE {version} SET number = {VERSION}"))
+            .await?;
+    }
+    transaction.commit().await
 }

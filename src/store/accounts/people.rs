@@ -7,10 +7,10 @@ use super::*;
 const MATCHES: &str = " LIMIT 8";
 
 /// `account.providerId` of what a password signs in.
-const CREDENTIAL: &str = "credential";
+pub(super) const CREDENTIAL: &str = "credential";
 
 /// `account.issuer` of the same, where there is such a column.
-const ISSUER: &str = "local:credential";
+pub(super) const ISSUER: &str = "local:credential";
 
 /// What [`Store::person`] reads, in order.
 const PERSON: [&str; 9] = [

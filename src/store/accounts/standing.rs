@@ -4,7 +4,12 @@ use super::*;
 use sha2::{Digest as _, Sha256};
 
 /// States in which nobody has signed in with what is kept, so that it may be replaced.
-const UNTRIED: [State; 3] = [State::Imported, State::Pending, State::ResetSent];
+const UNTRIED: [State; 4] = [
+    State::Imported,
+    State::Pending,
+    State::Reset,
+    State::ResetSent,
+];
 
 /// What is kept of a user beside the app's rows.
 pub(super) struct Kept {
@@ -162,7 +167,17 @@ impl<B: Backend> Store<B> {
             return work.leave(false).await;
         }
         let state = work.standing(user_id).await?.unwrap_or(State::Imported);
-        if work.add_identity(user_id, provider, id, state, at).await? {
+        // The row is locked: nobody adds another meanwhile. Only an import gives a user several, on request.
+        let has_one = work
+            .say()
+            .text("SELECT source_user_id FROM ")
+            .own("legacy_identity")
+            .text(" WHERE user_id = ")
+            .value(user_id)
+            .text(" AND provider = ")
+            .value(provider);
+        let has_one = !work.rows(has_one).await?.is_empty();
+        if !has_one && work.add_identity(user_id, provider, id, state, at).await? {
             work.commit().await?;
             return Ok(true);
         }

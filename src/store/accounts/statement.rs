@@ -152,7 +152,7 @@ impl<'p, B: Backend> Statement<'p, B> {
         }
     }
 
-    fn put(self, logical: &str, value: &Value<'_>) -> Self {
+    pub(super) fn put(self, logical: &str, value: &Value<'_>) -> Self {
         match value {
             Value::Text(text) => self.value(text),
             Value::Secret(secret) => self.secret(secret),
