@@ -3,11 +3,13 @@
 //!
 //! All of it is described as dialogues ([`super::dialogue`]) and pure readings: every provider is tested without a network.
 
+mod aspnet;
 mod auth0;
 mod authjs;
 mod clerk;
 mod cognito;
 mod descope;
+mod devise;
 mod django;
 mod express_session;
 mod firebase;
@@ -25,6 +27,7 @@ mod stytch;
 mod supabase;
 mod supertokens;
 mod support;
+mod tables;
 mod wordpress;
 mod workos;
 
@@ -541,7 +544,27 @@ pub enum Subject {
 }
 
 /// Every provider whose exports are read, in the order of the documentation.
-pub static EXPORTS: &[Kind<Export>] = &[clerk::EXPORT, generic::EXPORT];
+pub static EXPORTS: &[Kind<Export>] = &[
+    clerk::EXPORT,
+    workos::EXPORT,
+    generic::EXPORT,
+    authjs::EXPORT,
+    auth0::EXPORT,
+    supabase::EXPORT,
+    firebase::EXPORT,
+    cognito::EXPORT,
+    keycloak::EXPORT,
+    kratos::EXPORT,
+    django::EXPORT,
+    wordpress::EXPORT,
+    supertokens::EXPORT,
+    stytch::EXPORT,
+    descope::EXPORT,
+    lucia::EXPORT,
+    devise::EXPORT,
+    laravel::EXPORT,
+    aspnet::EXPORT,
+];
 
 /// Every provider.
 pub static KINDS: &[Kind<Build>] = &[

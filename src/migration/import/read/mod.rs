@@ -6,6 +6,7 @@
 mod csv;
 mod json;
 mod lines;
+mod sql;
 
 use std::sync::Arc;
 
@@ -77,6 +78,8 @@ pub struct Tally {
     pub refused: u64,
     /// What they became.
     pub fragments: u64,
+    /// Rows of tables that say nothing of users, in a dump of many. They are no entries.
+    pub passed_over: u64,
 }
 
 /// What a machine finds: an entry, or why there is none at this place.
@@ -93,6 +96,7 @@ enum Machine {
     Csv(csv::Rows),
     Json(json::Values),
     Lines(lines::Objects),
+    Sql(sql::Dump),
 }
 
 /// Reads one input, a piece after the other.
@@ -137,13 +141,10 @@ pub fn take(
         ..Tally::default()
     };
     match (input.part)(entry, options) {
+        // A row of another table.
         Ok(fragments) if fragments.is_empty() => {
-            tally.refused = 1;
-            emit(Err(Refusal {
-                place: entry.place.clone(),
-                source_id: None,
-                note: note(Oddity::Unreadable, "nothing of it is known to this source"),
-            }));
+            tally.entries = 0;
+            tally.passed_over = 1;
         }
         Ok(fragments) => {
             tally.fragments = fragments.len() as u64;
@@ -232,7 +233,8 @@ impl<'o> Reader<'o> {
             Some(Form::Cells) => Machine::Csv(csv::Rows::new(false, text)),
             Some(Form::Json) => Machine::Json(json::Values::new(self.input.lists)),
             Some(Form::Ndjson) => Machine::Lines(lines::Objects::default()),
-            Some(Form::Sql) | None => {
+            Some(Form::Sql) => Machine::Sql(sql::Dump::new(text)),
+            None => {
                 let known: Vec<&str> = self.input.forms.iter().map(|form| form.word()).collect();
                 let known = known.join(", ");
                 return Err(self.form(&format!("it is none of these: {known}")));
@@ -270,6 +272,8 @@ impl<'o> Reader<'o> {
                 lines.finish(tell);
                 Ok(())
             }
+            (Machine::Sql(dump), false) => dump.feed(bytes, tell),
+            (Machine::Sql(dump), true) => dump.finish(tell),
         };
         self.machine = Some(machine);
         result.map_err(|stop| stop.of(name))
@@ -305,13 +309,14 @@ impl<'o> Reader<'o> {
                 Tally {
                     entries: 1,
                     refused: 1,
-                    fragments: 0,
+                    ..Tally::default()
                 }
             }
         };
         self.tally.entries += one.entries;
         self.tally.refused += one.refused;
         self.tally.fragments += one.fragments;
+        self.tally.passed_over += one.passed_over;
     }
 }
 

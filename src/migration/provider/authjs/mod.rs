@@ -1,8 +1,10 @@
 //! Auth.js, formerly NextAuth.
 
+mod export;
 mod session;
 
 use crate::kind::Kind;
+use crate::migration::import::source::Export;
 
 use super::Build;
 
@@ -16,4 +18,11 @@ pub(super) const KIND: Kind<Build> = Kind {
         check: None,
         sessions: session::BUILD,
     },
+};
+
+/// Its exports.
+pub(super) const EXPORT: Kind<Export> = Kind {
+    name: "authjs",
+    about: "Auth.js (NextAuth): its tables as JSON, a dump, or CSV each",
+    build: export::EXPORT,
 };

@@ -4,14 +4,14 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use super::super::support::{get, with_query};
+use super::super::support::{below, get, with_query};
 use super::super::{Key, KeyKind};
 use crate::migration::import::normalise::{self, Draft, flag, text};
-use crate::migration::import::pages::{self, Listing};
+use crate::migration::import::pages::{self, Cursor, Each, Listing, ReadPage};
 use crate::migration::import::record::{
-    ImportedInvitation, ImportedMember, ImportedOrganization, Note, Oddity, Record, SocialAccount,
+    ImportedInvitation, ImportedMember, Note, Oddity, Record, SocialAccount,
 };
 use crate::migration::import::source::{
     About, Export, Form, Input, Joined, Lists, Options, id, members,
@@ -171,14 +171,19 @@ fn only_in_api(draft: &mut Draft, api: &Value, options: &Options) {
         draft.metadata("external_id", Value::String(external));
     }
     for account in list(api, "external_accounts") {
+        let provider = text(account.get("provider")).unwrap_or_default();
         if account
             .pointer("/verification/status")
             .and_then(Value::as_str)
             != Some("verified")
         {
+            let detail = format!(
+                "the account at {} was never verified: it is left out",
+                normalise::shown(&provider)
+            );
+            draft.note(Oddity::SocialUnverified, detail);
             continue;
         }
-        let provider = text(account.get("provider")).unwrap_or_default();
         let scope = text(account.get("approved_scopes"));
         draft.social(SocialAccount {
             provider: normalise::social_provider(&provider, options),
@@ -285,32 +290,14 @@ fn organization(joined: &Joined) -> Record {
         return missing(joined);
     };
     let value = &newest.value;
-    let mut notes = Vec::new();
-    let name =
-        text(value.get("name")).map_or_else(|| joined.key.clone(), |name| name.trim().to_owned());
-    let slug = text(value.get("slug")).unwrap_or_else(|| normalise::slug(&name));
-    let mut metadata = serde_json::Map::new();
+    let mut metadata = Map::new();
     for name in ["public_metadata", "private_metadata"] {
         let kept = members(value.get(name));
         if !kept.is_empty() {
             metadata.insert(name.to_owned(), Value::Object(kept));
         }
     }
-    let created_at = created(value.get("created_at"), &mut notes);
-    Record::Organization(ImportedOrganization {
-        place: joined.place(),
-        source_id: joined.key.clone(),
-        slug: if slug.is_empty() {
-            joined.key.clone()
-        } else {
-            slug
-        },
-        name,
-        logo: text(value.get("image_url")),
-        created_at,
-        metadata,
-        notes,
-    })
+    normalise::organization(joined, value, metadata)
 }
 
 fn member(joined: &Joined, options: &Options) -> Record {
@@ -405,84 +392,59 @@ fn pages(options: &Options) -> Result<Vec<Listing>, String> {
     let base = options.fields.url("api_url", "https://api.clerk.com/v1")?;
     let key = options.fields.required("secret_key")?.clone();
     // Test instances are given a tenth.
-    let most = if key.expose().starts_with("sk_test_") {
-        100
-    } else {
-        1000
+    let is_test = key.expose().starts_with("sk_test_");
+    let rate = pages::share(if is_test { 100 } else { 1000 }, Duration::from_secs(10));
+    let ask = move |path: &[&str], cursor: &Cursor, more: (&str, &str)| {
+        let (limit, offset) = (PAGE.to_string(), cursor.offset().to_string());
+        let pairs = [("limit", limit.as_str()), ("offset", offset.as_str()), more];
+        get(with_query(below(&base, path), &pairs)).bearer(key.expose())
     };
-    let rate = pages::share(most, Duration::from_secs(10));
-    let below = |path: &[&str]| super::super::support::below(&base, path);
-    let listing =
-        |input: &'static str,
-         name: &'static str,
-         url: url::Url,
-         order: bool,
-         list: fn(&pages::Cursor, &Value) -> Result<pages::Page, &'static str>| {
-            let key = key.clone();
-            Listing {
-                input,
-                name,
-                rate,
-                ask: Box::new(move |cursor| {
-                    let mut pairs = vec![
-                        ("limit", PAGE.to_string()),
-                        ("offset", cursor.offset().to_string()),
-                    ];
-                    if order {
-                        // Oldest first: whoever signs up meanwhile comes at the end and shifts nobody.
-                        pairs.push(("order_by", "+created_at".to_owned()));
-                    }
-                    let pairs: Vec<(&str, &str)> = pairs
-                        .iter()
-                        .map(|(name, value)| (*name, value.as_str()))
-                        .collect();
-                    get(with_query(url.clone(), &pairs)).bearer(key.expose())
+    let of_data: ReadPage = |cursor, answer, _| pages::by_offset(cursor, answer, "/data", PAGE);
+    // Oldest first: whoever signs up meanwhile comes at the end and shifts nobody.
+    let oldest = ("order_by", "+created_at");
+    let (users, organizations, memberships) = (ask.clone(), ask.clone(), ask.clone());
+    Ok(vec![
+        Listing {
+            input: "api",
+            name: "/users",
+            rate,
+            ask: Box::new(move |cursor| users(&["users"], cursor, oldest)),
+            page: |cursor, answer, _| pages::by_offset(cursor, answer, "", PAGE),
+            each: Vec::new(),
+        },
+        Listing {
+            input: "organizations",
+            name: "/organizations",
+            rate,
+            ask: Box::new(move |cursor| organizations(&["organizations"], cursor, oldest)),
+            page: of_data,
+            each: vec![Each {
+                input: "invitations",
+                name: "/organizations/{id}/invitations",
+                of: |organization| id(organization, "/id"),
+                ask: Box::new(move |id, cursor| {
+                    ask(
+                        &["organizations", id, "invitations"],
+                        cursor,
+                        ("status", "pending"),
+                    )
                 }),
-                page: list,
-                each: Vec::new(),
-            }
-        };
-    let of_data: fn(&pages::Cursor, &Value) -> Result<pages::Page, &'static str> =
-        |cursor, answer| pages::by_offset(cursor, answer, "/data", PAGE);
-    let users = listing(
-        "api",
-        "/users",
-        below(&["users"]),
-        true,
-        |cursor, answer| pages::by_offset(cursor, answer, "", PAGE),
-    );
-    let mut organizations = listing(
-        "organizations",
-        "/organizations",
-        below(&["organizations"]),
-        true,
-        of_data,
-    );
-    let (invitations, token) = (base.clone(), key.clone());
-    organizations.each.push(pages::Each {
-        input: "invitations",
-        name: "/organizations/{id}/invitations",
-        of: |organization| id(organization, "/id"),
-        ask: Box::new(move |id, cursor| {
-            let url =
-                super::super::support::below(&invitations, &["organizations", id, "invitations"]);
-            let offset = cursor.offset().to_string();
-            let limit = PAGE.to_string();
-            let pairs = [
-                ("status", "pending"),
-                ("limit", limit.as_str()),
-                ("offset", offset.as_str()),
-            ];
-            get(with_query(url, &pairs)).bearer(token.expose())
-        }),
-        page: of_data,
-    });
-    let memberships = listing(
-        "memberships",
-        "/organization_memberships",
-        below(&["organization_memberships"]),
-        false,
-        of_data,
-    );
-    Ok(vec![users, organizations, memberships])
+                page: of_data,
+            }],
+        },
+        Listing {
+            input: "memberships",
+            name: "/organization_memberships",
+            rate,
+            ask: Box::new(move |cursor| {
+                memberships(
+                    &["organization_memberships"],
+                    cursor,
+                    ("order_by", "+created_at"),
+                )
+            }),
+            page: of_data,
+            each: Vec::new(),
+        },
+    ])
 }

@@ -1,10 +1,12 @@
 //! Amazon Cognito.
 
 mod check;
+mod export;
 mod session;
 mod srp;
 
 use crate::kind::Kind;
+use crate::migration::import::source::Export;
 
 use super::Build;
 
@@ -18,4 +20,11 @@ pub(super) const KIND: Kind<Build> = Kind {
         check: check::BUILD,
         sessions: session::BUILD,
     },
+};
+
+/// Its exports.
+pub(super) const EXPORT: Kind<Export> = Kind {
+    name: "cognito",
+    about: "Amazon Cognito: what list-users answers; it hands over no hashes",
+    build: export::EXPORT,
 };

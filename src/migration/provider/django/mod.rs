@@ -1,8 +1,10 @@
 //! Django.
 
+mod export;
 mod session;
 
 use crate::kind::Kind;
+use crate::migration::import::source::Export;
 
 use super::Build;
 
@@ -16,4 +18,11 @@ pub(super) const KIND: Kind<Build> = Kind {
         check: None,
         sessions: session::BUILD,
     },
+};
+
+/// Its exports.
+pub(super) const EXPORT: Kind<Export> = Kind {
+    name: "django",
+    about: "Django: dumpdata or a dump, with allauth and django-otp",
+    build: export::EXPORT,
 };

@@ -1,8 +1,10 @@
 //! Lucia.
 
+mod export;
 mod session;
 
 use crate::kind::Kind;
+use crate::migration::import::source::Export;
 
 use super::Build;
 
@@ -16,4 +18,11 @@ pub(super) const KIND: Kind<Build> = Kind {
         check: None,
         sessions: session::BUILD,
     },
+};
+
+/// Its exports.
+pub(super) const EXPORT: Kind<Export> = Kind {
+    name: "lucia",
+    about: "Lucia 2 and 3: the app's own tables as a dump, JSON or CSV",
+    build: export::EXPORT,
 };

@@ -1,9 +1,11 @@
 //! Supabase Auth.
 
 mod check;
+mod export;
 mod session;
 
 use crate::kind::Kind;
+use crate::migration::import::source::Export;
 
 use super::Build;
 
@@ -17,4 +19,11 @@ pub(super) const KIND: Kind<Build> = Kind {
         check: check::BUILD,
         sessions: session::BUILD,
     },
+};
+
+/// Its exports.
+pub(super) const EXPORT: Kind<Export> = Kind {
+    name: "supabase",
+    about: "Supabase Auth: auth.users and its neighbours as JSON, CSV or a dump, or the database",
+    build: export::EXPORT,
 };

@@ -1,8 +1,10 @@
 //! WordPress.
 
+mod export;
 mod session;
 
 use crate::kind::Kind;
+use crate::migration::import::source::Export;
 
 use super::Build;
 
@@ -16,4 +18,11 @@ pub(super) const KIND: Kind<Build> = Kind {
         check: None,
         sessions: session::BUILD,
     },
+};
+
+/// Its exports.
+pub(super) const EXPORT: Kind<Export> = Kind {
+    name: "wordpress",
+    about: "WordPress: wp_users and wp_usermeta as CSV, JSON or a dump",
+    build: export::EXPORT,
 };

@@ -1,9 +1,11 @@
 //! WorkOS AuthKit.
 
 mod check;
+mod export;
 mod session;
 
 use crate::kind::Kind;
+use crate::migration::import::source::Export;
 
 use super::Build;
 
@@ -17,4 +19,11 @@ pub(super) const KIND: Kind<Build> = Kind {
         check: check::BUILD,
         sessions: session::BUILD,
     },
+};
+
+/// Its exports.
+pub(super) const EXPORT: Kind<Export> = Kind {
+    name: "workos",
+    about: "WorkOS: the pages of its API, with identities, organizations and memberships",
+    build: export::EXPORT,
 };
