@@ -61,6 +61,11 @@ impl World {
         }
     }
 
+    /// Where the app's database is.
+    pub fn database(&self) -> std::path::PathBuf {
+        self.folder.join("app.sqlite")
+    }
+
     fn gateway(&self) -> gateway::Gateway {
         self.gateway_with("")
     }

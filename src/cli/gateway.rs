@@ -622,7 +622,7 @@ fn published(
 }
 
 /// The addresses of the app that serves the auth endpoints, with the path of its key set.
-fn app_urls(config: &Config, path: &str) -> Result<Vec<Url>, Failure> {
+pub(super) fn app_urls(config: &Config, path: &str) -> Result<Vec<Url>, Failure> {
     let routes = &config.routes;
     let app = config.server.upstreams.get(routes.auth_upstream);
     let addresses = app.into_iter().flat_map(|app| &app.addresses);

@@ -43,6 +43,7 @@ mod schema;
 pub mod scratch;
 pub mod spool;
 mod sqlite;
+pub mod staging;
 mod transaction;
 mod triggers;
 

@@ -9,6 +9,7 @@ use super::Manner;
 use super::writer::{App, LEASE_MS, Sealer, failed};
 use crate::migration::import::target::{Begin, Begun, Run, Target};
 use crate::migration::vault::Vault;
+use crate::secret::Secret;
 use crate::server::clock::SystemClock;
 use crate::store;
 use crate::time::{Clock as _, UnixMs};
@@ -57,7 +58,14 @@ pub fn open(
         code: USAGE,
     })?;
     let mut settings = migration.database.clone();
-    if let Some(column) = metadata_column {
+    if let Some(path) = &manner.staging {
+        settings.url = Secret::new(format!("sqlite:{}", path.display()));
+        settings.schema = store::SchemaOverrides::default();
+        settings.zone_offset_seconds = 0;
+    }
+    if let Some(column) = metadata_column
+        && manner.staging.is_none()
+    {
         settings
             .schema
             .columns

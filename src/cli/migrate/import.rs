@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::super::{DONE, Edges, Failure, PROBLEMS, USAGE, World};
+use super::emit::Emit;
 use super::ground::{self, Ground, now};
 use super::progress::Progress;
 use super::reading::Reading;
@@ -45,6 +46,9 @@ pub struct Import {
     /// The folder for what is read until it is written, about twice the size of the export. Default: the system's temporary folder.
     #[arg(long, value_name = "FOLDER")]
     pub spool: Option<PathBuf>,
+    /// For databases the gateway has no adapter of.
+    #[command(flatten)]
+    pub emit: Emit,
     /// How to tell.
     #[command(flatten)]
     pub manner: Manner,
@@ -55,7 +59,23 @@ impl Import {
     ///
     /// # Errors
     /// When the configuration or an input cannot be used, or the database cannot be reached.
-    pub fn run(self, world: &mut World<'_>, edges: Edges) -> Result<u8, Failure> {
+    pub fn run(mut self, world: &mut World<'_>, edges: Edges) -> Result<u8, Failure> {
+        if !self.emit.is_asked() {
+            return self.import(world, edges);
+        }
+        let environment = self.manner.given.environment(world)?;
+        self.emit.check(&environment)?;
+        let staging = Emit::stage(self.spool.as_deref())?;
+        self.manner.staging = Some(staging.path());
+        let ended = self.import(world, edges)?;
+        if !self.apply || ended == USAGE {
+            return Ok(ended);
+        }
+        let left = self.emit.leave(&staging, &environment, world)?;
+        Ok(ended.max(left))
+    }
+
+    fn import(&self, world: &mut World<'_>, edges: Edges) -> Result<u8, Failure> {
         let mut progress = Progress::new(world.terminal, self.manner.quiet);
         let opened = open(
             &self.whence,

@@ -1,13 +1,18 @@
 //! `vestibule migrate`: the move from an old auth system, with its proof and the way back.
 
+mod emit;
 mod ground;
+mod private;
 mod progress;
 mod reading;
 mod report;
 mod writer;
 
+pub mod export;
 pub mod finalize;
 pub mod import;
+pub mod plan;
+pub mod reset;
 pub mod status;
 pub mod undo;
 pub mod verify;
@@ -27,6 +32,21 @@ pub struct Migrate {
 /// The steps of a move. One line and one file each.
 #[derive(Debug, clap::Subcommand)]
 pub enum Part {
+    /// Tell what a move would come to: risks, numbers, effort, steps, drafts. Changes nothing.
+    #[command(
+        after_help = "Example:\n  vestibule migrate plan --from clerk --input users.csv\n  vestibule migrate plan --from clerk --input users.csv --config vestibule.toml --markdown plan.md --list-affected affected.csv\n  vestibule migrate plan --from workos --input users.json --window 60 --hourly-rate 90 --json\n\nExit codes: 0 nothing blocks the move, 1 something does, 2 usage or configuration, 3 the database cannot be reached"
+    )]
+    Plan(Box<plan::Plan>),
+    /// Send links to those who have not come over, through the app's own mails.
+    #[command(
+        after_help = "Example:\n  vestibule migrate reset --pending --config vestibule.toml\n  vestibule migrate reset --pending --config vestibule.toml --per-minute 30 --apply\n\nExit codes: 0 everybody got theirs, 1 not everybody did: run it again, 2 usage or configuration, 3 the database cannot be reached"
+    )]
+    Reset(Box<reset::Reset>),
+    /// The way back: users with their password hashes, in another system's form, encrypted.
+    #[command(
+        after_help = "Example:\n  age-keygen -o key.txt   # on another machine\n  vestibule migrate export --for clerk --recipient age1... --output users.age --i-know-this-exports-password-hashes\n  age --decrypt -i key.txt users.age\n\nExit codes: 0 written, 1 not written, 2 usage or configuration, 3 the database cannot be reached"
+    )]
+    Export(Box<export::Export>),
     /// Move people in: tells what it would do, and does it with `--apply`.
     #[command(
         after_help = "Example:\n  vestibule migrate import --from clerk --input users.csv --input api=page1.json\n  vestibule migrate import --from clerk --input users.csv --apply --report report.csv\n  vestibule migrate import --from clerk --input users.csv --apply --since 2026-12-01\n\nExit codes: 0 all rows moved, 1 some were refused or parked, 2 usage or configuration, 3 the database cannot be reached"
@@ -80,6 +100,9 @@ pub struct Manner {
     /// Write nothing but results and problems.
     #[arg(long)]
     pub quiet: bool,
+    /// The database of our own that stands in for that of the configuration, where rows leave. No flag.
+    #[arg(skip)]
+    pub staging: Option<PathBuf>,
 }
 
 impl Migrate {
@@ -89,11 +112,14 @@ impl Migrate {
     /// When the configuration or an input cannot be used, or the database cannot be reached.
     pub fn run(self, world: &mut World<'_>, edges: Edges) -> Result<u8, Failure> {
         match self.part {
+            Part::Plan(plan) => plan.run(world, edges),
             Part::Import(import) => import.run(world, edges),
             Part::Verify(verify) => verify.run(world, edges),
             Part::Status(status) => status.run(world, edges),
+            Part::Reset(reset) => reset.run(world, edges),
             Part::Undo(undo) => undo.run(world, edges),
             Part::Finalize(finalize) => finalize.run(world, edges),
+            Part::Export(export) => export.run(world, edges),
         }
     }
 }

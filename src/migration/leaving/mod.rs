@@ -5,6 +5,7 @@
 
 pub mod age;
 pub mod roster;
+pub mod rows;
 
 mod form;
 

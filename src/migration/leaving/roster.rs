@@ -76,6 +76,9 @@ pub trait Roster: Send + Sync {
         most: usize,
     ) -> Done<'a, Vec<Waiting>>;
 
+    /// Whether somebody has an account elsewhere that signs them in.
+    fn has_account_elsewhere<'a>(&'a self, user_id: &'a str) -> Done<'a, bool>;
+
     /// Users after this id, at most so many.
     fn people<'a>(&'a self, after: Option<&'a str>, most: usize) -> Done<'a, Vec<Person>>;
 

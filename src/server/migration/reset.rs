@@ -110,20 +110,10 @@ impl Resets {
     /// # Errors
     /// When no connection to the app can be prepared.
     pub fn new(settings: &Settings, desk: Desk, home: &Handle) -> Result<Self, String> {
-        // Somebody else may have chosen one already; any will do.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::builder()
-            .redirect(Policy::none())
-            .no_proxy()
-            .http1_only()
-            .connect_timeout(Duration::from_secs(2))
-            .timeout(ANSWER_WITHIN)
-            .pool_idle_timeout(IDLE_MAX)
-            .build()
-            .map_err(|error| format!("no connection to the app can be prepared: {error}"))?;
+        let app = App::new(desk.app.clone(), &desk.public_url, &settings.redirect_to)?;
         let (queue, mut due) = mpsc::channel::<Mail>(QUEUE);
         let (clock, metrics) = (Arc::clone(&desk.clock), Arc::clone(&desk.metrics));
-        let asker = Arc::new(Asker::new(settings, client, desk));
+        let asker = Arc::new(Asker { app, desk });
         home.spawn(async move {
             let turns = Arc::new(tokio::sync::Semaphore::new(AT_ONCE));
             while let Some(mail) = due.recv().await {
@@ -239,18 +229,43 @@ impl Budget {
     }
 }
 
-/// Asks the app.
-struct Asker {
+/// The app, as it is asked for mails.
+pub struct App {
     client: reqwest::Client,
-    desk: Desk,
+    urls: Vec<Url>,
+    public_url: String,
     redirect_to: String,
     host: Option<HeaderValue>,
     scheme: &'static str,
 }
 
-impl Asker {
-    fn new(settings: &Settings, client: reqwest::Client, desk: Desk) -> Self {
-        let public = Url::parse(&desk.public_url).ok();
+/// What the app said.
+#[derive(Clone, Copy, Debug)]
+pub struct Said {
+    /// Its status.
+    pub status: StatusCode,
+    /// When it may be asked again, where it says so.
+    pub retry_after: Option<Duration>,
+}
+
+impl App {
+    /// The app whose Better Auth is at one of these addresses, base path included.
+    ///
+    /// # Errors
+    /// When no connection to it can be prepared.
+    pub fn new(urls: Vec<Url>, public_url: &str, redirect_to: &str) -> Result<Self, String> {
+        // Somebody else may have chosen one already; any will do.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = reqwest::Client::builder()
+            .redirect(Policy::none())
+            .no_proxy()
+            .http1_only()
+            .connect_timeout(Duration::from_secs(2))
+            .timeout(ANSWER_WITHIN)
+            .pool_idle_timeout(IDLE_MAX)
+            .build()
+            .map_err(|error| format!("no connection to the app can be prepared: {error}"))?;
+        let public = Url::parse(public_url).ok();
         let host = public.as_ref().and_then(|url| {
             let host = url.host_str()?;
             let text = match url.port() {
@@ -263,17 +278,80 @@ impl Asker {
             Some("https") => "https",
             _ => "http",
         };
-        Self {
+        Ok(Self {
             client,
-            desk,
-            redirect_to: settings.redirect_to.clone(),
+            urls,
+            public_url: public_url.to_owned(),
+            redirect_to: redirect_to.to_owned(),
             host,
             scheme,
-        }
+        })
     }
 
+    /// Asks the first that can be reached for a mail to an address. Those before it were not asked: asking twice would send two.
+    ///
+    /// # Errors
+    /// When none can be reached, or one does not answer.
+    pub async fn ask(&self, email: &str, client: IpAddr) -> Result<Said, reqwest::Error> {
+        let mut urls = self.urls.iter().peekable();
+        while let Some(url) = urls.next() {
+            let mut said = self.one(url, "request-password-reset", email, client).await;
+            // Its name before better-auth 1.4.
+            if matches!(&said, Ok(said) if said.status == StatusCode::NOT_FOUND) {
+                said = self.one(url, "forget-password", email, client).await;
+            }
+            match said {
+                Err(error) if error.is_connect() && urls.peek().is_some() => {}
+                said => return said,
+            }
+        }
+        Ok(Said {
+            status: StatusCode::BAD_GATEWAY,
+            retry_after: None,
+        })
+    }
+
+    async fn one(
+        &self,
+        app: &Url,
+        endpoint: &str,
+        email: &str,
+        client: IpAddr,
+    ) -> Result<Said, reqwest::Error> {
+        let body = serde_json::json!({ "email": email, "redirectTo": self.redirect_to });
+        let url = format!("{}/{endpoint}", app.as_str().trim_end_matches('/'));
+        let mut asked = self
+            .client
+            .post(url)
+            .header(CONTENT_TYPE, "application/json")
+            .header(ORIGIN, &self.public_url)
+            .header(FORWARDED_FOR, client.to_string())
+            .header(FORWARDED_PROTO, self.scheme)
+            .body(body.to_string());
+        if let Some(host) = &self.host {
+            asked = asked.header(HOST, host).header(FORWARDED_HOST, host);
+        }
+        let answer = asked.send().await?;
+        let seconds = |name: &str| answer.headers().get(name)?.to_str().ok()?.parse().ok();
+        // Better Auth's own limiter says it in a header of its own.
+        let wait = seconds("retry-after").or_else(|| seconds("x-retry-after"));
+        Ok(Said {
+            status: answer.status(),
+            retry_after: wait.map(Duration::from_secs),
+        })
+    }
+}
+
+/// Asks the app, and notes it.
+struct Asker {
+    app: App,
+    desk: Desk,
+}
+
+impl Asker {
     async fn ask(&self, mail: &Mail) {
-        let outcome = match self.any_app(mail).await {
+        let said = self.app.ask(&mail.email, mail.client).await;
+        let outcome = match said.map(|said| said.status) {
             Ok(status) if status.is_success() => {
                 self.note(mail).await;
                 "sent"
@@ -296,45 +374,6 @@ impl Asker {
             }
         };
         self.desk.metrics.migration_reset(outcome);
-    }
-
-    /// The first app that can be reached. Those before it were not asked: asking twice would send two mails.
-    async fn any_app(&self, mail: &Mail) -> Result<StatusCode, reqwest::Error> {
-        let mut apps = self.desk.app.iter().peekable();
-        while let Some(app) = apps.next() {
-            let mut asked = self.one_app(app, "request-password-reset", mail).await;
-            // Its name before better-auth 1.4.
-            if matches!(asked, Ok(StatusCode::NOT_FOUND)) {
-                asked = self.one_app(app, "forget-password", mail).await;
-            }
-            match asked {
-                Err(error) if error.is_connect() && apps.peek().is_some() => {}
-                asked => return asked,
-            }
-        }
-        Ok(StatusCode::BAD_GATEWAY)
-    }
-
-    async fn one_app(
-        &self,
-        app: &Url,
-        endpoint: &str,
-        mail: &Mail,
-    ) -> Result<StatusCode, reqwest::Error> {
-        let body = serde_json::json!({ "email": mail.email, "redirectTo": self.redirect_to });
-        let url = format!("{}/{endpoint}", app.as_str().trim_end_matches('/'));
-        let mut asked = self
-            .client
-            .post(url)
-            .header(CONTENT_TYPE, "application/json")
-            .header(ORIGIN, &self.desk.public_url)
-            .header(FORWARDED_FOR, mail.client.to_string())
-            .header(FORWARDED_PROTO, self.scheme)
-            .body(body.to_string());
-        if let Some(host) = &self.host {
-            asked = asked.header(HOST, host).header(FORWARDED_HOST, host);
-        }
-        Ok(asked.send().await?.status())
     }
 
     async fn note(&self, mail: &Mail) {

@@ -327,7 +327,8 @@ pub(super) fn cost(
     }
     let known: f64 = sums.iter().filter_map(|sum| sum.amount).sum();
     Cost {
-        known: (known * 100.0).round() / 100.0,
+        // Nothing, where no price is known, is no negative nothing.
+        known: (known * 100.0).round() / 100.0 + 0.0,
         complete: sums.iter().all(|sum| sum.amount.is_some()),
         sums,
     }

@@ -149,7 +149,7 @@ pub static TABLE: &[Facts] = &[
             ),
             line(
                 "publishable_key",
-                "{ env = \"CLERK_PUBLISHABLE_KEY\" }",
+                "\"pk_live_Y2xlcmsuZXhhbXBsZS5jb20k\"",
                 "takes sessions over",
             ),
         ],
@@ -187,11 +187,7 @@ pub static TABLE: &[Facts] = &[
                 "{ env = \"WORKOS_API_KEY\" }",
                 "checks passwords and looks users up",
             ),
-            line(
-                "client_id",
-                "{ env = \"WORKOS_CLIENT_ID\" }",
-                "the app's client",
-            ),
+            line("client_id", "\"client_01HXYZ\"", "the app's client"),
             line(
                 "cookie_password",
                 "{ env = \"WORKOS_COOKIE_PASSWORD\" }",
@@ -265,7 +261,7 @@ pub static TABLE: &[Facts] = &[
             line("domain", "\"https://TENANT.eu.auth0.com\"", "the tenant"),
             line(
                 "client_id",
-                "{ env = \"AUTH0_CLIENT_ID\" }",
+                "\"YOUR_CLIENT_ID\"",
                 "an application with the grants Password and MFA",
             ),
             line(
@@ -369,7 +365,7 @@ pub static TABLE: &[Facts] = &[
             line("user_pool_id", "\"eu-central-1_ABCDEFGHI\"", "the pool"),
             line(
                 "client_id",
-                "{ env = \"COGNITO_CLIENT_ID\" }",
+                "\"YOUR_CLIENT_ID\"",
                 "an app client with ALLOW_USER_SRP_AUTH",
             ),
             line(
@@ -570,7 +566,7 @@ pub static TABLE: &[Facts] = &[
         draft: &[
             line(
                 "project_id",
-                "{ env = \"STYTCH_PROJECT_ID\" }",
+                "\"project-live-00000000-0000-0000-0000-000000000000\"",
                 "the project",
             ),
             line("secret", "{ env = \"STYTCH_SECRET\" }", "checks passwords"),
@@ -597,7 +593,7 @@ pub static TABLE: &[Facts] = &[
         draft: &[
             line(
                 "project_id",
-                "{ env = \"DESCOPE_PROJECT_ID\" }",
+                "\"P2abcdefghijklmnopqrstuvwxyz\"",
                 "the project",
             ),
             maybe(
@@ -714,7 +710,7 @@ pub fn of(name: &str) -> &'static Facts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::migration::provider;
+    use crate::migration::provider::{self, KeyKind};
 
     #[test]
     fn what_is_promised_of_a_system_the_gateway_can_do() {
@@ -734,10 +730,13 @@ mod tests {
             let read = kind.build.sessions.is_some();
             assert!(facts.sessions == Outlook::Lost || read, "{table}: sessions");
             for line in facts.draft {
-                let known = kind.build.keys.iter().flat_map(|keys| keys.iter());
+                let mut known = kind.build.keys.iter().flat_map(|keys| keys.iter());
+                let key = known.find(|key| key.name == line.key);
+                let key = key.unwrap_or_else(|| panic!("{table}.{} is no key", line.key));
+                let secret = matches!(key.kind, KeyKind::Secret | KeyKind::Secrets);
                 assert!(
-                    known.map(|key| key.name).any(|name| name == line.key),
-                    "{table}.{}",
+                    secret || !line.value.starts_with('{'),
+                    "{table}.{} takes no variable",
                     line.key
                 );
             }

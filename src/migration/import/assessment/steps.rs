@@ -202,7 +202,7 @@ pub(super) fn steps(from: &Assessor, expected: &Expected) -> Vec<Step> {
     if most > 0 {
         list.add(
             Operations,
-            format!("Send the rest a link: {most} mails at most"),
+            format!("Send the rest a link: to {most} users at most"),
             "vestibule migrate reset --pending --apply",
             span(Duration::from_secs(mails * 3600)),
             "`status` shows nobody pending",

@@ -433,7 +433,7 @@ fn a_page_fits_the_terminal_and_takes_no_orders_from_an_export() {
     let json: serde_json::Value = serde_json::from_str(&a.json()).unwrap();
     assert_eq!(json["version"], 1);
     assert_eq!(json["numbers"]["users"], 10);
-    assert_eq!(json["risks"][0]["severity"], "blocker");
+    assert_eq!(json["risks"][0]["severity"], "warning");
     for text in [page, text, a.json()] {
         assert!(!text.contains(BCRYPT), "a hash is shown");
     }

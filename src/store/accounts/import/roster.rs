@@ -57,6 +57,17 @@ impl<B: Backend> Roster for DatabaseRoster<B> {
         })
     }
 
+    fn has_account_elsewhere<'a>(&'a self, user_id: &'a str) -> Done<'a, bool> {
+        let store = Arc::clone(&self.0);
+        Box::pin(async move {
+            let found = store.one_of_all(user_id).await.map_err(Undone::told)?;
+            let accounts = found.iter().flat_map(|whole| &whole.accounts);
+            Ok(accounts
+                .into_iter()
+                .any(|(provider, _, _)| provider != CREDENTIAL))
+        })
+    }
+
     fn people<'a>(&'a self, after: Option<&'a str>, most: usize) -> Done<'a, Vec<Person>> {
         let store = Arc::clone(&self.0);
         Box::pin(async move { store.people(after, most).await.map_err(Undone::told) })
@@ -111,8 +122,12 @@ impl<B: Backend> Store<B> {
         let mut work = self.begin(&plan, deadline).await?;
         let mut asked = work
             .say()
-            .text("SELECT user_id, provider, state FROM ")
+            .text("SELECT user_id, provider, state FROM (SELECT user_id, provider, state FROM ")
             .own("legacy_identity")
+            // Whoever came with a hash alone.
+            .text(" UNION ALL SELECT user_id, '', state FROM ")
+            .own("legacy_credential")
+            .text(") waiting")
             .text(" WHERE user_id > ")
             .value(after)
             .text(" AND state IN (");
@@ -134,6 +149,14 @@ impl<B: Backend> Store<B> {
             }
         }
         work.leave(waiting).await
+    }
+
+    async fn one_of_all(&self, user_id: &str) -> Result<Option<stored::Whole>, Undone> {
+        let deadline = self.deadline();
+        let plan = self.plan(deadline).await;
+        let mut work = self.begin(&plan, deadline).await?;
+        let found = work.whole(&[user_id.to_owned()]).await?;
+        work.leave(found.into_values().next()).await
     }
 
     async fn people(&self, after: Option<&str>, most: usize) -> Result<Vec<Person>, Undone> {

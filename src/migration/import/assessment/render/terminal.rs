@@ -154,7 +154,7 @@ impl Page {
                 let users = risk
                     .users
                     .map_or_else(String::new, |users| format!(" [{users}]"));
-                self.item(&mark, &format!("{}{users}", shown(&risk.title)));
+                self.item(&mark, &format!("{}{users}", risk.title));
                 if !risk.evidence.rows.is_empty() {
                     self.wrapped("    ", &shown_rows(&risk.evidence.told()));
                 }
