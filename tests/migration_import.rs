@@ -134,7 +134,7 @@ impl Ground {
     }
 
     async fn count(&self, table: &str) -> u64 {
-        let sql = format!("SELECT @(COUNT(*)) FROM {table}");
+        let sql = format!("SELECT @(n) FROM (SELECT COUNT(*) AS n FROM {table}) counted");
         self.place.one(&sql).await.parse().unwrap()
     }
 
@@ -415,7 +415,7 @@ async fn killed_at_any_moment_the_import_goes_on_and_nobody_is_lost_or_there_twi
         ground.told(&["status"], &[0]).await;
         let before = ground.count("\"user\"").await;
         let progress = format!(
-            "SELECT @(MAX(sequence)) FROM {}",
+            "SELECT @(n) FROM (SELECT MAX(sequence) AS n FROM {}) furthest",
             ground.place.own("migration_run")
         );
         let words = step("import", &whence, &["--apply", "--quiet"]);

@@ -306,9 +306,9 @@ fn a_client_that_asks_to_close_is_closed() {
 }
 
 /// Serves one request on the app's next connection and keeps the connection.
-fn serve_one(app: &RawApp, gateway: &Gateway) -> Wire {
+fn serve_one(app: &RawApp, gateway: &Gateway, method: &str) -> Wire {
     std::thread::scope(|scope| {
-        let first = scope.spawn(|| gateway.get("/public/first", &[]));
+        let first = scope.spawn(|| gateway.send(method, "/public/first", &[], b""));
         let mut server = app.accept();
         server.read_head();
         server.write("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
@@ -321,7 +321,7 @@ fn serve_one(app: &RawApp, gateway: &Gateway) -> Wire {
 fn a_get_is_sent_again_when_the_app_closed_the_idle_connection_under_it() {
     let app = RawApp::start();
     let gateway = Setup::in_front_of(app.address).start();
-    let mut server = serve_one(&app, &gateway);
+    let mut server = serve_one(&app, &gateway, "GET");
     std::thread::scope(|scope| {
         let second = scope.spawn(|| gateway.get("/public/second", &[]));
         assert!(server.read_head().starts_with("GET /public/second"));
@@ -337,7 +337,7 @@ fn a_get_is_sent_again_when_the_app_closed_the_idle_connection_under_it() {
 fn a_post_is_never_sent_twice() {
     let app = RawApp::start();
     let gateway = Setup::in_front_of(app.address).start();
-    let mut server = serve_one(&app, &gateway);
+    let mut server = serve_one(&app, &gateway, "POST");
     std::thread::scope(|scope| {
         let second = scope.spawn(|| gateway.send("POST", "/public/pay", &[], b"once"));
         assert!(server.read_head().starts_with("POST /public/pay"));

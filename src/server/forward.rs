@@ -29,6 +29,8 @@ const CONNECTION_OPTIONS: &[&str] = &["close", "keep-alive", "upgrade", "te", "h
 pub struct Client {
     /// The one address the app is told.
     pub address: IpAddr,
+    /// The same as text.
+    pub text: AddressText,
     /// Whether the browser came over TLS.
     pub secure: bool,
     /// Whether the peer is a proxy of ours, whose word counts.
@@ -62,10 +64,72 @@ impl Client {
             };
         Self {
             address,
+            text: AddressText::new(address),
             secure,
             through_trusted,
         }
     }
+}
+
+/// The longest is an IPv6 address with an IPv4 address at its end.
+const ADDRESS_LETTERS: usize = 48;
+
+/// An address as text, written once for all who show it.
+#[derive(Clone, Copy, Debug)]
+pub struct AddressText {
+    letters: [u8; ADDRESS_LETTERS],
+    length: usize,
+}
+
+impl AddressText {
+    fn new(address: IpAddr) -> Self {
+        let mut letters = [0; ADDRESS_LETTERS];
+        let mut rest = &mut letters[..];
+        let written = match address {
+            // The formatter pads and aligns, and takes ten times as long.
+            IpAddr::V4(address) => write_dotted(rest, address.octets()),
+            IpAddr::V6(address) => {
+                // Every address fits.
+                let _ = write!(rest, "{address}");
+                let free = rest.len();
+                ADDRESS_LETTERS - free
+            }
+        };
+        Self {
+            letters,
+            length: written,
+        }
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        let letters = self.letters.get(..self.length).unwrap_or_default();
+        std::str::from_utf8(letters).unwrap_or_default()
+    }
+}
+
+/// Four numbers with dots between. Says how many letters that are.
+fn write_dotted(into: &mut [u8], octets: [u8; 4]) -> usize {
+    let mut at = 0;
+    let mut put = |letter: u8| {
+        if let Some(place) = into.get_mut(at) {
+            *place = letter;
+            at += 1;
+        }
+    };
+    for (nth, octet) in octets.into_iter().enumerate() {
+        if nth > 0 {
+            put(b'.');
+        }
+        if octet >= 100 {
+            put(b'0' + octet / 100);
+        }
+        if octet >= 10 {
+            put(b'0' + octet / 10 % 10);
+        }
+        put(b'0' + octet % 10);
+    }
+    at
 }
 
 /// Whether `Connection` names nothing but what belongs there.
@@ -137,36 +201,128 @@ pub fn stamp(
     join_cookies(headers)?;
 
     headers.try_reserve(WRITTEN_MAX).map_err(unwritable)?;
-    if let Some(host) = headers.get(HOST).cloned() {
-        set(headers, X_FORWARDED_HOST, host)?;
-    }
-    set(headers, X_FORWARDED_FOR, address(client.address)?)?;
-    let proto = HeaderValue::from_static(if client.secure { "https" } else { "http" });
-    set(headers, X_FORWARDED_PROTO, proto)?;
-    set(headers, X_REQUEST_ID, trace.request_id.to_value())?;
-    if let Some(parent) = &trace.new_parent {
-        set(headers, TRACEPARENT, parent.clone())?;
+    if trace.new_parent.is_some() {
         // A state without its parent means nothing.
         headers.remove(TRACESTATE);
     }
-
-    if let Some(entry) = principal {
-        for (name, value) in identity.headers(entry) {
-            set(headers, name.clone(), value.clone())?;
-        }
-        match identity.assertion(entry, now) {
-            Ok(Some((name, value))) => set(headers, name, value)?,
-            Ok(None) => {}
-            Err(error) => {
-                return Err(pingora::Error::because(
-                    pingora::ErrorType::InternalError,
-                    "identity assertion",
-                    error,
-                ));
-            }
-        }
-    }
+    let host = headers.get(HOST).cloned();
+    let told = Told {
+        host: host.as_ref(),
+        client,
+        trace,
+    };
+    write_each(told, identity, principal, now, |name, value| {
+        set(headers, name.clone(), value.clone())
+    })?;
     put_together(outgoing, parts, kept)
+}
+
+/// What the app is told of a request besides who is calling.
+struct Told<'a> {
+    host: Option<&'a HeaderValue>,
+    client: Client,
+    trace: &'a Trace,
+}
+
+/// Every header that we write on a request.
+fn write_each(
+    told: Told<'_>,
+    identity: &Identity,
+    principal: Option<&Entry>,
+    now: UnixMs,
+    mut write: impl FnMut(&HeaderName, &HeaderValue) -> pingora::Result<()>,
+) -> pingora::Result<()> {
+    if let Some(host) = told.host {
+        write(&X_FORWARDED_HOST, host)?;
+    }
+    let address = HeaderValue::from_str(told.client.text.as_str()).map_err(unwritable)?;
+    write(&X_FORWARDED_FOR, &address)?;
+    let proto = HeaderValue::from_static(if told.client.secure { "https" } else { "http" });
+    write(&X_FORWARDED_PROTO, &proto)?;
+    write(&X_REQUEST_ID, &told.trace.request_id.0)?;
+    if let Some(parent) = &told.trace.new_parent {
+        write(&TRACEPARENT, parent)?;
+    }
+    let Some(entry) = principal else {
+        return Ok(());
+    };
+    for (name, value) in identity.headers(entry) {
+        write(name, value)?;
+    }
+    match identity.assertion(entry, now) {
+        Ok(Some((name, value))) => write(&name, &value),
+        Ok(None) => Ok(()),
+        Err(error) => Err(pingora::Error::because(
+            pingora::ErrorType::InternalError,
+            "identity assertion",
+            error,
+        )),
+    }
+}
+
+/// How long a head mostly is at most: a browser's headers, a cookie and an assertion.
+const HEAD_BYTES: usize = 2048;
+
+/// The head of a request without a body as it goes to the app: what [`stamp`] makes of it, written at once. `Connection` is between
+/// neighbours, and ours to the app is kept without saying so.
+///
+/// # Errors
+/// When a header cannot be written: then the request must not go out.
+pub fn to_wire(
+    head: &RequestHeader,
+    identity: &Identity,
+    principal: Option<&Entry>,
+    client: Client,
+    now: UnixMs,
+    trace: &Trace,
+) -> pingora::Result<Vec<u8>> {
+    let mut wire = Vec::with_capacity(HEAD_BYTES);
+    wire.extend_from_slice(head.method.as_str().as_bytes());
+    wire.push(b' ');
+    wire.extend_from_slice(head.raw_path());
+    wire.extend_from_slice(b" HTTP/1.1\r\n");
+    let headers = &head.headers;
+    let data = head.uri.path().contains("/_next/data/");
+    let mut cookies = 0;
+    for (name, value) in headers {
+        let replaced = *name == CONNECTION
+            || *name == X_REQUEST_ID
+            || (trace.new_parent.is_some() && (*name == TRACEPARENT || *name == TRACESTATE));
+        cookies += usize::from(*name == COOKIE);
+        if replaced || *name == COOKIE || identity.owned().removes(name.as_str(), data) {
+            continue;
+        }
+        put_line(&mut wire, name, value);
+    }
+    if cookies > 0 {
+        // In one line, however many came.
+        wire.extend_from_slice(b"cookie: ");
+        for (nth, value) in headers.get_all(COOKIE).iter().enumerate() {
+            if nth > 0 {
+                wire.extend_from_slice(b"; ");
+            }
+            wire.extend_from_slice(value.as_bytes());
+        }
+        wire.extend_from_slice(b"\r\n");
+    }
+    let told = Told {
+        host: headers.get(HOST),
+        client,
+        trace,
+    };
+    write_each(told, identity, principal, now, |name, value| {
+        put_line(&mut wire, name, value);
+        Ok(())
+    })?;
+    wire.extend_from_slice(b"\r\n");
+    Ok(wire)
+}
+
+fn put_line(wire: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
+    wire.extend_from_slice(name.as_str().as_bytes());
+    wire.extend_from_slice(b": ");
+    wire.extend_from_slice(value.as_bytes());
+    wire.extend_from_slice(b"\r\n");
 }
 
 /// What the parts of a request do not say.
@@ -212,17 +368,6 @@ fn unwritable(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Box
         "writing a header",
         error,
     )
-}
-
-/// An address as a header.
-fn address(address: IpAddr) -> pingora::Result<HeaderValue> {
-    // The longest is an IPv6 address with an IPv4 address at its end.
-    let mut text = [0; 48];
-    let mut rest = &mut text[..];
-    write!(rest, "{address}").map_err(unwritable)?;
-    let free = rest.len();
-    let written = text.len() - free;
-    HeaderValue::from_bytes(text.get(..written).unwrap_or_default()).map_err(unwritable)
 }
 
 /// HTTP/2 clients may split `Cookie` over several lines; many app servers read only the first.
@@ -458,6 +603,7 @@ mod tests {
         head.set_send_end_stream(false);
         let client = Client {
             address: IpAddr::from([203, 0, 113, 7]),
+            text: AddressText::new(IpAddr::from([203, 0, 113, 7])),
             secure: true,
             through_trusted: false,
         };
@@ -553,16 +699,19 @@ mod tests {
     }
 
     #[test]
-    fn every_address_makes_a_header() {
-        for text in [
-            "0.0.0.0",
-            "255.255.255.255",
+    fn every_address_is_written_as_the_standard_library_does() {
+        let mut seen: Vec<IpAddr> = [
             "::",
             "2001:db8:1111:2222:3333:4444:5555:6666",
             "::ffff:255.255.255.255",
-        ] {
-            let value = address(text.parse().unwrap()).unwrap();
-            assert_eq!(value, text);
+        ]
+        .map(|text| text.parse().unwrap())
+        .into();
+        seen.extend((0..=255).map(|octet| IpAddr::from([octet, 255 - octet, octet, 10])));
+        for address in seen {
+            let text = AddressText::new(address);
+            assert_eq!(text.as_str(), address.to_string());
+            assert!(HeaderValue::from_str(text.as_str()).is_ok());
         }
     }
 }

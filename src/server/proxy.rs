@@ -21,6 +21,7 @@ use pingora::{Error, ErrorSource, ErrorType, Result};
 use super::body::{self, Held};
 use super::door::Door;
 use super::doubt::Doubt;
+use super::exchange;
 use super::forward::{self, Client, RequestId, Trace};
 use super::intercept::{self, Watch};
 use super::line::Line;
@@ -115,25 +116,25 @@ pub struct Gateway {
 /// What is known of one request between the phases.
 pub struct Ctx {
     started: Instant,
-    trace: Trace,
-    client: Option<Client>,
-    permit: Option<Permit>,
+    pub(super) trace: Trace,
+    pub(super) client: Option<Client>,
+    pub(super) permit: Option<Permit>,
     decided: Option<Decided>,
-    app: usize,
-    manner: Manner,
-    attempts: usize,
+    pub(super) app: usize,
+    pub(super) manner: Manner,
+    pub(super) attempts: usize,
     private: bool,
     watch: Option<Watch>,
     /// Whether the app's Better Auth reads this request itself, and sets its cookies itself.
     at_auth: bool,
     place: Option<Place>,
-    passage: Passage,
+    pub(super) passage: Passage,
     /// Whether a session of the old system was presented of which nobody knows whether it lives.
     undecided: bool,
     /// The Server Actions its body names are looked for while it passes.
-    actions: Option<Box<Scanner>>,
+    pub(super) actions: Option<Box<Scanner>>,
     /// Whether the body is held, and waits for nobody's leave.
-    is_held: bool,
+    pub(super) is_held: bool,
     /// Whether the credential was looked at already: the next look is no other use of it.
     is_asked: bool,
     /// The answer to a request that was refused when its head was with the app already.
@@ -425,67 +426,18 @@ impl ProxyHttp for Shared {
         Ok(())
     }
 
+    async fn proxy_upstream_filter(&self, exchange: &mut Exchange, ctx: &mut Ctx) -> Result<bool> {
+        let passed = exchange::pass(self, exchange, ctx).await?;
+        Ok(matches!(passed, exchange::Passed::Not))
+    }
+
     async fn response_filter(
         &self,
         exchange: &mut Exchange,
         response: &mut ResponseHeader,
         ctx: &mut Ctx,
     ) -> Result<()> {
-        if response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS
-        {
-            return Ok(());
-        }
-        if response.status == StatusCode::SWITCHING_PROTOCOLS {
-            exchange.set_read_timeout(Some(self.settings.timeouts.tunnel_idle));
-        }
-        if let Some(watch) = ctx.watch.take()
-            && let Some(what) = watch.finish(response.status, &self.line)
-        {
-            self.metrics.evicted(what);
-        }
-        let request = &exchange.req_header().headers;
-        intercept::learn(
-            &response.headers,
-            request,
-            &self.responder.session_cookies,
-            &self.line,
-        );
-        if response.status.is_redirection() {
-            ctx.private |= self.watch_bounce(exchange.req_header(), response)?;
-        }
-        if let Some(renewer) = &self.renewer {
-            self.keep_cookie(renewer, exchange.req_header(), response, ctx)?;
-        }
-        if let Some(entry) = ctx.permit.as_ref().and_then(Permit::principal)
-            && !ctx.at_auth
-            // Whoever came with the same token as a bearer is not the browser that waits for it.
-            && entry.principal.method == credential::Method::SESSION
-            && entry.stands(&self.gate.sessions.cache().revocations)
-            && let Some(owed) = entry.owed.take()
-        {
-            ctx.private |= hand_over(response, &owed)?;
-        }
-        if !ctx.passage.is_plain() {
-            ctx.private = true;
-            ctx.passage.hear(response).await?;
-        }
-        if streams::is_stream(response.status, &response.headers) {
-            self.keep_watching(ctx)?;
-        }
-        if ctx.private {
-            keep_private(response)?;
-        }
-        let leaked: Vec<HeaderName> = response
-            .headers
-            .keys()
-            .filter(|name| self.identity.owned().is_identity(name.as_str()))
-            .cloned()
-            .collect();
-        for name in &leaked {
-            response.remove_header(name);
-        }
-        response.insert_header("X-Request-Id", ctx.trace.request_id.to_value())?;
-        Ok(())
+        self.answered(exchange, response, ctx).await
     }
 
     fn response_body_filter(
@@ -496,8 +448,8 @@ impl ProxyHttp for Shared {
         ctx: &mut Ctx,
     ) -> Result<Option<Duration>> {
         ctx.passage.pass(body, end);
-        if !end && ctx.place.is_none() && ctx.started.elapsed() >= streams::LONG {
-            self.keep_watching(ctx)?;
+        if !end {
+            self.goes_on(ctx)?;
         }
         Ok(None)
     }
@@ -607,7 +559,7 @@ impl ProxyHttp for Shared {
             reason = ctx.refused.unwrap_or(reason),
             route,
             kind = form,
-            client = ctx.client.map(|client| tracing::field::display(client.address)),
+            client = ctx.client.as_ref().map(|client| client.text.as_str()),
             duration_us = u64::try_from(ctx.started.elapsed().as_micros()).unwrap_or(u64::MAX),
             validation_us,
             request_id = %ctx.trace.request_id,
@@ -617,6 +569,89 @@ impl ProxyHttp for Shared {
 }
 
 impl Gateway {
+    /// What an answer of the app becomes on its way to the client.
+    ///
+    /// # Errors
+    /// When it cannot be changed as it must be: then it must not go out.
+    pub(super) async fn answered(
+        &self,
+        exchange: &mut Exchange,
+        response: &mut ResponseHeader,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
+        if response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS
+        {
+            return Ok(());
+        }
+        if response.status == StatusCode::SWITCHING_PROTOCOLS {
+            if ctx.manner != Manner::Tunnel {
+                // A client that did not ask would take whatever follows for its next answer.
+                let unasked = "the app switches protocols unasked";
+                return Err(Error::explain(ErrorType::InvalidHTTPHeader, unasked).into_up());
+            }
+            exchange.set_read_timeout(Some(self.settings.timeouts.tunnel_idle));
+        }
+        if let Some(watch) = ctx.watch.take()
+            && let Some(what) = watch.finish(response.status, &self.line)
+        {
+            self.metrics.evicted(what);
+        }
+        let request = &exchange.req_header().headers;
+        intercept::learn(
+            &response.headers,
+            request,
+            &self.responder.session_cookies,
+            &self.line,
+        );
+        if response.status.is_redirection() {
+            ctx.private |= self.watch_bounce(exchange.req_header(), response)?;
+        }
+        if let Some(renewer) = &self.renewer {
+            self.keep_cookie(renewer, exchange.req_header(), response, ctx)?;
+        }
+        if let Some(entry) = ctx.permit.as_ref().and_then(Permit::principal)
+            && !ctx.at_auth
+            // Whoever came with the same token as a bearer is not the browser that waits for it.
+            && entry.principal.method == credential::Method::SESSION
+            && entry.stands(&self.gate.sessions.cache().revocations)
+            && let Some(owed) = entry.owed.take()
+        {
+            ctx.private |= hand_over(response, &owed)?;
+        }
+        if !ctx.passage.is_plain() {
+            ctx.private = true;
+            ctx.passage.hear(response).await?;
+        }
+        if streams::is_stream(response.status, &response.headers) {
+            self.keep_watching(ctx)?;
+        }
+        if ctx.private {
+            keep_private(response)?;
+        }
+        let leaked: Vec<HeaderName> = response
+            .headers
+            .keys()
+            .filter(|name| self.identity.owned().is_identity(name.as_str()))
+            .cloned()
+            .collect();
+        for name in &leaked {
+            response.remove_header(name);
+        }
+        response.insert_header("X-Request-Id", ctx.trace.request_id.to_value())?;
+        Ok(())
+    }
+
+    /// A piece of an answer has passed, and it was not the last: one that lasts ends when the session it is for does.
+    ///
+    /// # Errors
+    /// When no more of them can be watched.
+    pub(super) fn goes_on(&self, ctx: &mut Ctx) -> Result<()> {
+        if ctx.place.is_none() && ctx.started.elapsed() >= streams::LONG {
+            self.keep_watching(ctx)?;
+        }
+        Ok(())
+    }
+
     /// A proxy asks about a request of its own.
     async fn verify(
         &self,

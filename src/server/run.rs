@@ -26,6 +26,7 @@ use super::admin::Admin;
 use super::build;
 use super::door::{self, Door};
 use super::doubt::Doubt;
+use super::kept;
 use super::line::{self, Line};
 use super::migration;
 use super::outage::Outage;
@@ -298,7 +299,10 @@ pub fn assemble(parts: Parts, clock: Arc<dyn Clock>) -> Result<Gateway, StartErr
             .server
             .upstreams
             .iter()
-            .map(|upstream| App::new(upstream, &parts.server.timeouts))
+            .map(|upstream| {
+                let most = parts.server.limits.connections_idle;
+                App::new(upstream, &parts.server.timeouts, most)
+            })
             .collect(),
         auth_base_path: parts.auth_base_path,
         renewer,
@@ -444,6 +448,10 @@ pub fn start(gateway: Gateway) -> Result<Running, StartError> {
     server.add_service(background_service(
         "streams",
         Sweeping(Arc::clone(&gateway)),
+    ));
+    server.add_service(background_service(
+        "kept connections",
+        Tidying(Arc::clone(&gateway)),
     ));
     if let Some(folder) = &gateway.app_folder {
         let watching = Watching {
@@ -672,6 +680,27 @@ impl BackgroundService for Balancing {
         ready: ServiceReadyNotifier,
     ) {
         self.0.start_with_ready_notifier(shutdown, ready).await;
+    }
+}
+
+/// Closes connections to the apps that waited too long or were closed over there, for as long as the server runs.
+struct Tidying(Arc<Gateway>);
+
+#[async_trait]
+impl BackgroundService for Tidying {
+    async fn start(&self, mut shutdown: ShutdownWatch) {
+        let mut look = tokio::time::interval(kept::LOOK_EVERY);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                // Requests in flight outlive the order to stop; so does this, until the server is gone.
+                told = shutdown.changed() => if told.is_err() { return },
+                _ = look.tick() => {}
+            }
+            for app in &self.0.apps {
+                app.kept.sweep();
+            }
+        }
     }
 }
 

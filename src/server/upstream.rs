@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use http::Extensions;
+use pingora::connectors::{ConnectorOptions, TransportConnector};
+use pingora::protocols::Stream;
 use pingora::protocols::l4::socket::SocketAddr;
 use pingora::upstreams::peer::{HttpPeer, PeerOptions};
 use pingora_load_balancing::discovery::ServiceDiscovery;
@@ -15,6 +17,7 @@ use pingora_load_balancing::health_check::{HealthCheck, HttpHealthCheck, TcpHeal
 use pingora_load_balancing::selection::RoundRobin;
 use pingora_load_balancing::{Backend, Backends, LoadBalancer};
 
+use super::kept::Kept;
 use super::settings::{Timeouts, Upstream, UpstreamAddress};
 use super::tunnel::Patient;
 
@@ -49,11 +52,22 @@ pub struct App {
     events: PeerOptions,
     tunnel: PeerOptions,
     asked: AtomicUsize,
+    connector: TransportConnector,
+    /// Connections for plain exchanges that wait.
+    pub kept: Kept,
+}
+
+/// Where a request goes.
+pub struct Place {
+    /// The address.
+    pub address: std::net::SocketAddr,
+    /// The name its certificate must have; empty without TLS.
+    pub name: String,
 }
 
 impl App {
-    /// Prepares an upstream. Nothing is resolved or connected yet.
-    pub fn new(settings: &Upstream, timeouts: &Timeouts) -> Self {
+    /// Prepares an upstream. Nothing is resolved or connected yet. `most`: how many unused connections are kept.
+    pub fn new(settings: &Upstream, timeouts: &Timeouts, most: usize) -> Self {
         let discovery = Names {
             addresses: settings.addresses.clone(),
         };
@@ -76,6 +90,9 @@ impl App {
             events,
             tunnel,
             asked: AtomicUsize::new(0),
+            // It keeps none itself.
+            connector: TransportConnector::new(Some(ConnectorOptions::new(1))),
+            kept: Kept::new(most, settings.idle_timeout),
         }
     }
 
@@ -90,7 +107,7 @@ impl App {
     }
 
     /// The next address to ask: one that is well, else any.
-    pub fn peer(&self, manner: Manner) -> Option<HttpPeer> {
+    pub fn place(&self) -> Option<Place> {
         let known = self.balancer.backends().get_backend();
         // Most apps have one address: there is nothing to choose, and choosing copies.
         let chosen = if let (1, Some(only)) = (known.len(), known.first()) {
@@ -108,8 +125,18 @@ impl App {
         };
         // The name is for the certificate; without one nobody asks for it.
         let name = chosen.ext.get::<Origin>().filter(|origin| origin.tls);
-        let name = name.map(|origin| origin.name.clone());
-        let mut peer = HttpPeer::new(address, name.is_some(), name.unwrap_or_default());
+        let name = name.map_or_else(String::new, |origin| origin.name.clone());
+        Some(Place { address, name })
+    }
+
+    /// The same as Pingora takes it.
+    pub fn peer(&self, manner: Manner) -> Option<HttpPeer> {
+        Some(self.peer_at(&self.place()?, manner))
+    }
+
+    fn peer_at(&self, place: &Place, manner: Manner) -> HttpPeer {
+        let tls = !place.name.is_empty();
+        let mut peer = HttpPeer::new(place.address, tls, place.name.clone());
         peer.options = match manner {
             Manner::Exchange => self.plain.clone(),
             Manner::Events => self.events.clone(),
@@ -119,7 +146,26 @@ impl App {
             // Never a connection kept from an ordinary exchange: those are not patient.
             peer.group_key = TUNNELS;
         }
-        Some(peer)
+        peer
+    }
+
+    /// A new connection for plain exchanges.
+    ///
+    /// # Errors
+    /// When none can be made in the time that is set for it.
+    pub async fn connect(&self, place: &Place) -> pingora::Result<Stream> {
+        let peer = self.peer_at(place, Manner::Exchange);
+        self.connector.new_stream(&peer).await
+    }
+
+    /// How long each piece of an answer may take.
+    pub const fn first_byte_timeout(&self) -> Duration {
+        self.settings.first_byte_timeout
+    }
+
+    /// How long each piece of a request may take.
+    pub const fn write_timeout(&self) -> Duration {
+        self.settings.write_timeout
     }
 }
 

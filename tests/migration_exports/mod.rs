@@ -2,6 +2,7 @@
 //!
 //! `VESTIBULE_MIGRATION_DATA` can name another folder of the same shape: nothing here knows an id or a value of the sample set.
 
+mod experimental;
 mod forms;
 mod noise;
 mod pages;
@@ -14,8 +15,10 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use vestibule::kind::Kind;
 use vestibule::migration::import::read::{self, Tally};
-use vestibule::migration::import::record::{ImportedUser, Oddity, Record};
-use vestibule::migration::import::source::{About, Export, Fragment, Joined, Options, Refusal};
+use vestibule::migration::import::record::{ImportedUser, Oddity, Place, Record};
+use vestibule::migration::import::source::{
+    About, Entry, Export, Fragment, Joined, Options, Refusal,
+};
 use vestibule::migration::provider::EXPORTS;
 use vestibule::secret::Secret;
 use vestibule::time::UnixMs;
@@ -81,6 +84,28 @@ impl World {
         assert!(tally.fragments + tally.refused >= tally.entries, "{name}");
         self.tallies.insert(name.to_owned(), tally);
         self
+    }
+
+    /// Takes one entry that came by a page.
+    pub fn entry(&mut self, input: &str, name: &str, table: &str, row: u64, value: Value) {
+        let input = self.kind.build.input(input).unwrap();
+        self.options.given.insert(input.name.to_owned());
+        let entry = Entry {
+            table: table.to_owned(),
+            place: Place {
+                input: name.into(),
+                row,
+            },
+            value,
+        };
+        let (groups, count) = (&mut self.groups, &mut self.count);
+        let mut emit = |one: Result<Fragment, Refusal>| {
+            let fragment = one.unwrap();
+            *count += 1;
+            let group = groups.entry((fragment.about, fragment.key.clone()));
+            group.or_default().push((*count, fragment));
+        };
+        read::take(input, &self.options, &entry, &mut emit);
     }
 
     /// All records, in the order in which they would be written.

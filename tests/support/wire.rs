@@ -136,6 +136,11 @@ impl Wire {
         std::mem::take(&mut self.buffer)
     }
 
+    /// Has nothing more to say, and still reads.
+    pub fn end_writing(&self) {
+        let _ = self.stream.shutdown(Shutdown::Write);
+    }
+
     pub fn close(self) {
         let _ = self.stream.shutdown(Shutdown::Both);
     }

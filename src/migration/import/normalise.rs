@@ -271,9 +271,18 @@ pub fn social_provider(word: &str, options: &Options) -> String {
     let plain = plain.strip_suffix(".com").unwrap_or(plain);
     let plain = plain.strip_suffix("oauth").unwrap_or(plain);
     match plain {
-        "google-oauth2" | "google" => "google",
-        "windowslive" | "waad" | "microsoft" | "azure" | "azure-ad" | "azureadoauth"
-        | "microsoft-entra-id" | "azuread" | "microsoftonline" => "microsoft",
+        "google-oauth2" | "google_oauth2" | "google" => "google",
+        "windowslive"
+        | "waad"
+        | "microsoft"
+        | "azure"
+        | "azure-ad"
+        | "azureadoauth"
+        | "microsoft-entra-id"
+        | "azuread"
+        | "microsoftonline"
+        | "azure_activedirectory_v2"
+        | "entra_id" => "microsoft",
         "signinwithapple" | "apple" => "apple",
         "facebook" => "facebook",
         "github" => "github",
@@ -990,5 +999,284 @@ pub fn refused(joined: &super::source::Joined, what: Oddity, detail: impl Into<S
             what,
             detail: detail.into(),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    #[test]
+    fn dates_of_every_form_are_the_same_instant() {
+        let ms = 1_646_127_015_123;
+        for form in [
+            json!("2022-03-01T09:30:15.123Z"),
+            json!("2022-03-01T10:30:15.123+01:00"),
+            json!("2022-03-01T09:30:15.123000"),
+            json!("2022-03-01 09:30:15.123"),
+            json!("2022-03-01 09:30:15.123000+00"),
+            json!("2022-03-01 04:30:15.123-05"),
+            json!("2022-03-01 15:00:15.123+05:30"),
+            json!("2022-03-01 15:00:15.123+0530"),
+            json!("2022-03-01 09:30:15.123 UTC"),
+            json!(" 2022-03-01 09:30:15.123 "),
+            json!(ms),
+            json!(ms.to_string()),
+            json!(1_646_127_015.123),
+            json!("1646127015.123"),
+            json!(1_646_127_015_123_456_i64),
+            json!({ "$date": "2022-03-01T09:30:15.123Z" }),
+            json!({ "$date": { "$numberLong": "1646127015123" } }),
+        ] {
+            assert_eq!(instant(&form), Ok(Some(UnixMs(ms))), "{form}");
+        }
+        let second = Ok(Some(UnixMs(1_646_127_015_000)));
+        for form in [
+            json!(1_646_127_015),
+            json!("1646127015"),
+            json!("2022-03-01 09:30:15"),
+        ] {
+            assert_eq!(instant(&form), second, "{form}");
+        }
+        assert_eq!(
+            instant(&json!("2022-03-01")),
+            Ok(Some(UnixMs(1_646_092_800_000)))
+        );
+        for none in [json!(null), json!(""), json!("  ")] {
+            assert_eq!(instant(&none), Ok(None));
+        }
+    }
+
+    #[test]
+    fn dates_that_cannot_be_are_no_dates() {
+        for wrong in [
+            json!(0),
+            json!("0"),
+            json!(-1),
+            json!("1970-01-01T00:00:00.000Z"),
+            json!("2103-01-01T00:00:00Z"),
+            json!(4_197_052_800_000_i64),
+            json!("0000-00-00 00:00:00"),
+            json!("2022-02-30"),
+            json!("yesterday"),
+            json!("infinity"),
+            json!(true),
+            json!([]),
+            json!({}),
+            json!(f64::MAX),
+            json!(i64::MAX),
+            json!(i64::MIN),
+            json!(u64::MAX),
+        ] {
+            assert!(instant(&wrong).is_err(), "{wrong}: {:?}", instant(&wrong));
+        }
+        assert_eq!(
+            instant(&json!("2000-01-01")),
+            Ok(Some(UnixMs(INSTANTS.start)))
+        );
+        assert!(instant(&json!("1999-12-31T23:59:59.999Z")).is_err());
+        assert!(instant(&json!("2100-01-01")).is_err());
+    }
+
+    #[test]
+    fn addresses_are_lower_case_and_otherwise_as_they_are() {
+        for (exported, stored) in [
+            (
+                " Ann.Plus+Tag@Example.COM ",
+                Some("ann.plus+tag@example.com"),
+            ),
+            ("ÜNÏCODE@BÜCHER.example", Some("ünïcode@bücher.example")),
+            ("a@localhost", Some("a@localhost")),
+            ("not-an-email", None),
+            ("@example.com", None),
+            ("a@", None),
+            ("a@b@c.com", None),
+            ("a@example..com", None),
+            ("a b@example.com", None),
+            ("a@exa mple.com", None),
+            ("Ann <a@example.com>", None),
+            ("a@example.com\nBcc: b@example.com", None),
+        ] {
+            assert_eq!(email(exported).as_deref(), stored, "{exported}");
+        }
+        assert!(email(&format!("a@{}.com", "b".repeat(400))).is_none());
+    }
+
+    #[test]
+    fn numbers_need_their_country() {
+        for (exported, stored) in [
+            ("+12025550000", Some("+12025550000")),
+            ("+1 (202) 555-0199", Some("+12025550199")),
+            ("0049 30 1234567", Some("+49301234567")),
+            ("(202) 555-0199", None),
+            ("2025550199", None),
+            ("+1202", None),
+            ("+1234567890123456", None),
+            ("+0123456789", None),
+            ("+1202555x000", None),
+            ("", None),
+        ] {
+            assert_eq!(phone(exported).as_deref(), stored, "{exported}");
+        }
+    }
+
+    fn of(hash: &str, declared: Option<&str>) -> (Password, Option<Oddity>) {
+        let (password, note) = super::hash(declared, Stored::plain(Secret::new(hash)), None);
+        (password, note.map(|note| note.what))
+    }
+
+    #[test]
+    fn a_hash_counts_by_its_declared_scheme_then_by_a_beginning_only_one_scheme_has() {
+        let bcrypt = "$2b$04$abcdefghijklmnopqrstuu5o3VyFyLpHyZbOhtNrKBdCp2xVa0N6y";
+        let md5 = "9cc2ae8a1ba7a93da39b46fc1019c481";
+        for (hash, declared, scheme, note) in [
+            (bcrypt, Some("bcrypt"), Some("bcrypt"), None),
+            (
+                bcrypt,
+                Some("blowfish"),
+                Some("bcrypt"),
+                Some(Oddity::ContradictoryScheme),
+            ),
+            (
+                bcrypt,
+                None,
+                Some("bcrypt"),
+                Some(Oddity::ContradictoryScheme),
+            ),
+            (
+                bcrypt,
+                Some("argon2id"),
+                Some("bcrypt"),
+                Some(Oddity::ContradictoryScheme),
+            ),
+            (md5, Some("md5"), Some("md5-hex"), None),
+            // More than one scheme has this form: nothing is guessed.
+            (md5, None, None, Some(Oddity::InvalidHash)),
+            (md5, Some("md-5"), None, Some(Oddity::InvalidHash)),
+            (
+                "$2b$10$short",
+                Some("bcrypt"),
+                None,
+                Some(Oddity::InvalidHash),
+            ),
+            (
+                "$2b$10$short",
+                Some("what"),
+                None,
+                Some(Oddity::InvalidHash),
+            ),
+            ("!", Some("django"), None, Some(Oddity::InvalidHash)),
+            ("*", Some("bcrypt"), None, Some(Oddity::InvalidHash)),
+            // Costs above the ceilings.
+            (
+                "$2b$31$abcdefghijklmnopqrstuu5o3VyFyLpHyZbOhtNrKBdCp2xVa0N6y",
+                Some("bcrypt"),
+                None,
+                Some(Oddity::InvalidHash),
+            ),
+        ] {
+            let (password, found) = of(hash, declared);
+            let named = match &password {
+                Password::Hash { scheme, .. } => Some(scheme.as_str()),
+                Password::Unusable => None,
+                other => panic!("{hash}: {other:?}"),
+            };
+            assert_eq!((named, found), (scheme, note), "{hash} {declared:?}");
+        }
+    }
+
+    #[test]
+    fn every_beginning_leads_to_a_scheme() {
+        for (prefix, scheme) in PREFIXES {
+            assert!(
+                password::find(scheme).is_some(),
+                "{prefix} leads to {scheme}"
+            );
+            assert_eq!(scheme_of(prefix), Some(*scheme));
+        }
+    }
+
+    fn named(build: impl FnOnce(&mut Draft)) -> (String, Vec<Oddity>) {
+        let place = Place {
+            input: "x".into(),
+            row: 1,
+        };
+        let mut draft = Draft::new(place, "id");
+        build(&mut draft);
+        match draft.finish() {
+            Record::User(user) => (user.name, user.notes.iter().map(|note| note.what).collect()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn names_are_joined_and_fall_back_and_null_may_be_somebodys() {
+        let (name, _) =
+            named(|draft| draft.names(Some(&json!(" Ann ")), Some(&json!("O'Neil, \"PhD\"\n"))));
+        assert_eq!(name, "Ann O'Neil, \"PhD\"");
+        let (name, notes) = named(|draft| {
+            draft.names(Some(&json!(" \t")), Some(&Value::Null));
+            draft.display_name(Some(&json!("Annie")));
+            draft.username(Some(&json!("ann_1")));
+        });
+        assert!(name == "Annie" && notes.contains(&Oddity::NameMadeUp));
+        let (name, _) = named(|draft| draft.username(Some(&json!("Ann_1"))));
+        assert_eq!(name, "Ann_1");
+        let (name, _) = named(|draft| draft.email(Some("Ann@Example.com".into()), true));
+        assert_eq!(name, "ann");
+        let (name, notes) = named(|draft| draft.names(Some(&json!("null")), Some(&json!("NULL"))));
+        assert!(name == "null NULL" && notes.contains(&Oddity::NameLikeNull));
+        let (name, notes) =
+            named(|draft| draft.full_name(Some(&json!("é".repeat(NAME_LETTERS_MAX + 1)))));
+        assert!(name.chars().count() == NAME_LETTERS_MAX && notes.contains(&Oddity::NameCut));
+    }
+
+    #[test]
+    fn metadata_are_nested_and_more_than_fits_is_left_out() {
+        let draft = |value: Value| {
+            named(|draft| {
+                draft.enters();
+                draft.email(Some("a@example.com".into()), true);
+                draft.full_name(Some(&json!("Ann")));
+                draft.metadata("public", value);
+            })
+        };
+        assert_eq!(draft(json!({})).1, []);
+        assert_eq!(draft(json!({ "plan": "pro" })).1, []);
+        assert_eq!(
+            draft(json!({ "a": [{ "__proto__": {} }] })).1,
+            [Oddity::HostileKeys]
+        );
+        assert_eq!(draft(json!({ "role": "admin" })).1, [Oddity::HostileKeys]);
+        assert_eq!(draft(json!({ "a": { "role": "admin" } })).1, []);
+        assert_eq!(
+            draft(json!({ "a": "x".repeat(METADATA_BYTES_LARGE) })).1,
+            [Oddity::MetadataLarge]
+        );
+        assert_eq!(
+            draft(json!({ "a": "x".repeat(METADATA_BYTES_MAX) })).1,
+            [Oddity::MetadataTooLarge]
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn normalising_twice_is_normalising_once(text in r"\PC{0,30}@?\PC{0,20}") {
+            if let Some(once) = email(&text) {
+                prop_assert_eq!(email(&once), Some(once.clone()));
+            }
+            if let Some(once) = phone(&text) {
+                prop_assert_eq!(phone(&once), Some(once.clone()));
+            }
+            let once = slug(&text);
+            prop_assert_eq!(slug(&once), once.clone());
+        }
+
+        #[test]
+        fn no_text_is_too_odd_for_a_date(text in r"\PC{0,40}|[0-9:TZ+ .-]{0,40}") {
+            let _ = instant(&Value::String(text));
+        }
     }
 }

@@ -32,6 +32,12 @@ impl Cursor {
 /// What an answer holds: where the listing stood, the body, the headers (some systems name the next page there).
 pub type ReadPage = fn(&Cursor, &Value, &HeaderMap) -> Result<Page, &'static str>;
 
+/// The request for the page at a cursor.
+pub type AskPage = Box<dyn Fn(&Cursor) -> Ask + Send + Sync>;
+
+/// The same, of the entry of this id.
+pub type AskEach = Box<dyn Fn(&str, &Cursor) -> Ask + Send + Sync>;
+
 /// One listing.
 pub struct Listing {
     /// The input its entries go to.
@@ -41,7 +47,7 @@ pub struct Listing {
     /// Most requests in a time, already our share of the vendor's limit.
     pub rate: Limit,
     /// The request for the page at a cursor.
-    pub ask: Box<dyn Fn(&Cursor) -> Ask + Send + Sync>,
+    pub ask: AskPage,
     /// What an answer holds.
     pub page: ReadPage,
     /// What is asked besides for each of its entries.
@@ -57,7 +63,7 @@ pub struct Each {
     /// The id to ask for; `None`: nothing is asked for this entry.
     pub of: fn(&Value) -> Option<String>,
     /// The request for the page at a cursor.
-    pub ask: Box<dyn Fn(&str, &Cursor) -> Ask + Send + Sync>,
+    pub ask: AskEach,
     /// What an answer holds.
     pub page: ReadPage,
 }

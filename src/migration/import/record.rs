@@ -282,6 +282,8 @@ pub enum Oddity {
     FactorWithoutKey,
     /// An account elsewhere that another user has too: neither gets it.
     DuplicateSocial,
+    /// An account elsewhere that the old system never saw proven: it is left out.
+    SocialUnverified,
     /// An account elsewhere without its id.
     SocialWithoutId,
     /// Nothing signs them in.

@@ -16,6 +16,9 @@ use crate::migration::provider::{Field, Fields, Key, KeyKind};
 use crate::secret::Secret;
 use crate::time::UnixMs;
 
+/// The listings of an API, or which of the options they need is missing.
+pub type Listings = fn(&Options) -> Result<Vec<Listing>, String>;
+
 /// What can be taken out of one old system. One constant per provider, listed in `provider::EXPORTS`.
 pub struct Export {
     /// What it can be given.
@@ -25,7 +28,7 @@ pub struct Export {
     /// All fragments of one id, to the records they come to: at least one of them, so that nobody is lost.
     pub compose: fn(&Joined, &Options) -> Vec<Record>,
     /// The listings of its API, in the order in which they are walked.
-    pub pages: Option<fn(&Options) -> Result<Vec<Listing>, String>>,
+    pub pages: Option<Listings>,
     /// Queries of its own database, for reading it directly.
     pub queries: &'static [Query],
     /// It was written from documentation: no export of the real system was tried.

@@ -6,6 +6,7 @@
 mod csv;
 mod json;
 mod lines;
+mod sql;
 
 use std::sync::Arc;
 
@@ -95,6 +96,7 @@ enum Machine {
     Csv(csv::Rows),
     Json(json::Values),
     Lines(lines::Objects),
+    Sql(sql::Dump),
 }
 
 /// Reads one input, a piece after the other.
@@ -231,7 +233,8 @@ impl<'o> Reader<'o> {
             Some(Form::Cells) => Machine::Csv(csv::Rows::new(false, text)),
             Some(Form::Json) => Machine::Json(json::Values::new(self.input.lists)),
             Some(Form::Ndjson) => Machine::Lines(lines::Objects::default()),
-            Some(Form::Sql) | None => {
+            Some(Form::Sql) => Machine::Sql(sql::Dump::new(text)),
+            None => {
                 let known: Vec<&str> = self.input.forms.iter().map(|form| form.word()).collect();
                 let known = known.join(", ");
                 return Err(self.form(&format!("it is none of these: {known}")));
@@ -269,6 +272,8 @@ impl<'o> Reader<'o> {
                 lines.finish(tell);
                 Ok(())
             }
+            (Machine::Sql(dump), false) => dump.feed(bytes, tell),
+            (Machine::Sql(dump), true) => dump.finish(tell),
         };
         self.machine = Some(machine);
         result.map_err(|stop| stop.of(name))

@@ -171,14 +171,19 @@ fn only_in_api(draft: &mut Draft, api: &Value, options: &Options) {
         draft.metadata("external_id", Value::String(external));
     }
     for account in list(api, "external_accounts") {
+        let provider = text(account.get("provider")).unwrap_or_default();
         if account
             .pointer("/verification/status")
             .and_then(Value::as_str)
             != Some("verified")
         {
+            let detail = format!(
+                "the account at {} was never verified: it is left out",
+                normalise::shown(&provider)
+            );
+            draft.note(Oddity::SocialUnverified, detail);
             continue;
         }
-        let provider = text(account.get("provider")).unwrap_or_default();
         let scope = text(account.get("approved_scopes"));
         draft.social(SocialAccount {
             provider: normalise::social_provider(&provider, options),

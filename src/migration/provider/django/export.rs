@@ -24,6 +24,9 @@ const KEYS: &[Key] = &[
     },
 ];
 
+/// Letters that Django's columns of names hold.
+const COLUMN_LETTERS: usize = 150;
+
 /// Django.
 pub(super) const EXPORT: Export = Export {
     inputs: &[Input {
@@ -115,6 +118,16 @@ fn compose(joined: &Joined, options: &Options) -> Vec<Record> {
         }
     }
     draft.names(value.get("first_name"), value.get("last_name"));
+    let full = ["first_name", "last_name"]
+        .iter()
+        .filter_map(|name| text(value.get(*name)));
+    if full
+        .into_iter()
+        .any(|name| name.chars().count() == COLUMN_LETTERS)
+    {
+        let detail = "a name is as long as its column in the old system, which may have cut it";
+        draft.note(Oddity::NameCut, detail);
+    }
     draft.username(value.get("username"));
     draft.created(value.get("date_joined"));
     draft.signed_in(value.get("last_login"));

@@ -1,0 +1,346 @@
+//! A GET and its answer, byte by byte: what is written to the app, what becomes of every form of answer, and what happens when either
+//! side goes away. The same requests are put to the gateway in a form that goes Pingora's way, and both are compared.
+
+use std::time::Duration;
+
+use crate::support::wire::{RawApp, Wire, header, headers};
+use crate::support::{App, Gateway, Setup, cookie, record, reply};
+
+const GET: &str = "GET /public/page HTTP/1.1\r\nhost: app.test\r\n";
+
+fn gateway_before(app: &RawApp) -> Gateway {
+    let gateway = Setup::in_front_of(app.address).start();
+    gateway.store.put(record("token-of-ada", "ada"));
+    gateway
+}
+
+/// The two ways of one request: `TE` is for the next neighbour alone, so it takes the second.
+const WAYS: [&str; 2] = ["", "te: trailers\r\n"];
+
+#[test]
+fn what_the_app_is_told_is_the_same_on_both_ways() {
+    let app = RawApp::start();
+    let gateway = gateway_before(&app);
+    let request = format!(
+        "GET /dashboard?a=%2F&b HTTP/1.1\r\nHost: app.test\r\nConnection: keep-alive\r\nCookie: first=1\r\nCookie: {}\r\nX-Custom: one\r\nx-custom: two\r\n\
+         x_auth_user_id: mallory\r\nX-Auth-User-Id: mallory\r\nX-Forwarded-For: 198.51.100.1\r\ntracestate: a=1\r\nx-request-id: not valid\r\n",
+        cookie("token-of-ada"),
+    );
+    let told = WAYS.map(|way| {
+        let mut client = Wire::to(gateway.address);
+        client.write(format!("{request}{way}\r\n"));
+        let mut server = app.accept();
+        let head = server.read_head();
+        server.write("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+        client.read_head();
+        assert_eq!(header(&head, "x-auth-user-id"), Some("ada"), "{head}");
+        assert!(!head.contains("mallory"), "{head}");
+        let mut lines: Vec<String> = head
+            .lines()
+            .map(|line| match line.split_once(':') {
+                // Of each request its own, and signed anew.
+                Some((name, _)) if ["x-request-id", "traceparent"].contains(&name) => {
+                    name.to_owned()
+                }
+                Some((name, value)) => format!("{}:{value}", name.to_ascii_lowercase()),
+                None => line.to_owned(),
+            })
+            .collect();
+        lines.sort();
+        lines
+    });
+    assert_eq!(told[0], told[1]);
+    assert_eq!(
+        told[0]
+            .iter()
+            .filter(|line| line.starts_with("cookie:"))
+            .count(),
+        1
+    );
+}
+
+/// A form of answer: its name, how it is written after the status line, how long its body is, whether its connection serves again.
+type Form = (&'static str, String, usize, bool);
+
+fn forms() -> [Form; 6] {
+    let big = "x".repeat(300_000);
+    let chunked = format!("5\r\nhello\r\n{:x}\r\n{big}\r\n0\r\n\r\n", big.len());
+    [
+        ("a length", "content-length: 5\r\n\r\nhello".into(), 5, true),
+        (
+            "a long body",
+            format!("content-length: {}\r\n\r\n{big}", big.len()),
+            big.len(),
+            true,
+        ),
+        ("nothing", "content-length: 0\r\n\r\n".into(), 0, true),
+        (
+            "chunks",
+            format!("transfer-encoding: chunked\r\n\r\n{chunked}"),
+            5 + big.len(),
+            true,
+        ),
+        ("until the end", format!("\r\n{big}"), big.len(), false),
+        (
+            "said to close",
+            "connection: close\r\ncontent-length: 2\r\n\r\nok".into(),
+            2,
+            false,
+        ),
+    ]
+}
+
+/// The status and the body of an answer, after any early hints.
+fn read_answer(client: &mut Wire) -> (u16, Vec<u8>) {
+    let head = loop {
+        let head = client.read_head();
+        if !head.starts_with("HTTP/1.1 1") {
+            break head;
+        }
+    };
+    let status = head[9..12].parse().expect("a status");
+    let body = match header(&head, "content-length") {
+        Some(length) => client.read_exactly(length.parse().expect("a length")),
+        None => {
+            let mut body = Vec::new();
+            loop {
+                let chunk = client.read_chunk();
+                if chunk.is_empty() {
+                    break;
+                }
+                body.extend(chunk);
+            }
+            assert_eq!(client.read_exactly(2), b"\r\n");
+            body
+        }
+    };
+    (status, body)
+}
+
+#[test]
+fn every_form_of_answer_arrives_whole_and_its_connections_serve_again_where_they_may() {
+    for way in WAYS {
+        for (what, answer, length, is_kept) in forms() {
+            let app = RawApp::start();
+            let gateway = gateway_before(&app);
+            let mut client = Wire::to(gateway.address);
+            client.write(format!("{GET}{way}\r\n"));
+            let mut server = app.accept();
+            server.read_head();
+            server.write("HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n");
+            // Whoever writes much waits for whoever reads it.
+            let writing = std::thread::spawn(move || {
+                server.write(format!("HTTP/1.1 200 OK\r\n{answer}"));
+                if is_kept {
+                    return Some(server);
+                }
+                server.close();
+                None
+            });
+            let (status, body) = read_answer(&mut client);
+            assert_eq!((status, body.len()), (200, length), "{what} {way}");
+            let server = writing.join().expect("the app has written");
+
+            client.write(format!("{GET}{way}\r\n"));
+            let mut server = server.unwrap_or_else(|| app.accept());
+            server.read_head();
+            server.write("HTTP/1.1 404 Not Found\r\ncontent-length: 5\r\n\r\nagain");
+            assert_eq!(
+                read_answer(&mut client),
+                (404, b"again".to_vec()),
+                "{what} {way}"
+            );
+            let connections = if is_kept { 1 } else { 2 };
+            assert_eq!(app.connections(), connections, "{what} {way}");
+        }
+    }
+}
+
+#[test]
+fn answers_without_a_body_end_with_their_head() {
+    for way in WAYS {
+        let app = RawApp::start();
+        let gateway = gateway_before(&app);
+        let mut client = Wire::to(gateway.address);
+        let mut server = None;
+        for status in ["204 No Content", "304 Not Modified"] {
+            client.write(format!("{GET}{way}\r\n"));
+            let server = server.get_or_insert_with(|| app.accept());
+            server.read_head();
+            server.write(format!("HTTP/1.1 {status}\r\netag: \"a\"\r\n\r\n"));
+            let head = client.read_head();
+            assert!(head.starts_with(&format!("HTTP/1.1 {status}")), "{head}");
+            assert_eq!(header(&head, "etag"), Some("\"a\""));
+            assert_eq!(header(&head, "transfer-encoding"), None, "{head}");
+        }
+        assert_eq!(app.connections(), 1);
+    }
+}
+
+#[test]
+fn a_part_of_a_stream_arrives_before_the_next_is_written() {
+    for way in WAYS {
+        let app = RawApp::start();
+        let gateway = gateway_before(&app);
+        let mut client = Wire::to(gateway.address);
+        client.write(format!("{GET}{way}\r\n"));
+        let mut server = app.accept();
+        server.read_head();
+        server.write("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n");
+        client.read_head();
+        for part in ["one", "two", "three"] {
+            server.write_chunk(part);
+            assert_eq!(client.read_chunks(part.len()), part.as_bytes());
+        }
+        server.write_chunk("");
+        assert!(client.read_chunk().is_empty());
+    }
+}
+
+#[test]
+fn a_client_that_leaves_ends_the_connection_to_the_app() {
+    for way in WAYS {
+        for begun in [false, true] {
+            let app = RawApp::start();
+            let gateway = gateway_before(&app);
+            let mut client = Wire::to(gateway.address);
+            client.write(format!("{GET}{way}\r\n"));
+            let mut server = app.accept();
+            server.read_head();
+            if begun {
+                server.write("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n");
+                client.read_head();
+            }
+            client.close();
+            assert!(server.read_to_end().is_empty());
+        }
+    }
+}
+
+#[test]
+fn an_app_that_breaks_off_is_never_a_whole_answer() {
+    for way in WAYS {
+        for (answer, status) in [
+            ("", 502),
+            ("HTTP/1.1 200 OK\r\ncontent-le", 502),
+            (
+                "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n",
+                502,
+            ),
+            ("no answer at all\r\n\r\n", 502),
+            (
+                "HTTP/1.1 200 OK\r\ncontent-length: 10\r\ncontent-length: 11\r\n\r\nhello",
+                502,
+            ),
+            ("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello", 0),
+            (
+                "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nff\r\nhello",
+                0,
+            ),
+        ] {
+            let app = RawApp::start();
+            let gateway = gateway_before(&app);
+            let mut client = Wire::to(gateway.address);
+            client.write(format!("{GET}{way}\r\n"));
+            let mut server = app.accept();
+            server.read_head();
+            server.write(answer);
+            server.close();
+            let told = String::from_utf8(client.read_to_end()).expect("text");
+            if status > 0 {
+                assert!(
+                    told.starts_with(&format!("HTTP/1.1 {status}")),
+                    "{answer:?} {way}: {told}"
+                );
+            } else {
+                // Whatever came of it, it is not the end of ten bytes, nor of the chunks.
+                assert!(!told.ends_with("0\r\n\r\n"), "{way}: {told}");
+                let body = told.split("\r\n\r\n").nth(1).unwrap_or_default();
+                assert!(body.len() < 10 + "ff\r\n".len(), "{way}: {told}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_connection_that_the_app_closes_while_it_waits_is_closed_here_too() {
+    let app = RawApp::start();
+    let gateway = gateway_before(&app);
+    let mut client = Wire::to(gateway.address);
+    let ask = |client: &mut Wire| client.write(format!("{GET}\r\n"));
+    ask(&mut client);
+    let mut server = app.accept();
+    server.read_head();
+    server.write("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+    client.read_head();
+    server.end_writing();
+    // Nobody asks for anything meanwhile.
+    assert!(server.read_to_end().is_empty());
+    ask(&mut client);
+    let mut server = app.accept();
+    server.read_head();
+    server.write("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+    assert!(client.read_head().starts_with("HTTP/1.1 200"));
+}
+
+#[test]
+fn what_an_app_says_unasked_on_a_waiting_connection_is_nobodys_answer() {
+    let app = RawApp::start();
+    let gateway = gateway_before(&app);
+    let mut client = Wire::to(gateway.address);
+    client.write(format!("{GET}\r\n"));
+    let mut server = app.accept();
+    server.read_head();
+    server.write("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+    client.read_head();
+    assert!(server.try_write("HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\npoison"));
+    // It is taken off before anybody uses it.
+    assert!(server.read_to_end().is_empty());
+    client.write(format!("{GET}\r\n"));
+    let mut server = app.accept();
+    server.read_head();
+    server.write("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nmine");
+    assert_eq!(read_answer(&mut client), (200, b"mine".to_vec()));
+}
+
+#[test]
+fn many_at_once_each_get_their_own_answer() {
+    let app = App::scripted(|request, stream| {
+        let target = request.line.split(' ').nth(1).unwrap_or_default();
+        reply(stream, 200, &[], target.as_bytes());
+    });
+    let gateway = Setup::in_front_of(app.address).start();
+    std::thread::scope(|scope| {
+        for worker in 0..16 {
+            let address = gateway.address;
+            scope.spawn(move || {
+                let mut client = Wire::to(address);
+                for turn in 0..40 {
+                    let target = format!("/public/{worker}/{turn}");
+                    client.write(format!("GET {target} HTTP/1.1\r\nhost: app.test\r\n\r\n"));
+                    assert_eq!(read_answer(&mut client), (200, target.into_bytes()));
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn an_app_that_is_silent_is_answered_for_in_time() {
+    for way in WAYS {
+        let app = RawApp::start();
+        let mut setup = Setup::in_front_of(app.address);
+        for upstream in &mut setup.server.upstreams {
+            upstream.first_byte_timeout = Duration::from_millis(50);
+        }
+        let gateway = setup.start();
+        let mut client = Wire::to(gateway.address);
+        client.write(format!("{GET}{way}\r\n"));
+        let mut server = app.accept();
+        server.read_head();
+        let head = client.read_head();
+        assert!(head.starts_with("HTTP/1.1 504"), "{way}: {head}");
+        assert!(server.read_to_end().is_empty());
+        assert!(headers(&head, "x-request-id").len() == 1, "{head}");
+    }
+}
