@@ -158,6 +158,7 @@ pub const fn word(oddity: Oddity) -> &'static str {
         Oddity::FactorWithoutKey => "factor-without-key",
         Oddity::DuplicateSocial => "duplicate-social",
         Oddity::SocialWithoutId => "social-without-id",
+        Oddity::SocialUnverified => "social-unverified",
         Oddity::NoLoginMethod => "no-login-method",
         Oddity::MetadataTooLarge => "metadata-too-large",
         Oddity::MetadataLarge => "metadata-large",
