@@ -16,16 +16,16 @@ use crate::support::databases::Folder;
 use crate::support::{SECRET, seeds};
 
 /// What old hashes are sealed under.
-const KEY: &str = "what old hashes are sealed under, in the tests";
+pub const KEY: &str = "what old hashes are sealed under, in the tests";
 
 /// A database of the app, and a configuration that names it.
-struct Ground {
-    place: Place,
+pub struct Ground {
+    pub place: Place,
     folder: Folder,
 }
 
 impl Ground {
-    async fn of(layout: &str) -> Self {
+    pub async fn of(layout: &str) -> Self {
         let ground = Self {
             place: Place::of(layout).await,
             folder: Folder::new("import"),
@@ -40,7 +40,7 @@ impl Ground {
         ground
     }
 
-    fn path(&self, name: &str) -> String {
+    pub fn path(&self, name: &str) -> String {
         self.folder.join(name).display().to_string()
     }
 
@@ -54,7 +54,7 @@ impl Ground {
     }
 
     /// Runs a step, and gives its exit code and what it said.
-    async fn migrate(&self, step: &[&str]) -> (u8, String, String) {
+    pub async fn migrate(&self, step: &[&str]) -> (u8, String, String) {
         let words = ["vestibule", "migrate"].map(OsString::from).into_iter();
         let words: Vec<OsString> = words
             .chain(self.arguments(step).into_iter().map(OsString::from))
@@ -64,7 +64,7 @@ impl Ground {
             let (mut out, mut err) = (Vec::new(), Vec::new());
             let code = {
                 let mut world = cli::World {
-                    environment: BTreeMap::new(),
+                    environment: BTreeMap::from([("SIGNING_SECRET".to_owned(), KEY.to_owned())]),
                     folder,
                     out: &mut out,
                     err: &mut err,
@@ -79,7 +79,7 @@ impl Ground {
     }
 
     /// A step whose result is read, and that comes to one of these exit codes.
-    async fn told(&self, step: &[&str], codes: &[u8]) -> Value {
+    pub async fn told(&self, step: &[&str], codes: &[u8]) -> Value {
         let mut words = step.to_vec();
         words.push("--json");
         let (code, out, err) = self.migrate(&words).await;
@@ -149,7 +149,7 @@ impl Ground {
 }
 
 /// The sample export of Clerk: rows with hashes, pages of the API, organizations.
-fn clerk() -> Vec<String> {
+pub fn clerk() -> Vec<String> {
     let folder = seeds::folder().join("clerk");
     let file = |name: &str| folder.join(name).display().to_string();
     let mut words = vec!["--from".to_owned(), "clerk".to_owned()];
@@ -167,7 +167,7 @@ fn clerk() -> Vec<String> {
     words
 }
 
-fn step<'w>(word: &'w str, whence: &'w [String], more: &[&'w str]) -> Vec<&'w str> {
+pub fn step<'w>(word: &'w str, whence: &'w [String], more: &[&'w str]) -> Vec<&'w str> {
     let mut all = vec![word];
     all.extend(whence.iter().map(String::as_str));
     all.extend(more);

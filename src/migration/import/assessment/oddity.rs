@@ -113,6 +113,11 @@ pub const fn about(oddity: Oddity) -> Option<Told> {
             "an account elsewhere stands there without its id",
             "it is linked at their first sign-in, where both addresses are verified",
         ),
+        Oddity::SocialUnverified => told(
+            Note,
+            "an account elsewhere was never verified in the old system",
+            "it is left out: somebody may have claimed what is not theirs; it is linked when they sign in with it",
+        ),
         Oddity::NoLoginMethod => told(
             Warning,
             "nothing signs them in",
