@@ -466,9 +466,9 @@ fn hostile(ground: &Ground) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_of_statements_makes_what_an_import_makes() {
     for (layout, dialect, server) in [
-        ("full.sqlite.ddl.sql", "sqlite", None),
-        ("full.postgres.ddl.sql", "postgres", Some(Dialect::Postgres)),
-        ("full.mysql.ddl.sql", "mysql", Some(Dialect::MySql)),
+        ("full.sqlite", "sqlite", None),
+        ("full.postgres.sql", "postgres", Some(Dialect::Postgres)),
+        ("full.mysql.sql", "mysql", Some(Dialect::MySql)),
     ] {
         let (direct, indirect) = (Ground::of(layout).await, Ground::of(layout).await);
         // Makes the gateway's own tables.
