@@ -167,7 +167,7 @@ pub fn clerk() -> Vec<String> {
     words
 }
 
-pub pub fn step<'w>(word: &'w str, whence: &'w [String], more: &[&'w str]) -> Vec<&'w str> {
+pub fn step<'w>(word: &'w str, whence: &'w [String], more: &[&'w str]) -> Vec<&'w str> {
     let mut all = vec![word];
     all.extend(whence.iter().map(String::as_str));
     all.extend(more);

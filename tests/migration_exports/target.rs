@@ -148,7 +148,10 @@ async fn continue_with(ground: &Ground, row: &Value, _at: usize) -> Option<Strin
 /// Whoever is not there is in the report, for a reason that one of the row's issues gives.
 fn absent(who: &str, row: &Value, noted: Option<&(String, BTreeSet<String>)>) {
     let (outcome, reasons) = noted.unwrap_or_else(|| panic!("{who} is lost"));
-    assert!(["parked", "refused"].contains(&outcome.as_str()), "{who}: {outcome}");
+    assert!(
+        ["parked", "refused"].contains(&outcome.as_str()),
+        "{who}: {outcome}"
+    );
     let issues = row["issues"].as_array().unwrap().iter();
     let given = issues.filter_map(|issue| match expected(issue.as_str().unwrap()) {
         Expected::Carried => None,
@@ -207,7 +210,9 @@ async fn present(
     if some && !excused.into_iter().any(has) {
         assert_eq!(here, wanted, "{who}");
     }
-    if row["banned"] == true && account.email == row["email_normalized"].as_str().unwrap_or_default() {
+    if row["banned"] == true
+        && account.email == row["email_normalized"].as_str().unwrap_or_default()
+    {
         let banned = ground
             .place
             .rows(&format!(
@@ -216,9 +221,15 @@ async fn present(
             ))
             .await;
         let banned = banned[0][0].as_deref().unwrap_or("0");
-        let exported = !who.contains(" wordpress ") && !who.contains(" generic ")
-            && !who.contains(" workos ") && !who.contains(" authjs ");
-        assert_eq!(["1", "t", "true"].contains(&banned), exported, "{who}: {banned}");
+        let exported = !who.contains(" wordpress ")
+            && !who.contains(" generic ")
+            && !who.contains(" workos ")
+            && !who.contains(" authjs ");
+        assert_eq!(
+            ["1", "t", "true"].contains(&banned),
+            exported,
+            "{who}: {banned}"
+        );
     }
     password_of(who, row, account);
 }
@@ -251,7 +262,12 @@ fn password_of(who: &str, row: &Value, account: &Account) {
             let vault = Vault::new(&Secret::new(KEY));
             let opened = keeping::open(&vault, &account.user_id, &old.scheme, &old.sealed);
             let opened = opened.unwrap_or_else(|lost| panic!("{who}: {lost}"));
-            assert_eq!(fits(&opened, &old.scheme), Ok(true), "{who}: {}", old.scheme);
+            assert_eq!(
+                fits(&opened, &old.scheme),
+                Ok(true),
+                "{who}: {}",
+                old.scheme
+            );
             assert_eq!(old.state, State::Pending, "{who}");
         }
         (None, None) => panic!("{who}: the password is lost"),
