@@ -26,8 +26,12 @@ pub struct Ground {
 
 impl Ground {
     pub async fn of(layout: &str) -> Self {
+        Self::on(Place::of(layout).await)
+    }
+
+    pub fn on(place: Place) -> Self {
         let ground = Self {
-            place: Place::of(layout).await,
+            place,
             folder: Folder::new("import"),
         };
         let configuration = format!(
