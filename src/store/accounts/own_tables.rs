@@ -216,13 +216,30 @@ pub(in crate::store) fn name<B: Backend>(table: &str) -> String {
     format!("{}{table}", B::OWN.prefix)
 }
 
-/// What makes them, each statement without harm where it was run before.
+/// What makes all of them, each statement without harm where it was run before.
 pub(in crate::store) fn statements<B: Backend>() -> Vec<String> {
+    let mut statements = statements_for::<B>(&gateways());
+    statements.extend(statements_of::<B>(&imports()));
+    statements
+}
+
+fn gateways() -> Vec<&'static Table> {
+    let all = TABLES.iter();
+    all.filter(|table| !table.name.starts_with(OF_IMPORTS))
+        .collect()
+}
+
+fn imports() -> Vec<&'static Table> {
+    let all = TABLES.iter();
+    all.filter(|table| table.name.starts_with(OF_IMPORTS))
+        .collect()
+}
+
+fn statements_of<B: Backend>(tables: &[&'static Table]) -> Vec<String> {
     let own = &B::OWN;
-    let mut statements: Vec<String> = own.before.map(str::to_owned).into_iter().collect();
-    statements.extend(TABLES.iter().map(|table| create::<B>(own, table)));
+    let mut statements: Vec<String> = tables.iter().map(|table| create::<B>(own, table)).collect();
     if !own.indexes_inside {
-        let indexes = TABLES.iter().filter_map(|table| {
+        let indexes = tables.iter().filter_map(|table| {
             let column = table.indexed?;
             // Where there is a schema, an index is in that of its table.
             let prefix = if B::HAS_SCHEMAS { "" } else { own.prefix };
@@ -234,6 +251,14 @@ pub(in crate::store) fn statements<B: Backend>() -> Vec<String> {
         });
         statements.extend(indexes);
     }
+    statements
+}
+
+/// With the number of the version.
+fn statements_for<B: Backend>(tables: &[&'static Table]) -> Vec<String> {
+    let own = &B::OWN;
+    let mut statements: Vec<String> = own.before.map(str::to_owned).into_iter().collect();
+    statements.extend(statements_of::<B>(tables));
     let version = name::<B>("version");
     statements.push(format!(
         "CREATE TABLE IF NOT EXISTS {version} (number BIGINT NOT NULL PRIMARY KEY){}",
@@ -275,10 +300,7 @@ fn create<B: Backend>(own: &Own, table: &Table) -> String {
 /// What is run to see whether every table may be read and written that a gateway reads and writes: it changes nothing.
 pub(super) fn probes<B: Backend>() -> Vec<String> {
     let mut probes = Vec::new();
-    let gateways = TABLES
-        .iter()
-        .filter(|table| !table.name.starts_with(OF_IMPORTS));
-    for table in gateways {
+    for table in gateways() {
         let stored = name::<B>(table.name);
         let columns = table.columns.iter().map(|(name, ..)| *name);
         let columns: Vec<&str> = columns.collect();
@@ -333,6 +355,43 @@ pub(super) async fn install<B: Backend>(core: &Core<B>, deadline: Instant) -> Re
     }
 }
 
+/// Makes those of imports that are missing. The others are there.
+pub(super) async fn install_imports<B: Backend>(
+    core: &Core<B>,
+    deadline: Instant,
+) -> Result<(), Failure> {
+    // The last one that is made.
+    let last = imports().pop().map(|table| name::<B>(table.name));
+    let asked: Arc<str> =
+        format!("SELECT '1' FROM {} WHERE 1 = 0", last.unwrap_or_default()).into();
+    let there = async || match core.ask(&asked, None, deadline).await {
+        Ok(_) => Ok(true),
+        Err(failure) if failure.fault == Fault::Schema => Ok(false),
+        Err(failure) => Err(failure),
+    };
+    if there().await? {
+        return Ok(());
+    }
+    let made = async {
+        let mut transaction = core.begin(deadline).await?;
+        if let Some(alone) = B::OWN.alone {
+            transaction.plain(alone).await?;
+        }
+        for statement in statements_of::<B>(&imports()) {
+            transaction.plain(&statement).await?;
+        }
+        transaction.commit().await
+    };
+    let made: Result<(), Broken> = made.await;
+    match made {
+        Ok(()) => Ok(()),
+        Err(broken) => match there().await {
+            Ok(true) => Ok(()),
+            Ok(false) | Err(_) => Err(broken.failure),
+        },
+    }
+}
+
 async fn make<B: Backend>(
     core: &Core<B>,
     are_there: bool,
@@ -357,7 +416,7 @@ async fn make<B: Backend>(
             transaction.plain(statement).await?;
         }
     }
-    for statement in statements::<B>() {
+    for statement in statements_for::<B>(&gateways()) {
         transaction.plain(&statement).await?;
     }
     if are_there {
