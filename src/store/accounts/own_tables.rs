@@ -37,6 +37,9 @@ struct Table {
 /// Tables of imports begin with this: a gateway needs no rights on them.
 const OF_IMPORTS: &str = "migration_";
 
+/// How often tables are brought up to date where another does the same at the same time, and the database lets both begin.
+const TRIES: u32 = 3;
+
 const NULLABLE: bool = true;
 const FILLED: bool = false;
 
@@ -340,18 +343,21 @@ async fn version<B: Backend>(core: &Core<B>, deadline: Instant) -> Result<Option
 
 /// Makes those that are missing, and brings older ones up to date. Another gateway may do the same at the same time.
 pub(super) async fn install<B: Backend>(core: &Core<B>, deadline: Instant) -> Result<(), Failure> {
-    let before = version(core, deadline).await?;
-    if before == Some(VERSION) {
-        return Ok(());
-    }
-    let made = make(core, before.is_some(), deadline).await;
-    match made {
-        Ok(()) => Ok(()),
-        // Somebody else made them meanwhile, or we are not the ones who may.
-        Err(broken) => match version(core, deadline).await {
-            Ok(Some(VERSION)) => Ok(()),
-            Ok(Some(_) | None) | Err(_) => Err(broken.failure),
-        },
+    let mut tried = 0;
+    loop {
+        let before = version(core, deadline).await?;
+        if before == Some(VERSION) {
+            return Ok(());
+        }
+        let Err(broken) = make(core, before.is_some(), deadline).await else {
+            return Ok(());
+        };
+        // Somebody else made them meanwhile, or is about to; or we are not the ones who may.
+        match version(core, deadline).await {
+            Ok(Some(VERSION)) => return Ok(()),
+            Ok(Some(_)) if tried < TRIES => tried += 1,
+            Ok(Some(_) | None) | Err(_) => return Err(broken.failure),
+        }
     }
 }
 
