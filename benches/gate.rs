@@ -32,7 +32,7 @@ use vestibule::policy::{Conditions, Need, Rule, Verdict};
 use vestibule::request::RequestView;
 use vestibule::route::{self, RouteSpec, RouteTable, SourceSpec};
 use vestibule::secret::Secret;
-use vestibule::server::forward::{self, Client, Trace};
+use vestibule::server::forward::{self, AddressText, Client, Trace};
 use vestibule::session::cache::Entry;
 use vestibule::session::resolve::{Sessions, Tier};
 use vestibule::session::{BoxFuture, Freshness, Record, Source, SourceError};
@@ -291,8 +291,10 @@ impl Set {
 }
 
 fn client() -> Client {
+    let address = IpAddr::from([203, 0, 113, 7]);
     Client {
-        address: IpAddr::from([203, 0, 113, 7]),
+        address,
+        text: AddressText::new(address),
         secure: true,
         through_trusted: false,
     }

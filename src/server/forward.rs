@@ -82,7 +82,8 @@ pub struct AddressText {
 }
 
 impl AddressText {
-    fn new(address: IpAddr) -> Self {
+    /// Writes it.
+    pub fn new(address: IpAddr) -> Self {
         let mut letters = [0; ADDRESS_LETTERS];
         let mut rest = &mut letters[..];
         let written = match address {
@@ -132,17 +133,15 @@ fn write_dotted(into: &mut [u8], octets: [u8; 4]) -> usize {
     at
 }
 
-/// Whether `Connection` names nothing but what belongs there.
-pub fn connection_is_honest(headers: &HeaderMap) -> bool {
-    headers.get_all(CONNECTION).iter().all(|line| {
-        line.to_str().is_ok_and(|line| {
-            line.split(',').all(|option| {
-                let option = option.trim();
-                option.is_empty()
-                    || CONNECTION_OPTIONS
-                        .iter()
-                        .any(|known| known.eq_ignore_ascii_case(option))
-            })
+/// Whether a line of `Connection` names nothing but what belongs there.
+pub fn connection_is_honest(line: &HeaderValue) -> bool {
+    line.to_str().is_ok_and(|line| {
+        line.split(',').all(|option| {
+            let option = option.trim();
+            option.is_empty()
+                || CONNECTION_OPTIONS
+                    .iter()
+                    .any(|known| known.eq_ignore_ascii_case(option))
         })
     })
 }

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::header::{
-    CACHE_CONTROL, CONTENT_LENGTH, COOKIE, EXPECT, EXPIRES, HOST, SET_COOKIE, TRANSFER_ENCODING,
-    UPGRADE,
+    CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, EXPIRES, HOST, SET_COOKIE,
+    TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderName, HeaderValue, Method, StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -1089,40 +1089,46 @@ impl Gateway {
                 reason: "target_too_long",
             });
         }
-        let bytes: usize = headers
-            .iter()
-            .map(|(name, value)| name.as_str().len() + value.len() + 4)
-            .sum();
+        // One look at each header, for all that is asked of it.
+        let (mut bytes, mut lengths, mut encodings, mut hosts) = (0, 0, 0, 0);
+        let (mut is_framed, mut is_honest) = (true, true);
+        for (name, value) in headers {
+            bytes += name.as_str().len() + value.len() + 4;
+            if *name == CONTENT_LENGTH {
+                lengths += 1;
+                // `1, 1` is a length to some and nonsense to others.
+                is_framed &= value.as_bytes().iter().all(u8::is_ascii_digit);
+            } else if *name == TRANSFER_ENCODING {
+                encodings += 1;
+                // What else may stand there (`gzip, chunked`, `chunked, chunked`, `, chunked`) is read in as many ways as there are
+                // servers.
+                is_framed &= value
+                    .as_bytes()
+                    .trim_ascii()
+                    .eq_ignore_ascii_case(b"chunked");
+            } else if *name == HOST {
+                hosts += 1;
+            } else if *name == CONNECTION {
+                is_honest &= forward::connection_is_honest(value);
+            }
+        }
         if bytes > limits.header_bytes {
             return Err(Malformed {
                 status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
                 reason: "headers_too_large",
             });
         }
-        if head.version < Version::HTTP_2 {
-            let lengths = headers.get_all(CONTENT_LENGTH).iter().count();
-            let encodings = headers.get_all(TRANSFER_ENCODING).iter().count();
-            // What else may stand there (`gzip, chunked`, `chunked, chunked`, `, chunked`) is read in as many ways as there are servers.
-            let only_chunked = headers.get(TRANSFER_ENCODING).is_none_or(|coding| {
-                coding
-                    .as_bytes()
-                    .trim_ascii()
-                    .eq_ignore_ascii_case(b"chunked")
-            });
-            // `1, 1` is a length to some and nonsense to others.
-            let one_number = headers
-                .get(CONTENT_LENGTH)
-                .is_none_or(|length| length.as_bytes().iter().all(u8::is_ascii_digit));
-            let one_framing = lengths + encodings <= 1;
-            if !one_framing || !one_number || !only_chunked {
-                return Err(Malformed::bad("framing"));
-            }
+        if head.version < Version::HTTP_2 && (!is_framed || lengths + encodings > 1) {
+            return Err(Malformed::bad("framing"));
         }
-        if headers.get_all(HOST).iter().count() > 1 {
+        if hosts > 1 {
             return Err(Malformed::bad("host"));
         }
-        if !forward::connection_is_honest(headers) {
+        if !is_honest {
             return Err(Malformed::bad("connection_nomination"));
+        }
+        if lengths == 0 {
+            return Ok(());
         }
         let declared = headers
             .get(CONTENT_LENGTH)

@@ -249,7 +249,6 @@ pub(super) fn store(
         2 * SECOND,
         SECOND / 100..=MINUTE,
     );
-    let connections = count(reader, table.connections.as_ref(), 10, 1..=10_000);
     let waiting_max = count(reader, table.max_waiting.as_ref(), 1_000, 0..=1_000_000);
     let zone_offset_seconds = zone(table.zone.as_ref(), reader);
     let schema = schema(table, reader);
@@ -269,6 +268,12 @@ pub(super) fn store(
             return None;
         }
     };
+    // Each connection to a file is a thread with a cache of its own, and reads what the system has in memory.
+    let scheme = url.expose().split(':').next().unwrap_or_default();
+    let is_file = store::kind_of_scheme(scheme)
+        .is_some_and(|kind| matches!(kind.build.address, store::Address::File));
+    let most = if is_file { 4 } else { 10 };
+    let connections = count(reader, table.connections.as_ref(), most, 1..=10_000);
     let secondary = secondary(table, &url, tree, reader);
     Some(store::Settings {
         url,
