@@ -12,8 +12,9 @@ use serde_json::Value;
 use vestibule::migration::password::native;
 use vestibule::migration::state::State;
 
+use crate::migration_import::{Ground, KEY as SIGNING, clerk, step};
 use crate::moving::{KEY, OLD_PASSWORD, Place, WRONG, bcrypt_of, now};
-use crate::support::databases::program;
+use crate::support::databases::{Dialect, program, shared};
 use crate::support::{App, SECRET, reply};
 
 /// Runs a command against a place.
@@ -409,5 +410,282 @@ fn no_hash_leaves_without_an_explicit_word_or_to_everybody() {
         (Some(0), true),
         "{}",
         told(&ended)
+    );
+}
+
+// ------------------------------------------------------------------------------------------------------- databases we do not speak to
+
+/// What an import makes of somebody, whatever the database; without what is made up anew each time.
+const CONTENT: &[&str] = &[
+    "SELECT @(id), @(name), @(email), @(image), @(username), @(\"displayUsername\"), @(\"phoneNumber\"), @(role), @(\"banReason\"), \
+     @(\"emailVerified\") FROM \"user\" ORDER BY 1",
+    // What was never set, and what is not so, are the same.
+    "SELECT @(id) FROM \"user\" WHERE \"phoneNumberVerified\" ORDER BY 1",
+    // Whoever has no date of their own gets that of the import.
+    "SELECT @(id), @(\"createdAt\") FROM \"user\" WHERE @(\"createdAt\") LIKE '2022%' ORDER BY 1",
+    "SELECT @(id), @(banned), @(\"twoFactorEnabled\") FROM \"user\" WHERE banned OR \"twoFactorEnabled\" ORDER BY 1",
+    "SELECT @(\"userId\"), @(\"providerId\"), @(\"accountId\"), @(scope), @(password) FROM account ORDER BY 1, 2, 3",
+    "SELECT @(\"userId\") FROM \"twoFactor\" ORDER BY 1",
+    "SELECT @(id), @(name), @(slug), @(metadata) FROM organization ORDER BY 1",
+    "SELECT @(\"organizationId\"), @(\"userId\"), @(role) FROM member ORDER BY 1, 2",
+    "SELECT @(\"organizationId\"), @(email), @(role), @(status) FROM invitation ORDER BY 1, 2",
+];
+
+async fn content(ground: &Ground) -> Vec<Vec<Vec<Option<String>>>> {
+    let mut all = Vec::new();
+    for sql in CONTENT {
+        all.push(ground.place.rows(sql).await);
+    }
+    let [identity, credential, factor] = ["legacy_identity", "legacy_credential", "legacy_factor"]
+        .map(|name| ground.place.own(name));
+    for sql in [
+        format!(
+            "SELECT @(provider), @(source_user_id), @(user_id), @(state) FROM {identity} ORDER BY 1, 2"
+        ),
+        format!("SELECT @(user_id), @(scheme), @(state) FROM {credential} ORDER BY 1"),
+        format!("SELECT @(user_id), @(digits), @(algorithm) FROM {factor} ORDER BY 1"),
+    ] {
+        all.push(ground.place.rows(&sql).await);
+    }
+    all
+}
+
+fn database_of(url: &str) -> &str {
+    url.rsplit('/').next().unwrap()
+}
+
+/// Clerk's sample, and somebody who tries to get out of every kind of quotes.
+fn hostile(ground: &Ground) -> Vec<String> {
+    let users = ground.path("hostile.json");
+    let name = "a'b\\'c\"d`e\\\\; DROP TABLE user; --\n\r\u{1a}\t%_$$ 🦊 {{x}} /* */ \\0 \\";
+    let user = serde_json::json!([{ "id": "evil'; --", "email": "evil'quote@example.com", "emailVerified": true, "firstName": name }]);
+    std::fs::write(&users, user.to_string()).unwrap();
+    vec!["--from".into(), "generic".into(), "--input".into(), users]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_of_statements_makes_what_an_import_makes() {
+    for (layout, dialect, server) in [
+        ("full.sqlite.ddl.sql", "sqlite", None),
+        ("full.postgres.ddl.sql", "postgres", Some(Dialect::Postgres)),
+        ("full.mysql.ddl.sql", "mysql", Some(Dialect::MySql)),
+    ] {
+        let (direct, indirect) = (Ground::of(layout).await, Ground::of(layout).await);
+        // Makes the gateway's own tables.
+        indirect.told(&["status"], &[0]).await;
+        let file = indirect.path("users.sql");
+        for whence in [clerk(), hostile(&direct)] {
+            direct
+                .told(&step("import", &whence, &["--apply"]), &[0, 1])
+                .await;
+            let emit = ["--emit", "sql", "--dialect", dialect, "--output", &file];
+            let dry = indirect.migrate(&step("import", &whence, &emit)).await;
+            assert!(!Path::new(&file).exists(), "{layout}: {dry:?}");
+            let emit = [&emit[..], &["--apply"]].concat();
+            let (code, out, err) = indirect.migrate(&step("import", &whence, &emit)).await;
+            assert!(code < 2, "{layout}: {out} {err}");
+            let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+            // Twice: the second time changes nothing.
+            for _ in 0..2 {
+                match server {
+                    Some(server) => {
+                        shared(server).run_file(database_of(&indirect.place.url), Path::new(&file))
+                    }
+                    None => run_in_sqlite(&indirect.place.url, &file),
+                }
+            }
+            std::fs::remove_file(&file).unwrap();
+            // Nothing of ours is left behind.
+            let left = std::fs::read_dir(indirect.path("")).unwrap();
+            let names = left.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+            assert_eq!(
+                names.filter(|name| name.starts_with("vestibule-")).count(),
+                0
+            );
+        }
+        let (expected, found) = (content(&direct).await, content(&indirect).await);
+        assert!(
+            expected[0].len() > 30 && !expected[2].is_empty() && !expected[6].is_empty(),
+            "{layout}"
+        );
+        for (at, (expected, found)) in expected.iter().zip(&found).enumerate() {
+            assert_eq!(
+                expected,
+                found,
+                "{layout}: {}",
+                CONTENT.get(at).unwrap_or(&"ours")
+            );
+        }
+    }
+}
+
+fn run_in_sqlite(url: &str, file: &str) {
+    let run = "import sqlite3, sys\ndb = sqlite3.connect(sys.argv[1])\ndb.executescript(open(sys.argv[2], newline='').read())";
+    let path = url.strip_prefix("sqlite:").unwrap();
+    let ended = Command::new("python3")
+        .args(["-c", run, path, file])
+        .output()
+        .unwrap();
+    assert!(ended.status.success(), "{}", told(&ended));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_endpoint_gets_every_row_signed_and_is_asked_again_when_it_is_busy() {
+    use hmac::{KeyInit as _, Mac as _};
+    let asked = AtomicUsize::new(0);
+    let app = App::scripted(
+        move |_, stream| match asked.fetch_add(1, Ordering::SeqCst) {
+            0 => reply(stream, 503, &[("retry-after", "0")], b""),
+            _ => reply(stream, 204, &[], b""),
+        },
+    );
+    let ground = Ground::of("full.sqlite.ddl.sql").await;
+    let url = format!("http://{}/import", app.address);
+    let emit = [
+        "--emit",
+        "http",
+        "--url",
+        &url,
+        "--signing-secret-env",
+        "SIGNING_SECRET",
+        "--apply",
+    ];
+    let whence = clerk();
+    let (code, out, err) = ground.migrate(&step("import", &whence, &emit)).await;
+    assert!(code < 2, "{out} {err}");
+    let seen = app.seen();
+    let mut tables: std::collections::BTreeMap<String, usize> = Default::default();
+    for (at, request) in seen.iter().enumerate() {
+        let header = |name: &str| request.header(name).unwrap().to_owned();
+        let (number, signature) = (header("x-vestibule-batch"), header("x-vestibule-signature"));
+        let (moment, mac) = signature
+            .strip_prefix("t=")
+            .unwrap()
+            .split_once(",v1=")
+            .unwrap();
+        let mut made = hmac::Hmac::<sha2::Sha256>::new_from_slice(SIGNING.as_bytes()).unwrap();
+        made.update(format!("{moment}.{number}.").as_bytes());
+        made.update(&request.body);
+        assert_eq!(
+            data_encoding::HEXLOWER.encode(&made.finalize().into_bytes()),
+            mac
+        );
+        if at == 0 {
+            // It was busy, and got the same again.
+            assert_eq!(seen[1].body, request.body);
+            continue;
+        }
+        for line in request
+            .body
+            .split(|byte| *byte == b'\n')
+            .filter(|line| !line.is_empty())
+        {
+            let row: Value = serde_json::from_slice(line).unwrap();
+            assert!(row["row"].is_object());
+            *tables
+                .entry(row["table"].as_str().unwrap().to_owned())
+                .or_default() += 1;
+        }
+    }
+    let direct = Ground::of("full.sqlite.ddl.sql").await;
+    direct
+        .told(&step("import", &whence, &["--apply"]), &[1])
+        .await;
+    for (table, name) in [
+        ("\"user\"", "user"),
+        ("account", "account"),
+        ("member", "member"),
+    ] {
+        let count = direct
+            .place
+            .one(&format!(
+                "SELECT @(n) FROM (SELECT COUNT(*) AS n FROM {table}) c"
+            ))
+            .await;
+        assert_eq!(tables[name].to_string(), count, "{name}");
+    }
+    assert!(tables["legacy_identity"] > 30);
+    // Whoever refuses is not asked again and again, and one knows where to go on.
+    let app = App::scripted(|_, stream| reply(stream, 400, &[], b""));
+    let url = format!("http://{}/import", app.address);
+    let emit = [
+        "--emit",
+        "http",
+        "--url",
+        &url,
+        "--signing-secret-env",
+        "SIGNING_SECRET",
+        "--apply",
+    ];
+    let (code, _, err) = ground.migrate(&step("import", &whence, &emit)).await;
+    assert_eq!((code, app.count()), (3, 1), "{err}");
+    assert!(err.contains("--from-batch 1"), "{err}");
+    // Hashes go over no open line, and never unsigned.
+    for (url, name) in [
+        ("http://app.example.com/import", "SIGNING_SECRET"),
+        ("https://app.example.com/import", "NOT_SET"),
+    ] {
+        let emit = [
+            "--emit",
+            "http",
+            "--url",
+            url,
+            "--signing-secret-env",
+            name,
+            "--apply",
+        ];
+        let (code, _, err) = ground.migrate(&step("import", &whence, &emit)).await;
+        assert_eq!(code, 2, "{err}");
+    }
+}
+
+// ----------------------------------------------------------------------------------------------------------------------- the benchmark
+
+#[test]
+fn the_benchmark_of_the_import_counts_what_it_says() {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/migrate/run");
+    let binary = env!("CARGO_BIN_EXE_vestibule");
+    let arguments = [
+        "--users", "2000", "--sample", "500", "--json", "--binary", binary,
+    ];
+    let ended = Command::new("python3")
+        .arg(script)
+        .args(arguments)
+        .output()
+        .unwrap();
+    assert!(ended.status.success(), "{}", told(&ended));
+    let said = json(&ended);
+    let number = |path: &str| {
+        said.pointer(path)
+            .and_then(Value::as_f64)
+            .unwrap_or_else(|| panic!("{path}: {said}"))
+    };
+    let about = |one: f64, other: f64| (one - other).abs() <= 0.02 * other.max(1.0);
+    assert!(
+        about(number("/users_per_second"), 2000.0 / number("/seconds")),
+        "{said}"
+    );
+    assert!(
+        about(
+            number("/copy/times_slower"),
+            number("/seconds") / number("/copy/seconds")
+        ),
+        "{said}"
+    );
+    assert!(
+        about(
+            number("/one_by_one/users_per_second"),
+            500.0 / number("/one_by_one/seconds")
+        ),
+        "{said}"
+    );
+    let by_user = (number("/one_by_one/seconds") / 500.0) / (number("/seconds") / 2000.0);
+    assert!(about(number("/one_by_one/times_slower"), by_user), "{said}");
+    // A user, who they were, their old hash, and what became of the row: nobody is left out of the comparison.
+    assert!(number("/copy/rows") >= 4.0 * 2000.0, "{said}");
+    assert!(
+        number("/peak_bytes") > 1e6 && number("/input_bytes") > 2000.0 * 100.0,
+        "{said}"
     );
 }

@@ -180,13 +180,14 @@ impl Emit {
         &self,
         staging: &Staging,
         environment: &std::collections::BTreeMap<String, String>,
+        metadata: Option<&str>,
         world: &mut World<'_>,
     ) -> Result<u8, Failure> {
         let way = self.way(environment, &world.folder)?;
         let runtime = gateway::store_runtime()?;
         let text = match &way {
             Way::File { dialect, path } => {
-                let count = runtime.block_on(file(staging, *dialect, path))?;
+                let count = runtime.block_on(file(staging, *dialect, metadata, path))?;
                 format!("{count} rows: {}\n", path.display())
             }
             Way::Endpoint { url, secret } => {
@@ -200,7 +201,12 @@ impl Emit {
 }
 
 /// Writes a file of statements. Gives how many rows.
-async fn file(staging: &Staging, dialect: Dialect, path: &Path) -> Result<u64, Failure> {
+async fn file(
+    staging: &Staging,
+    dialect: Dialect,
+    metadata: Option<&str>,
+    path: &Path,
+) -> Result<u64, Failure> {
     let failed = |error: std::io::Error| Failure {
         message: format!("{} cannot be written: {error}", path.display()),
         advice: "name a file in a folder that may be written".into(),
@@ -216,6 +222,15 @@ async fn file(staging: &Staging, dialect: Dialect, path: &Path) -> Result<u64, F
     let mut count = 0;
     for table in TABLES {
         let used = reading.used(table).await.map_err(|error| broken(&error))?;
+        // The app's own column for what else is known of users, where it has one.
+        let named = used.iter().filter_map(|at| {
+            let (name, _) = table.columns.get(*at)?;
+            match (table.name, *name) {
+                ("user", "metadata") => Some((*at, metadata?)),
+                (_, name) => Some((*at, name)),
+            }
+        });
+        let used: Vec<(usize, &str)> = named.collect();
         let mut after = 0;
         loop {
             let page = reading.rows(table, after, ROWS).await;

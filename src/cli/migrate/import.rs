@@ -71,7 +71,9 @@ impl Import {
         if !self.apply || ended == USAGE {
             return Ok(ended);
         }
-        let left = self.emit.leave(&staging, &environment, world)?;
+        let wishes = super::reading::wishes(&self.whence, &world.folder, &environment)?;
+        let column = wishes.metadata_column.as_deref();
+        let left = self.emit.leave(&staging, &environment, column, world)?;
         Ok(ended.max(left))
     }
 

@@ -215,7 +215,7 @@ impl Reset {
                         }
                     }
                 }
-                if told.sent % 100 == 0 && told.sent > 0 {
+                if told.sent > 0 && told.sent.is_multiple_of(100) {
                     say(&format!("{} mails\n", told.sent));
                 }
             }

@@ -157,6 +157,7 @@ pub const fn word(oddity: Oddity) -> &'static str {
         Oddity::ContradictoryScheme => "contradictory-scheme",
         Oddity::FactorWithoutKey => "factor-without-key",
         Oddity::DuplicateSocial => "duplicate-social",
+        Oddity::SocialUnverified => "social-unverified",
         Oddity::SocialWithoutId => "social-without-id",
         Oddity::SocialUnverified => "social-unverified",
         Oddity::NoLoginMethod => "no-login-method",

@@ -281,8 +281,8 @@ impl Dialect {
 
     fn name(self, name: &str) -> String {
         match self {
-            Self::MySql => format!("`{name}`"),
-            Self::Sqlite | Self::Postgres => format!("\"{name}\""),
+            Self::MySql => format!("`{}`", name.replace('`', "``")),
+            Self::Sqlite | Self::Postgres => format!("\"{}\"", name.replace('"', "\"\"")),
         }
     }
 
@@ -331,17 +331,19 @@ impl Dialect {
         out
     }
 
-    /// One statement for some rows. Whoever is there already stays as they are, so that a file may be run again.
-    pub fn insert(self, table: &Table, columns: &[usize], rows: &[Vec<Cell>]) -> String {
-        let names = columns.iter().filter_map(|at| table.columns.get(*at));
-        let names: Vec<String> = names.map(|(name, _)| self.name(name)).collect();
+    /// One statement for some rows, in these columns by these names. Whoever is there already stays as they are, so that a file may be
+    /// run again.
+    pub fn insert(self, table: &Table, columns: &[(usize, &str)], rows: &[Vec<Cell>]) -> String {
+        let names: Vec<String> = columns.iter().map(|(_, name)| self.name(name)).collect();
         let mut out = format!(
             "INSERT INTO {} ({}) VALUES\n",
             self.table(table),
             names.join(", ")
         );
         for (number, row) in rows.iter().enumerate() {
-            let cells = columns.iter().map(|at| row.get(*at).unwrap_or(&Cell::Null));
+            let cells = columns
+                .iter()
+                .map(|(at, _)| row.get(*at).unwrap_or(&Cell::Null));
             let cells: Vec<String> = cells.map(|cell| self.literal(cell)).collect();
             let end = if number + 1 < rows.len() { "," } else { "" };
             // Formatting into a string cannot fail.
@@ -424,7 +426,9 @@ mod tests {
             .find(|table| table.name == "legacy_identity")
             .unwrap();
         let rows = [vec![Cell::Text("clerk".into()), Cell::Text("u".into())]];
-        let of = |dialect: Dialect| dialect.insert(table, &[0, 1], &rows);
+        let of = |dialect: Dialect| {
+            dialect.insert(table, &[(0, "provider"), (1, "source_user_id")], &rows)
+        };
         assert_eq!(
             of(Dialect::Postgres),
             "INSERT INTO \"vestibule\".\"legacy_identity\" (\"provider\", \"source_user_id\") VALUES\n('clerk', 'u')\n\

@@ -115,8 +115,8 @@ pub const fn about(oddity: Oddity) -> Option<Told> {
         ),
         Oddity::SocialUnverified => told(
             Note,
-            "an account elsewhere was never verified there",
-            "it is left out; they link it again once they are signed in",
+            "an account elsewhere was never verified in the old system",
+            "it is left out: somebody may have claimed what is not theirs; it is linked when they sign in with it",
         ),
         Oddity::NoLoginMethod => told(
             Warning,
@@ -137,6 +137,11 @@ pub const fn about(oddity: Oddity) -> Option<Told> {
             Note,
             "metadata holds keys that look like fields of the user",
             "they are kept, nested under one column: never spread them over the user",
+        ),
+        Oddity::SocialUnverified => told(
+            Note,
+            "accounts elsewhere were never proven in the old system",
+            "they are left out: whoever owns one links it at a sign-in",
         ),
         Oddity::OddFlag => told(
             Note,
