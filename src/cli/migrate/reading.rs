@@ -10,11 +10,10 @@ use super::super::{Failure, PROBLEMS, USAGE, read_bounded};
 use super::Whence;
 use super::fetch::{self, Live, News, Told};
 use crate::kind::{self, Kind};
-use crate::migration::import::decide::{self, Contested, Duplicates, Rules};
+use crate::migration::import::decide::{self, Contested, Duplicates, Rules, Without};
 use crate::migration::import::pages::Listing;
 use crate::migration::import::read::Reader;
-use crate::migration::import::record::{ImportedUser, Password, Record};
-use crate::migration::import::record::{Note, Oddity};
+use crate::migration::import::record::{ImportedUser, Note, Oddity, Password, Record};
 use crate::migration::import::source::{About, Export, Fragment, Joined, Options, Refusal};
 use crate::migration::provider::EXPORTS;
 use crate::secret::Secret;
@@ -44,6 +43,8 @@ pub struct Wishes {
     pub placeholder_domain: Option<String>,
     /// The app's column for metadata.
     pub metadata_column: Option<String>,
+    /// What may be lost that kept somebody out.
+    pub without: Without,
 }
 
 /// One record, with its number.
@@ -219,6 +220,7 @@ fn options(
             None => error.message().to_owned(),
         })
     })?;
+    let without = without(table.remove("without")).map_err(&wrong)?;
     let mut take = |key: &str| match table.remove(key) {
         None => Ok(None),
         Some(toml::Value::String(text)) => Ok(Some(text)),
@@ -227,6 +229,7 @@ fn options(
     let wishes = Wishes {
         placeholder_domain: take("placeholder_domain")?,
         metadata_column: take("metadata_column")?,
+        without,
     };
     if let Some(domain) = &wishes.placeholder_domain
         && !(domain.contains('.')
@@ -250,6 +253,25 @@ fn options(
     let understood = Options::understand(export, &document, &mut resolve);
     let understood = understood.map_err(|all| wrong(all.join("; ")))?;
     Ok((understood, wishes, text))
+}
+
+/// `without = ["ban", "second_factor"]`.
+fn without(said: Option<toml::Value>) -> Result<Without, String> {
+    let wrong = || "`without` must be a list of \"ban\" and \"second_factor\"".to_owned();
+    let mut without = Without::default();
+    let words = match said {
+        None => Vec::new(),
+        Some(toml::Value::Array(words)) => words,
+        Some(_) => return Err(wrong()),
+    };
+    for word in words {
+        match word.as_str() {
+            Some("ban") => without.ban = true,
+            Some("second_factor") => without.second_factor = true,
+            _ => return Err(wrong()),
+        }
+    }
+    Ok(without)
 }
 
 /// What the operator said of the target, before anything is read.
@@ -415,6 +437,7 @@ impl Reading {
             provider: self.kind.name.to_owned(),
             duplicates,
             placeholder_domain: self.wishes.placeholder_domain.clone(),
+            without: self.wishes.without,
             since,
             at,
         }

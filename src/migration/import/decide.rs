@@ -29,6 +29,15 @@ pub enum Duplicates {
     Merge,
 }
 
+/// What kept somebody out there, and has no place here: only with the operator's word do they come without it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Without {
+    /// A ban.
+    pub ban: bool,
+    /// A second factor.
+    pub second_factor: bool,
+}
+
 /// What the operator wants.
 #[derive(Clone, Debug, Default)]
 pub struct Rules {
@@ -38,6 +47,8 @@ pub struct Rules {
     pub duplicates: Duplicates,
     /// A domain of the operator's, in which whoever has no address gets one.
     pub placeholder_domain: Option<String>,
+    /// What may be lost that kept somebody out.
+    pub without: Without,
     /// Only who changed since; new ones always.
     pub since: Option<UnixMs>,
     /// Now.
@@ -125,6 +136,30 @@ pub fn address(user: &ImportedUser, rules: &Rules) -> Option<(String, bool)> {
     Some((format!("{local}@{}", domain.to_lowercase()), false))
 }
 
+/// Why somebody would get in here who did not get in there.
+fn would_be_let_in(
+    user: &ImportedUser,
+    abilities: &Abilities,
+    rules: &Rules,
+) -> Option<&'static str> {
+    let is_banned = user
+        .ban
+        .as_ref()
+        .is_some_and(|ban| ban.expires_at.is_none_or(|until| until > rules.at));
+    let keeps_factors = abilities.has("twoFactor.secret") && abilities.has("user.twoFactorEnabled");
+    if is_banned && !abilities.has("user.banned") && !rules.without.ban {
+        return Some(
+            "they are banned, and the app has no column for it: add the admin plugin, or allow it with `without = [\"ban\"]`",
+        );
+    }
+    if user.factor.is_some() && !keeps_factors && !rules.without.second_factor {
+        return Some(
+            "they have a second factor, and the app has no tables for it: add the two-factor plugin, or allow it with `without = [\"second_factor\"]`",
+        );
+    }
+    None
+}
+
 /// The id wanted for somebody.
 fn wanted_id(user: &ImportedUser, facts: &Facts, abilities: &Abilities) -> Option<String> {
     let free = !facts.ids.contains(&user.source_id);
@@ -155,6 +190,13 @@ pub fn decide(
         return known_before(user, contested, facts, abilities, rules, known, notes);
     }
     if has(Oddity::Deleted) {
+        return Decided::nothing(Outcome::Refused, None, notes);
+    }
+    if let Some(detail) = would_be_let_in(user, abilities, rules) {
+        notes.push(Note {
+            what: Oddity::NoColumn,
+            detail: detail.to_owned(),
+        });
         return Decided::nothing(Outcome::Refused, None, notes);
     }
     if facts.parked.contains_key(source) {
@@ -768,10 +810,49 @@ mod tests {
         ada.metadata
             .insert("__proto__".to_owned(), Value::Bool(true));
         ada.ban = Some(crate::migration::import::record::Ban::default());
-        let park = rules(Duplicates::Park);
+        let mut rules = rules(Duplicates::Park);
+        rules.without.ban = true;
         let nobody = Contested::default();
-        let decided = decide(&ada, &nobody, &Facts::default(), &abilities(), &park);
+        let decided = decide(&ada, &nobody, &Facts::default(), &abilities(), &rules);
         assert_eq!(decided.no_column, ["ban", "metadata"]);
         assert_eq!(decided.outcome, Outcome::Created);
+    }
+
+    #[test]
+    fn nobody_comes_without_the_ban_or_the_second_factor_they_had_unless_the_operator_says_so() {
+        let (nobody, facts) = (Contested::default(), Facts::default());
+        let mut banned = user("u1", Some("ada@example.com"));
+        banned.ban = Some(crate::migration::import::record::Ban::default());
+        let mut over = banned.clone();
+        over.ban = Some(crate::migration::import::record::Ban {
+            reason: None,
+            expires_at: Some(UnixMs(-1)),
+        });
+        let mut guarded = user("u2", Some("bob@example.com"));
+        guarded.factor = Some(crate::migration::import::record::Factor {
+            key: None,
+            digits: 6,
+            period: 30,
+            algorithm: "SHA1".to_owned(),
+            backup_codes: Vec::new(),
+        });
+        let mut rules = rules(Duplicates::Park);
+        assert_eq!(outcome(&banned, &nobody, &facts, &rules), Outcome::Refused);
+        assert_eq!(outcome(&over, &nobody, &facts, &rules), Outcome::Created);
+        assert_eq!(outcome(&guarded, &nobody, &facts, &rules), Outcome::Refused);
+        let mut able = abilities();
+        let columns = ["user.banned", "user.twoFactorEnabled", "twoFactor.secret"];
+        able.columns.extend(columns.map(str::to_owned));
+        for somebody in [&banned, &guarded] {
+            let decided = decide(somebody, &nobody, &facts, &able, &rules);
+            assert_eq!(decided.outcome, Outcome::Created, "{decided:?}");
+        }
+        rules.without = Without {
+            ban: true,
+            second_factor: true,
+        };
+        for somebody in [&banned, &guarded] {
+            assert_eq!(outcome(somebody, &nobody, &facts, &rules), Outcome::Created);
+        }
     }
 }

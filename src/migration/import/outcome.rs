@@ -159,7 +159,6 @@ pub const fn word(oddity: Oddity) -> &'static str {
         Oddity::DuplicateSocial => "duplicate-social",
         Oddity::SocialUnverified => "social-unverified",
         Oddity::SocialWithoutId => "social-without-id",
-        Oddity::SocialUnverified => "social-unverified",
         Oddity::NoLoginMethod => "no-login-method",
         Oddity::MetadataTooLarge => "metadata-too-large",
         Oddity::MetadataLarge => "metadata-large",

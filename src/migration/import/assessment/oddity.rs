@@ -138,11 +138,6 @@ pub const fn about(oddity: Oddity) -> Option<Told> {
             "metadata holds keys that look like fields of the user",
             "they are kept, nested under one column: never spread them over the user",
         ),
-        Oddity::SocialUnverified => told(
-            Note,
-            "accounts elsewhere were never proven in the old system",
-            "they are left out: whoever owns one links it at a sign-in",
-        ),
         Oddity::OddFlag => told(
             Note,
             "a flag stands there as a text",
