@@ -113,55 +113,92 @@ pub fn broken(error: &FetchedError) -> Failure {
 
 // ------------------------------------------------------------------------------------------------------------------ the API
 
-/// The listings of a source's API that are to be walked.
-///
-/// # Errors
-/// When it has none, a key is missing, or something is left out that is not there.
-pub fn listings(
-    kind: &Kind<Export>,
-    options: &Options,
-    without: &[String],
-) -> Result<Vec<Listing>, Failure> {
-    let Some(described) = kind.build.pages else {
-        return Err(usage(
-            format!("no API of {} is read", kind.name),
-            "give files by `--input NAME=FILE`",
-        ));
-    };
-    let mut all = described(options).map_err(|what| {
-        usage(
-            format!("the API of {} cannot be read: {what}", kind.name),
-            "its keys stand in the file of --options, see docs/migrate-sources.md",
-        )
-    })?;
-    let known: BTreeSet<&str> = inputs_of(&all).collect();
-    if let Some(unknown) = without.iter().find(|name| !known.contains(name.as_str())) {
-        let known: Vec<&str> = known.into_iter().collect();
-        return Err(usage(
-            format!("`--without {unknown}`: nothing of the API is called so"),
-            format!("known are {}", known.join(", ")),
-        ));
-    }
-    let left_out = |input: &str| without.iter().any(|name| name == input);
-    all.retain(|listing| !left_out(listing.input));
-    for listing in &mut all {
-        listing.each.retain(|each| !left_out(each.input));
-    }
-    if all.is_empty() {
-        return Err(usage(
-            "everything is left out",
-            "take a `--without` away, or `--fetch`",
-        ));
-    }
-    Ok(all)
+/// The listings of a source's API, and what of them is left out.
+pub struct Api {
+    listings: Vec<Listing>,
+    without: BTreeSet<String>,
 }
 
-/// The inputs that listings fill.
-pub fn inputs_of(listings: &[Listing]) -> impl Iterator<Item = &'static str> {
-    listings.iter().flat_map(|listing| {
-        let each = listing.each.iter().map(|each| each.input);
-        std::iter::once(listing.input).chain(each)
-    })
+impl Api {
+    /// The listings of a source.
+    ///
+    /// # Errors
+    /// When it has none, a key is missing, or something is left out that is not there.
+    pub fn of(kind: &Kind<Export>, options: &Options, without: &[String]) -> Result<Self, Failure> {
+        let Some(described) = kind.build.pages else {
+            return Err(usage(
+                format!("no API of {} is read", kind.name),
+                "give files by `--input NAME=FILE`",
+            ));
+        };
+        let listings = described(options).map_err(|what| {
+            usage(
+                format!("the API of {} cannot be read: {what}", kind.name),
+                "its keys stand in the file of --options, see docs/migrate-sources.md",
+            )
+        })?;
+        let mut api = Self {
+            listings,
+            without: BTreeSet::new(),
+        };
+        let known = api.inputs();
+        if let Some(unknown) = without.iter().find(|name| !known.contains(name.as_str())) {
+            let known: Vec<&str> = known.into_iter().collect();
+            return Err(usage(
+                format!("`--without {unknown}`: nothing of the API is called so"),
+                format!("known are {}", known.join(", ")),
+            ));
+        }
+        api.without = without.iter().cloned().collect();
+        if api.inputs().is_empty() {
+            return Err(usage(
+                "everything is left out",
+                "take a `--without` away, or `--fetch`",
+            ));
+        }
+        Ok(api)
+    }
+
+    fn has(&self, input: &str) -> bool {
+        !self.without.contains(input)
+    }
+
+    /// The inputs it fills.
+    pub fn inputs(&self) -> BTreeSet<&'static str> {
+        let walked = self.listings.iter().filter(|one| self.has(one.input));
+        let all = walked.flat_map(|listing| {
+            let each = listing.each.iter().map(|each| each.input);
+            std::iter::once(listing.input).chain(each)
+        });
+        all.filter(|input| self.has(input)).collect()
+    }
+
+    /// What everything that is kept is sealed under: the key of the API, as its requests carry it. `None`: they carry none.
+    fn key(&self) -> Option<Secret> {
+        let ask = (self.listings.first()?.ask)(&Cursor::default());
+        let mut key = Zeroizing::new(String::new());
+        for value in ask.headers.values().filter(|value| value.is_sensitive()) {
+            key.push_str(value.to_str().unwrap_or_default());
+            key.push('\n');
+        }
+        Some(Secret::new(key.as_str())).filter(|key| !key.expose().is_empty())
+    }
+
+    /// What the same walk is called every time. A listing that is left out changes nothing about the others.
+    fn name(&self, provider: &str) -> String {
+        let mut digest = Sha256::new();
+        digest.update(provider);
+        for listing in &self.listings {
+            let ask = (listing.ask)(&Cursor::default());
+            digest.update(format!("\n{} {}", ask.method, ask.url));
+            for each in listing.each.iter().filter(|each| self.has(each.input)) {
+                digest.update(format!("\n\t{} {}", each.input, each.name));
+            }
+        }
+        let digest = digest.finalize();
+        let short = data_encoding::HEXLOWER.encode(digest.get(..8).unwrap_or(&[]));
+        format!("{provider}-{short}")
+    }
 }
 
 /// Walks listings to their ends. What comes of it outlives a process that is killed, and is gone on with by the next.
@@ -170,13 +207,13 @@ pub fn inputs_of(listings: &[Listing]) -> impl Iterator<Item = &'static str> {
 /// When the API does not answer, or refuses. What was fetched stays, and the next run goes on there.
 pub async fn api(
     kind: &Kind<Export>,
-    listings: &[Listing],
+    api: &Api,
     options: &Options,
     below: &Path,
     told: Told<'_>,
 ) -> Result<Fetched, Failure> {
-    let key = key(listings);
-    let opened = Fetched::open(below, &name(kind.name, listings), key.as_ref(), now()).await;
+    let key = api.key();
+    let opened = Fetched::open(below, &api.name(kind.name), key.as_ref(), now()).await;
     let (mut store, left) = opened.map_err(|error| broken(&error))?;
     if let Some(left) = left {
         let minutes = now().0.saturating_sub(left.began.0).max(0) / 60_000;
@@ -186,14 +223,17 @@ pub async fn api(
             store.place()
         )));
     }
-    let walker = match Walker::new(&kind.build, options, told) {
+    let walker = match Walker::new(&kind.build, api, options, told) {
         Ok(walker) => walker,
         Err(failure) => {
             store.leave().await;
             return Err(failure);
         }
     };
-    for (at, listing) in (0..).zip(listings) {
+    for (at, listing) in (0..).zip(&api.listings) {
+        if !api.has(listing.input) {
+            continue;
+        }
         if let Err(mut failure) = walker.walk(at, listing, &mut store).await {
             if store.stays() {
                 failure.advice.push_str(
@@ -207,33 +247,6 @@ pub async fn api(
     Ok(store)
 }
 
-/// What everything that is kept is sealed under: the key of the API, as its requests carry it. `None`: they carry none.
-fn key(listings: &[Listing]) -> Option<Secret> {
-    let ask = (listings.first()?.ask)(&Cursor::default());
-    let mut key = Zeroizing::new(String::new());
-    for value in ask.headers.values().filter(|value| value.is_sensitive()) {
-        key.push_str(value.to_str().unwrap_or_default());
-        key.push('\n');
-    }
-    Some(Secret::new(key.as_str())).filter(|key| !key.expose().is_empty())
-}
-
-/// What the same walk is called every time.
-fn name(provider: &str, listings: &[Listing]) -> String {
-    let mut digest = Sha256::new();
-    digest.update(provider);
-    for listing in listings {
-        let ask = (listing.ask)(&Cursor::default());
-        digest.update(format!("\n{} {}", ask.method, ask.url));
-        for each in &listing.each {
-            digest.update(format!("\n\t{} {}", each.input, each.name));
-        }
-    }
-    let digest = digest.finalize();
-    let short = data_encoding::HEXLOWER.encode(digest.get(..8).unwrap_or(&[]));
-    format!("{provider}-{short}")
-}
-
 /// One page of what is asked for an entry.
 struct EachPage {
     each: usize,
@@ -245,6 +258,7 @@ struct EachPage {
 
 struct Walker<'w> {
     export: &'w Export,
+    api: &'w Api,
     options: &'w Options,
     client: reqwest::Client,
     pace: Mutex<Pace>,
@@ -260,7 +274,12 @@ enum Failed {
 }
 
 impl<'w> Walker<'w> {
-    fn new(export: &'w Export, options: &'w Options, told: Told<'w>) -> Result<Self, Failure> {
+    fn new(
+        export: &'w Export,
+        api: &'w Api,
+        options: &'w Options,
+        told: Told<'w>,
+    ) -> Result<Self, Failure> {
         // Somebody else may have chosen one already; any will do.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder()
@@ -279,6 +298,7 @@ impl<'w> Walker<'w> {
             })?;
         Ok(Self {
             export,
+            api,
             options,
             client,
             pace: Mutex::default(),
@@ -393,7 +413,8 @@ impl<'w> Walker<'w> {
         let failed = |error: FetchedError| broken(&error);
         let mut waiting = Vec::new();
         let mut listed = BTreeSet::new();
-        for (number, each) in listing.each.iter().enumerate() {
+        let wanted = listing.each.iter().enumerate();
+        for (number, each) in wanted.filter(|(_, each)| self.api.has(each.input)) {
             for id in entries.iter().filter_map(each.of) {
                 let index = i64::try_from(number).unwrap_or(i64::MAX);
                 let asked = store.is_asked(at, index, &id).await.map_err(failed)?;
@@ -741,7 +762,7 @@ impl Pace {
 pub async fn replay(
     store: &mut Fetched,
     export: &Export,
-    listings: &[Listing],
+    api: &Api,
     options: &Options,
     digest: &mut Sha256,
     mut take: impl AsyncFnMut(Vec<Result<Fragment, Refusal>>, u64) -> Result<(), Failure>,
@@ -755,7 +776,7 @@ pub async fn replay(
         };
         let described = usize::try_from(whose.listing)
             .ok()
-            .and_then(|at| listings.get(at));
+            .and_then(|at| api.listings.get(at));
         let input = described.and_then(|listing| {
             let name = match usize::try_from(whose.each) {
                 Ok(at) => listing.each.get(at)?.input,
@@ -773,6 +794,10 @@ pub async fn replay(
         let each = usize::try_from(whose.each)
             .ok()
             .and_then(|at| listing.each.get(at));
+        if !(api.has(listing.input) && api.has(input.name)) {
+            after = Some(whose);
+            continue;
+        }
         let path = match each {
             None => listing.name.to_owned(),
             Some(each) if each.name.contains("{id}") => each.name.replace("{id}", &whose.id),

@@ -11,7 +11,6 @@ use super::Whence;
 use super::fetch::{self, Live, News, Told};
 use crate::kind::{self, Kind};
 use crate::migration::import::decide::{self, Contested, Duplicates, Rules, Without};
-use crate::migration::import::pages::Listing;
 use crate::migration::import::read::Reader;
 use crate::migration::import::record::{ImportedUser, Note, Oddity, Password, Record};
 use crate::migration::import::source::{About, Export, Fragment, Joined, Options, Refusal};
@@ -78,7 +77,7 @@ pub struct Reading {
 
 /// What of the old system itself is read.
 enum Source {
-    Api(Vec<Listing>),
+    Api(fetch::Api),
     Database(Secret),
 }
 
@@ -96,7 +95,7 @@ impl Source {
         }
         Ok(match whence.fetch {
             None => None,
-            Some(Live::Api) => Some(Self::Api(fetch::listings(kind, options, &whence.without)?)),
+            Some(Live::Api) => Some(Self::Api(fetch::Api::of(kind, options, &whence.without)?)),
             Some(Live::Database) => Some(Self::Database(fetch::database_url(kind, options)?)),
         })
     }
@@ -104,7 +103,7 @@ impl Source {
     /// The inputs it fills.
     fn inputs(&self, export: &Export) -> BTreeSet<&'static str> {
         match self {
-            Self::Api(listings) => fetch::inputs_of(listings).collect(),
+            Self::Api(api) => api.inputs(),
             Self::Database(_) => export.queries.iter().map(|query| query.input).collect(),
         }
     }
@@ -325,8 +324,8 @@ impl Reading {
         let below = folder.map_or_else(std::env::temp_dir, |folder| base.join(folder));
         // First of all: it may take hours, and what is asked for is known not to be there at once.
         let mut fetched = None;
-        if let Some(Source::Api(listings)) = &source {
-            let store = fetch::api(kind, listings, &options, &below, told).await?;
+        if let Some(Source::Api(api)) = &source {
+            let store = fetch::api(kind, api, &options, &below, told).await?;
             fetched = Some((store, whence.keep_fetched));
         }
         let mut spool = match Spool::open(&below).await {
@@ -646,8 +645,8 @@ impl Filling<'_> {
             Ok(())
         };
         match (source, fetched) {
-            (Some(Source::Api(listings)), Some((store, _))) => {
-                fetch::replay(store, &kind.build, listings, options, digest, take).await
+            (Some(Source::Api(api)), Some((store, _))) => {
+                fetch::replay(store, &kind.build, api, options, digest, take).await
             }
             (Some(Source::Database(url)), _) => {
                 fetch::database(kind, url, options, digest, take).await
