@@ -322,19 +322,8 @@ impl Reading {
         digest.update(kind.name.as_bytes());
         digest.update(text.as_bytes());
         let below = folder.map_or_else(std::env::temp_dir, |folder| base.join(folder));
-        // First of all: it may take hours, and what is asked for is known not to be there at once.
+        let mut spool = Spool::open(&below).await.map_err(|error| broken(&error))?;
         let mut fetched = None;
-        if let Some(Source::Api(api)) = &source {
-            let store = fetch::api(kind, api, &options, &below, told).await?;
-            fetched = Some((store, whence.keep_fetched));
-        }
-        let mut spool = match Spool::open(&below).await {
-            Ok(spool) => spool,
-            Err(error) => {
-                put_away(fetched, false).await;
-                return Err(broken(&error));
-            }
-        };
         let mut filling = Filling {
             kind,
             options: &options,
@@ -345,12 +334,15 @@ impl Reading {
             entries: 0,
         };
         let filled = match filling.files(&given).await {
-            Ok(()) => filling.live(source.as_ref(), &mut fetched).await,
+            // Last: it may take hours, and what is wrong with a file is known before.
+            Ok(()) => filling.live(source.as_ref(), &below, &mut fetched).await,
             Err(failure) => Err(failure),
         };
         if let Err(failure) = filled {
             spool.remove().await;
-            put_away(fetched, false).await;
+            if let Some(fetched) = fetched {
+                fetched.leave().await;
+            }
             return Err(failure);
         }
         let digest = digest.finalize();
@@ -361,7 +353,7 @@ impl Reading {
             fingerprint: data_encoding::HEXLOWER.encode(digest.get(..16).unwrap_or(&[])),
             records: 0,
             spool,
-            fetched,
+            fetched: fetched.map(|fetched| (fetched, whence.keep_fetched)),
             twice,
         };
         let joined = match reading.spool.join().await {
@@ -617,8 +609,20 @@ impl Filling<'_> {
     async fn live(
         &mut self,
         source: Option<&Source>,
-        fetched: &mut Option<(Fetched, bool)>,
+        below: &Path,
+        fetched: &mut Option<Fetched>,
     ) -> Result<(), Failure> {
+        if let Some(Source::Api(api)) = source {
+            let before = self.entries;
+            let mut told = |news: News<'_>| {
+                (self.told)(match news {
+                    News::Entries(n) => News::Entries(before + n),
+                    News::Line(line) => News::Line(line),
+                });
+            };
+            let store = fetch::api(self.kind, api, self.options, below, &mut told).await?;
+            *fetched = Some(store);
+        }
         let Self {
             kind,
             options,
@@ -645,7 +649,7 @@ impl Filling<'_> {
             Ok(())
         };
         match (source, fetched) {
-            (Some(Source::Api(api)), Some((store, _))) => {
+            (Some(Source::Api(api)), Some(store)) => {
                 fetch::replay(store, &kind.build, api, options, digest, take).await
             }
             (Some(Source::Database(url)), _) => {
