@@ -125,7 +125,10 @@ impl Plan {
             let reading = Reading::open(&self.whence, spool, &base, &environment, now, &mut tell);
             let mut reading = reading.await?;
             let looked = self.look_at_all(&mut reading, &mut assessor, &base).await;
-            reading.close().await;
+            match &looked {
+                Ok(_) => reading.close().await,
+                Err(_) => reading.leave().await,
+            }
             looked
         });
         let over = progress.over();
