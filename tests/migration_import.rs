@@ -26,18 +26,26 @@ pub struct Ground {
 
 impl Ground {
     pub async fn of(layout: &str) -> Self {
+        Self::on(Place::of(layout).await)
+    }
+
+    pub fn on(place: Place) -> Self {
         let ground = Self {
-            place: Place::of(layout).await,
+            place,
             folder: Folder::new("import"),
         };
+        ground.configure();
+        ground
+    }
+
+    fn configure(&self) {
         let configuration = format!(
             "public_url = \"http://app.test\"\n[upstream]\nurl = \"http://127.0.0.1:9\"\n\
              [better_auth]\nsecret = \"{SECRET}\"\n[sessions]\nsource = \"{}\"\n\
              [routes]\ndefault = \"signed-in\"\nsign_in = \"/sign-in\"\n[migration]\nkey = \"{KEY}\"\n",
-            ground.place.url
+            self.place.url
         );
-        std::fs::write(ground.folder.join("vestibule.toml"), configuration).unwrap();
-        ground
+        std::fs::write(self.folder.join("vestibule.toml"), configuration).unwrap();
     }
 
     pub fn path(&self, name: &str) -> String {
@@ -573,4 +581,79 @@ async fn a_user_who_is_here_is_linked_by_a_verified_address_and_keeps_the_native
         ground.told(&["undo", "1", "--apply"], &[0]).await;
         assert!(accounts.find(&by).await.unwrap().is_none(), "{name}");
     }
+}
+
+/// Whoever was moved in by the command signs in through the gateway, in front of a real Better Auth, and from then on without it.
+#[test]
+fn whoever_was_moved_in_signs_in_through_the_gateway_and_then_without_it_and_sees_their_accounts() {
+    let world = crate::migration_truth::World::of("clerk", Vec::new());
+    let ground = Ground {
+        place: Place::at(format!("sqlite:{}", world.database().display())),
+        folder: Folder::new("import"),
+    };
+    ground.configure();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let whence = clerk();
+    let done = runtime.block_on(ground.told(&step("import", &whence, &["--apply"]), &[1]));
+    assert!(
+        done["outcomes"]["user"]["created"].as_u64() > Some(30),
+        "{done}"
+    );
+    let accounts = runtime.block_on(ground.place.open());
+    let gateway = world.gateway_with("");
+    let (mut signed_in, mut linked) = (0, 0);
+    let truth = std::fs::read_to_string(seeds::folder().join("clerk/truth.json")).unwrap();
+    let truth: Value = serde_json::from_str(&truth).unwrap();
+    for row in truth["users"].as_array().unwrap() {
+        let id = row["source_id"].as_str().unwrap();
+        let by = vestibule::migration::accounts::Identifier::Source("clerk".into(), id.to_owned());
+        let Some(account) = runtime.block_on(accounts.find(&by)).unwrap() else {
+            continue;
+        };
+        let Some(password) = row["password"]["plaintext"].as_str() else {
+            continue;
+        };
+        let first = crate::migration_truth::sign_in(gateway.address, &account.email, password);
+        if first.status == 400 && !crate::migration_truth::is_taken(&world.server, &account.email) {
+            continue;
+        }
+        if !row["totp_secret_base32"].is_null() {
+            // This app has no plugin for it: nobody gets in without the second factor they had.
+            assert_eq!(first.status, 401, "{id}: {}", first.text());
+            continue;
+        }
+        assert_eq!(first.status, 200, "{id}: {}", first.text());
+        let mut browser = crate::differential::server::Browser::default();
+        browser.remember(&first);
+        let listed = browser.get(gateway.address, "/api/auth/list-accounts");
+        assert_eq!(listed.status, 200, "{id}: {}", listed.text());
+        let listed: Value = serde_json::from_slice(&listed.body).unwrap();
+        let listed: Vec<&str> = listed
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| one["providerId"].as_str().unwrap())
+            .collect();
+        assert!(listed.contains(&"credential"), "{id}: {listed:?}");
+        linked += listed.len() - 1;
+        signed_in += 1;
+        // Each costs a hash: of some it is enough.
+        if signed_in % 4 == 0 {
+            let alone =
+                crate::migration_truth::sign_in(world.server.address, &account.email, password);
+            assert_eq!(alone.status, 200, "{id}: natively");
+        }
+    }
+    assert!(signed_in > 25, "{signed_in}");
+    assert!(linked > 0, "somebody has an account elsewhere");
+    let status = runtime.block_on(ground.told(&["status"], &[0]));
+    // One more where the framework takes no such address after we have let it pass.
+    assert!(
+        status["states"]["rehashed"].as_u64() >= Some(signed_in),
+        "{status}"
+    );
+    // Whoever has come stays; all others go.
+    let undone = runtime.block_on(ground.told(&["undo", "1", "--apply"], &[1]));
+    let kept = undone["kept"].as_array().unwrap();
+    assert!(kept.len() as u64 >= signed_in, "{undone}");
 }

@@ -12,6 +12,7 @@ use serde_json::Value;
 use vestibule::migration::password::native;
 use vestibule::migration::state::State;
 
+use crate::accounts::Place as Database;
 use crate::migration_import::{Ground, KEY as SIGNING, clerk, step};
 use crate::moving::{KEY, OLD_PASSWORD, Place, WRONG, bcrypt_of, now};
 use crate::support::databases::{Dialect, program, shared};
@@ -450,6 +451,19 @@ async fn content(ground: &Ground) -> Vec<Vec<Vec<Option<String>>>> {
     all
 }
 
+/// A database with the tables of a layout and nothing in them, for every letter there is.
+async fn empty(layout: &str, server: Option<Dialect>) -> Ground {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden/db")
+        .join(layout);
+    let tables = std::fs::read_to_string(file).unwrap();
+    let letters = match server {
+        Some(Dialect::MySql) => "ALTER DATABASE CHARACTER SET utf8mb4;\n",
+        _ => "",
+    };
+    Ground::on(Database::made(server, &format!("{letters}{tables}")).await)
+}
+
 fn database_of(url: &str) -> &str {
     url.rsplit('/').next().unwrap()
 }
@@ -470,7 +484,7 @@ async fn a_file_of_statements_makes_what_an_import_makes() {
         ("full.postgres.ddl.sql", "postgres", Some(Dialect::Postgres)),
         ("full.mysql.ddl.sql", "mysql", Some(Dialect::MySql)),
     ] {
-        let (direct, indirect) = (Ground::of(layout).await, Ground::of(layout).await);
+        let (direct, indirect) = (empty(layout, server).await, empty(layout, server).await);
         // Makes the gateway's own tables.
         indirect.told(&["status"], &[0]).await;
         let file = indirect.path("users.sql");

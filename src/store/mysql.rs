@@ -377,10 +377,12 @@ impl Backend for MySql {
 
     fn catalog(&self, wanted: &str, _schema: Option<&str>) -> String {
         format!(
+            // Indexes are read once: asked for each column by itself, every table is opened for every column.
             "SELECT CAST(c.TABLE_NAME AS CHAR), CAST(c.COLUMN_NAME AS CHAR), CAST(c.COLUMN_TYPE AS CHAR), \
-             CAST(EXISTS (SELECT 1 FROM information_schema.STATISTICS i WHERE i.TABLE_SCHEMA = c.TABLE_SCHEMA \
-             AND i.TABLE_NAME = c.TABLE_NAME AND i.COLUMN_NAME = c.COLUMN_NAME AND i.SEQ_IN_INDEX = 1) AS CHAR), NULL \
-             FROM information_schema.COLUMNS c \
+             CAST(i.indexed_column IS NOT NULL AS CHAR), NULL \
+             FROM information_schema.COLUMNS c LEFT JOIN (SELECT DISTINCT TABLE_NAME AS indexed_table, COLUMN_NAME AS indexed_column \
+             FROM information_schema.STATISTICS WHERE TABLE_SCHEMA = DATABASE() AND SEQ_IN_INDEX = 1) i \
+             ON i.indexed_table = c.TABLE_NAME AND i.indexed_column = c.COLUMN_NAME \
              WHERE c.TABLE_SCHEMA = DATABASE() AND REPLACE(LOWER(c.TABLE_NAME), '_', '') IN ({wanted}) \
              ORDER BY c.TABLE_NAME, c.ORDINAL_POSITION"
         )

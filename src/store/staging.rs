@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteRow};
 use sqlx::{ConnectOptions as _, Connection as _, Row as _, SqliteConnection};
 
-use crate::migration::leaving::rows::{self, Cell, Holds, Table};
+use crate::migration::leaving::rows::{self, Cell, Dialect, Holds, Table};
 use crate::store::record;
 
 /// It cannot be made or read.
@@ -23,11 +23,15 @@ pub struct Staging {
 }
 
 impl Staging {
-    /// Makes one below a folder. It is removed when this is dropped.
+    /// Makes one below a folder, with columns as wide as where the rows go. It is removed when this is dropped.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub async fn make(below: &Path, name: &str) -> Result<Self, StagingError> {
+    pub async fn make(
+        below: &Path,
+        name: &str,
+        towards: Option<Dialect>,
+    ) -> Result<Self, StagingError> {
         let folder = below.join(format!("vestibule-emit-{}-{name}", std::process::id()));
         let failed = |cause: String| StagingError {
             place: folder.display().to_string(),
@@ -43,7 +47,7 @@ impl Staging {
         let file = how.open(staging.path());
         file.map_err(|error| failed(error.to_string()))?;
         let mut link = staging.link().await?;
-        let made = sqlx::raw_sql(sqlx::AssertSqlSafe(rows::staging()));
+        let made = sqlx::raw_sql(sqlx::AssertSqlSafe(rows::staging(towards)));
         let made = made.execute(&mut link).await;
         made.map_err(|error| failed(error.to_string()))?;
         link.close()

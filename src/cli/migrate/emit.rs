@@ -163,12 +163,12 @@ impl Emit {
     ///
     /// # Errors
     /// When it cannot be made.
-    pub fn stage(below: Option<&Path>) -> Result<Staging, Failure> {
+    pub fn stage(&self, below: Option<&Path>) -> Result<Staging, Failure> {
         let below = below.map_or_else(std::env::temp_dir, Path::to_owned);
         let mut random = [0; 8];
         super::writer::random(&mut random);
         let name = data_encoding::HEXLOWER.encode(&random);
-        let made = gateway::store_runtime()?.block_on(Staging::make(&below, &name));
+        let made = gateway::store_runtime()?.block_on(Staging::make(&below, &name, self.dialect));
         made.map_err(|error| broken(&error))
     }
 

@@ -66,7 +66,7 @@ impl Import {
         }
         let environment = self.manner.given.environment(world)?;
         self.emit.check(&environment)?;
-        let staging = Emit::stage(self.spool.as_deref())?;
+        let staging = self.emit.stage(self.spool.as_deref())?;
         self.manner.staging = Some(staging.path());
         let ended = self.import(world, edges)?;
         if !self.apply || ended == USAGE {

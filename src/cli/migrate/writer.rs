@@ -314,7 +314,7 @@ impl<'w> Writer<'w> {
     async fn one_by_one(&mut self, phase: u8, rows: Vec<Ready>) -> Result<(), Failure> {
         for one in rows {
             if let Err(back) = self.write(phase, vec![one]).await? {
-                let refused = back.into_iter().map(|one| collided(one)).collect();
+                let refused = back.into_iter().map(collided).collect();
                 if self.write(phase, refused).await?.is_err() {
                     return Err(failed(&AccountsError::Taken("place")));
                 }
@@ -335,7 +335,7 @@ impl<'w> Writer<'w> {
             if let Err(back) = self.write(phase, ready).await? {
                 if some.len() <= 1 {
                     // Looked at again a moment ago, and taken all the same.
-                    let refused = back.into_iter().map(|one| collided(one)).collect();
+                    let refused = back.into_iter().map(collided).collect();
                     if self.write(phase, refused).await?.is_err() {
                         return Err(failed(&AccountsError::Taken("place")));
                     }

@@ -179,8 +179,25 @@ pub const TABLES: &[Table] = &[
     },
 ];
 
-/// What makes the app's tables where nothing is written but by us: as the framework itself would on SQLite.
-pub fn staging() -> String {
+/// Columns that MySQL keeps short: the framework makes them `varchar(255)` there, so that they can be indexed.
+const SHORT: &[(&str, &str)] = &[
+    ("user", "name"),
+    ("user", "email"),
+    ("user", "username"),
+    ("user", "phoneNumber"),
+    ("organization", "name"),
+    ("organization", "slug"),
+    ("member", "role"),
+    ("invitation", "email"),
+    ("invitation", "role"),
+];
+
+/// What makes the app's tables where nothing is written but by us: as the framework itself would on SQLite, as wide as they are where the
+/// rows go.
+pub fn staging(towards: Option<Dialect>) -> String {
+    let short = |table: &str, column: &str| {
+        towards == Some(Dialect::MySql) && SHORT.contains(&(table, column))
+    };
     let mut out = String::new();
     for table in TABLES.iter().filter(|table| !table.own) {
         let columns: Vec<String> = table
@@ -188,6 +205,7 @@ pub fn staging() -> String {
             .iter()
             .map(|(name, holds)| {
                 let kind = match holds {
+                    Text if short(table.name, name) => "varchar(255)",
                     Text => "text",
                     Flag | Number => "integer",
                     Date => "date",

@@ -18,7 +18,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::time::Instant;
 
-use self::layout::{Ids, Plan};
+use self::layout::{For, Ids, Plan};
 use self::statement::{Statement, Value};
 use super::database::{self, Backend, Core, Database, Failure, Fault, Parameter, Uncarried};
 use super::record::{self, Row};
@@ -94,7 +94,7 @@ pub(super) async fn open<B: Backend>(
     let failed = |failure: Failure| database::open_error::<B>(failure, &place, began);
     let plan = Plan::read(core, deadline).await.map_err(failed)?;
     let plan = plan.map_err(schema_error)?;
-    install(maker, patient).await?;
+    install_for(maker, patient, For::Accounts).await?;
     for probe in own_tables::probes::<B>() {
         let probed = core.change(&probe.into(), &[], deadline).await;
         probed.map_err(|unchanged| refused::<B>(unchanged.failure, &place, began))?;
@@ -112,13 +112,22 @@ pub(super) async fn open<B: Backend>(
     }))
 }
 
-/// Makes the gateway's own tables.
+/// Makes the gateway's own tables, all of them.
 pub(super) async fn install<B: Backend>(backend: B, settings: Settings) -> Result<(), OpenError> {
+    install_for(backend, settings, For::Import).await
+}
+
+/// Those that are needed. A gateway needs none of those of imports.
+async fn install_for<B: Backend>(
+    backend: B,
+    settings: Settings,
+    what_for: For,
+) -> Result<(), OpenError> {
     let place = backend.place();
     let database = Database::unopened(backend, settings);
     let began = Instant::now();
     let deadline = began + database.core.settings.timeout;
-    install_in(&database.core, &place, began, deadline).await
+    install_in(&database.core, &place, began, deadline, what_for).await
 }
 
 async fn install_in<B: Backend>(
@@ -126,8 +135,12 @@ async fn install_in<B: Backend>(
     place: &str,
     began: Instant,
     deadline: Instant,
+    what_for: For,
 ) -> Result<(), OpenError> {
-    let installed = own_tables::install(core, deadline).await;
+    let installed = match own_tables::install(core, deadline).await {
+        Ok(()) if what_for == For::Import => own_tables::install_imports(core, deadline).await,
+        other => other,
+    };
     installed.map_err(|failure| match failure.fault {
         Fault::Slow | Fault::Stale | Fault::Unreadable => {
             database::open_error::<B>(failure, place, began)

@@ -37,6 +37,9 @@ struct Table {
 /// Tables of imports begin with this: a gateway needs no rights on them.
 const OF_IMPORTS: &str = "migration_";
 
+/// How often tables are brought up to date where another does the same at the same time, and the database lets both begin.
+const TRIES: u32 = 3;
+
 const NULLABLE: bool = true;
 const FILLED: bool = false;
 
@@ -216,13 +219,30 @@ pub(in crate::store) fn name<B: Backend>(table: &str) -> String {
     format!("{}{table}", B::OWN.prefix)
 }
 
-/// What makes them, each statement without harm where it was run before.
+/// What makes all of them, each statement without harm where it was run before.
 pub(in crate::store) fn statements<B: Backend>() -> Vec<String> {
+    let mut statements = statements_for::<B>(&gateways());
+    statements.extend(statements_of::<B>(&imports()));
+    statements
+}
+
+fn gateways() -> Vec<&'static Table> {
+    let all = TABLES.iter();
+    all.filter(|table| !table.name.starts_with(OF_IMPORTS))
+        .collect()
+}
+
+fn imports() -> Vec<&'static Table> {
+    let all = TABLES.iter();
+    all.filter(|table| table.name.starts_with(OF_IMPORTS))
+        .collect()
+}
+
+fn statements_of<B: Backend>(tables: &[&'static Table]) -> Vec<String> {
     let own = &B::OWN;
-    let mut statements: Vec<String> = own.before.map(str::to_owned).into_iter().collect();
-    statements.extend(TABLES.iter().map(|table| create::<B>(own, table)));
+    let mut statements: Vec<String> = tables.iter().map(|table| create::<B>(own, table)).collect();
     if !own.indexes_inside {
-        let indexes = TABLES.iter().filter_map(|table| {
+        let indexes = tables.iter().filter_map(|table| {
             let column = table.indexed?;
             // Where there is a schema, an index is in that of its table.
             let prefix = if B::HAS_SCHEMAS { "" } else { own.prefix };
@@ -234,6 +254,14 @@ pub(in crate::store) fn statements<B: Backend>() -> Vec<String> {
         });
         statements.extend(indexes);
     }
+    statements
+}
+
+/// With the number of the version.
+fn statements_for<B: Backend>(tables: &[&'static Table]) -> Vec<String> {
+    let own = &B::OWN;
+    let mut statements: Vec<String> = own.before.map(str::to_owned).into_iter().collect();
+    statements.extend(statements_of::<B>(tables));
     let version = name::<B>("version");
     statements.push(format!(
         "CREATE TABLE IF NOT EXISTS {version} (number BIGINT NOT NULL PRIMARY KEY){}",
@@ -275,10 +303,7 @@ fn create<B: Backend>(own: &Own, table: &Table) -> String {
 /// What is run to see whether every table may be read and written that a gateway reads and writes: it changes nothing.
 pub(super) fn probes<B: Backend>() -> Vec<String> {
     let mut probes = Vec::new();
-    let gateways = TABLES
-        .iter()
-        .filter(|table| !table.name.starts_with(OF_IMPORTS));
-    for table in gateways {
+    for table in gateways() {
         let stored = name::<B>(table.name);
         let columns = table.columns.iter().map(|(name, ..)| *name);
         let columns: Vec<&str> = columns.collect();
@@ -318,17 +343,57 @@ async fn version<B: Backend>(core: &Core<B>, deadline: Instant) -> Result<Option
 
 /// Makes those that are missing, and brings older ones up to date. Another gateway may do the same at the same time.
 pub(super) async fn install<B: Backend>(core: &Core<B>, deadline: Instant) -> Result<(), Failure> {
-    let before = version(core, deadline).await?;
-    if before == Some(VERSION) {
+    let mut tried = 0;
+    loop {
+        let before = version(core, deadline).await?;
+        if before == Some(VERSION) {
+            return Ok(());
+        }
+        let Err(broken) = make(core, before.is_some(), deadline).await else {
+            return Ok(());
+        };
+        // Somebody else made them meanwhile, or is about to; or we are not the ones who may.
+        match version(core, deadline).await {
+            Ok(Some(VERSION)) => return Ok(()),
+            Ok(Some(_)) if tried < TRIES => tried += 1,
+            Ok(Some(_) | None) | Err(_) => return Err(broken.failure),
+        }
+    }
+}
+
+/// Makes those of imports that are missing. The others are there.
+pub(super) async fn install_imports<B: Backend>(
+    core: &Core<B>,
+    deadline: Instant,
+) -> Result<(), Failure> {
+    // The last one that is made.
+    let last = imports().pop().map(|table| name::<B>(table.name));
+    let asked: Arc<str> =
+        format!("SELECT '1' FROM {} WHERE 1 = 0", last.unwrap_or_default()).into();
+    let there = async || match core.ask(&asked, None, deadline).await {
+        Ok(_) => Ok(true),
+        Err(failure) if failure.fault == Fault::Schema => Ok(false),
+        Err(failure) => Err(failure),
+    };
+    if there().await? {
         return Ok(());
     }
-    let made = make(core, before.is_some(), deadline).await;
+    let made = async {
+        let mut transaction = core.begin(deadline).await?;
+        if let Some(alone) = B::OWN.alone {
+            transaction.plain(alone).await?;
+        }
+        for statement in statements_of::<B>(&imports()) {
+            transaction.plain(&statement).await?;
+        }
+        transaction.commit().await
+    };
+    let made: Result<(), Broken> = made.await;
     match made {
         Ok(()) => Ok(()),
-        // Somebody else made them meanwhile, or we are not the ones who may.
-        Err(broken) => match version(core, deadline).await {
-            Ok(Some(VERSION)) => Ok(()),
-            Ok(Some(_) | None) | Err(_) => Err(broken.failure),
+        Err(broken) => match there().await {
+            Ok(true) => Ok(()),
+            Ok(false) | Err(_) => Err(broken.failure),
         },
     }
 }
@@ -357,7 +422,7 @@ async fn make<B: Backend>(
             transaction.plain(statement).await?;
         }
     }
-    for statement in statements::<B>() {
+    for statement in statements_for::<B>(&gateways()) {
         transaction.plain(&statement).await?;
     }
     if are_there {

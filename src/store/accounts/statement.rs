@@ -10,6 +10,9 @@ use super::own_tables;
 use crate::secret::Secret;
 use crate::time::UnixMs;
 
+/// What `TIMESTAMP` of MySQL and MariaDB holds, with a day on either side for the zone of the app.
+const TIMESTAMP_MS: (i64, i64) = (86_400_000, 2_147_397_247_000);
+
 /// A statement in the making.
 pub(super) struct Statement<'p, B: Backend> {
     plan: &'p Plan,
@@ -136,6 +139,11 @@ impl<'p, B: Backend> Statement<'p, B> {
     /// A date as the column holds it.
     pub(super) fn date(self, logical: &str, at: UnixMs) -> Self {
         let kind = self.plan.kind(logical);
+        // A ban of a hundred years is one until the column's last moment.
+        let at = match B::NAME == "mysql" && kind.starts_with("timestamp") {
+            true => UnixMs(at.0.clamp(TIMESTAMP_MS.0, TIMESTAMP_MS.1)),
+            false => at,
+        };
         if let Some((cast, zone)) = B::calendar(kind) {
             let moved = i64::from(self.zone).saturating_mul(1000);
             let moved = UnixMs(at.0.saturating_add(moved));

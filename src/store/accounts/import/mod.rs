@@ -14,7 +14,6 @@ pub(in crate::store) use self::roster::open_roster;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::layout::{For, Ids, Plan};
 use super::people::CREDENTIAL;
 use super::statement::{Statement, Value};
 use super::*;

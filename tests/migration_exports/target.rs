@@ -1,0 +1,289 @@
+//! Every row of every truth against what stands in the database after the command has run, on each of the databases.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::AssertUnwindSafe;
+
+use futures_util::FutureExt as _;
+use serde_json::Value;
+use vestibule::migration::accounts::{Account, Identifier};
+use vestibule::migration::import::outcome::word;
+use vestibule::migration::import::record::Oddity;
+use vestibule::migration::password::cost::Ceilings;
+use vestibule::migration::password::{self, Stored, keeping};
+use vestibule::migration::state::State;
+use vestibule::migration::vault::Vault;
+use vestibule::secret::Secret;
+
+use super::table::{Expected, expected};
+use super::{files, folder, json, sampled};
+use crate::migration_import::{Ground, KEY, step};
+
+/// One of each database, with every plugin's columns.
+const EACH: [&str; 3] = ["full.sqlite", "full.postgres.sql", "full.mysql.sql"];
+
+/// What the command is given for a provider.
+fn whence(provider: &str, ground: &Ground) -> Vec<String> {
+    let mut words = vec!["--from".to_owned(), provider.to_owned()];
+    let mut input = |name: &str, file: &str| {
+        let path = folder(provider).join(file);
+        words.extend(["--input".to_owned(), format!("{name}={}", path.display())]);
+    };
+    let some: &[(&str, &str)] = match provider {
+        "clerk" => &[
+            ("users", "users.csv"),
+            ("organizations", "api_organizations.json"),
+            ("memberships", "api_memberships.json"),
+            ("invitations", "api_invitations.json"),
+        ],
+        "generic" => &[("users", "users_export.json")],
+        "workos" => &[
+            ("identities", "identities_by_user.json"),
+            ("auth_factors", "auth_factors_by_user.json"),
+            ("organizations", "organizations.json"),
+            ("memberships", "organization_memberships.json"),
+        ],
+        "authjs" => &[("tables", "tables.json")],
+        "auth0" => &[
+            ("users", "users_export.ndjson"),
+            ("hashes", "password_hashes.ndjson"),
+        ],
+        "supabase" => &[
+            ("users", "auth_users.json"),
+            ("identities", "auth_identities.json"),
+            ("factors", "auth_mfa_factors.json"),
+        ],
+        "firebase" => &[("users", "users.json")],
+        "cognito" => &[("users", "list_users.json")],
+        "keycloak" => &[],
+        "kratos" => &[("identities", "identities.json")],
+        "django" => &[("dump", "dumpdata.json")],
+        "wordpress" => &[("users", "wp_users.csv")],
+        other => panic!("nobody reads the sample export of {other}"),
+    };
+    for (name, file) in some {
+        input(name, file);
+    }
+    let pages: &[(&str, &str)] = match provider {
+        "clerk" => &[("api", "api_users_page")],
+        "workos" => &[("users", "users_page")],
+        "keycloak" => &[("users", "realm-users-")],
+        _ => &[],
+    };
+    for (name, begins) in pages {
+        for file in files(provider, begins, ".json") {
+            input(name, &file);
+        }
+    }
+    if provider == "firebase" {
+        let config = folder(provider).join("hash_config.json");
+        let options = ground.path("options.toml");
+        let text = format!("hash_config = {{ file = \"{}\" }}\n", config.display());
+        std::fs::write(&options, text).unwrap();
+        words.extend(["--options".to_owned(), options]);
+    }
+    words
+}
+
+/// The report, by id in the old system: outcome and reasons.
+fn reported(file: &str) -> BTreeMap<String, (String, BTreeSet<String>)> {
+    let text = std::fs::read_to_string(file).unwrap();
+    let rows = text.lines().map(|line| {
+        let row: Value = serde_json::from_str(line).unwrap();
+        let words = row["reason"].as_str().unwrap().split(',');
+        let outcome = row["outcome"].as_str().unwrap().to_owned();
+        let id = row["source_id"].as_str().unwrap_or_default().to_owned();
+        (id, (outcome, words.map(str::to_owned).collect()))
+    });
+    rows.collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everybody_of_every_sample_export_is_in_the_database_or_in_the_report_with_the_reason() {
+    let (mut told, mut failed) = (0, 0);
+    for layout in EACH {
+        for provider in sampled() {
+            let ground = Ground::of(layout).await;
+            let whence = whence(&provider, &ground);
+            let report = ground.path("report.ndjson");
+            let words = step("import", &whence, &["--apply", "--report", &report]);
+            let done = ground.told(&words, &[0, 1]).await;
+            let users = done["outcomes"]["user"].as_object().unwrap();
+            let sum: u64 = users.values().map(|count| count.as_u64().unwrap()).sum();
+            let truth = json(&folder(&provider).join("truth.json"));
+            let truth = truth["users"].as_array().unwrap();
+            // Who is in one of two inputs alone may be told of elsewhere in the truth.
+            assert!(sum >= truth.len() as u64, "{layout} {provider}: {done}");
+            let reported = reported(&report);
+            let accounts = ground.place.open().await;
+            for row in truth {
+                let id = match provider.as_str() {
+                    // A plain list has no ids: its reader makes them of the row.
+                    "generic" => made_id(&ground, row).await,
+                    _ => row["source_id"].as_str().map(str::to_owned),
+                };
+                let Some(id) = id else {
+                    continue;
+                };
+                let who = format!("{layout} {provider} {id}");
+                let by = Identifier::Source(provider.clone(), id.clone());
+                let found = accounts.find(&by).await.unwrap();
+                let noted = reported.get(&id);
+                // All of them are told, and not only the first.
+                let compared = AssertUnwindSafe(async {
+                    match &found {
+                        Some(account) => present(&who, &ground, row, account, noted).await,
+                        None => absent(&who, row, noted),
+                    }
+                });
+                failed += usize::from(compared.catch_unwind().await.is_err());
+                told += 1;
+            }
+        }
+    }
+    assert_eq!(failed, 0, "of {told} rows");
+    assert!(told > 900, "{told}");
+}
+
+/// The id that the reader of a plain list made for a row: that of whoever has its address.
+async fn made_id(ground: &Ground, row: &Value) -> Option<String> {
+    // Of two with one address it cannot be told from here which is which.
+    let issues = row["issues"].as_array().unwrap().iter();
+    let mut issues = issues.filter_map(Value::as_str);
+    if issues.any(|issue| issue.starts_with("duplicate_email")) {
+        return None;
+    }
+    let email = row["email_normalized"].as_str()?;
+    let accounts = ground.place.open().await;
+    let by = Identifier::Email(email.to_owned());
+    let account = accounts.find(&by).await.unwrap()?;
+    Some(account.sources.first()?.id.clone())
+}
+
+/// Whoever is not there is in the report, for a reason that one of the row's issues gives.
+fn absent(who: &str, row: &Value, noted: Option<&(String, BTreeSet<String>)>) {
+    let (outcome, reasons) = noted.unwrap_or_else(|| panic!("{who} is lost"));
+    assert!(
+        ["parked", "refused"].contains(&outcome.as_str()),
+        "{who}: {outcome}"
+    );
+    let issues = row["issues"].as_array().unwrap().iter();
+    let given = issues.filter_map(|issue| match expected(issue.as_str().unwrap()) {
+        Expected::Carried => None,
+        Expected::Noted(oddity, _) | Expected::Later(oddity) => Some(word(*oddity)),
+    });
+    let mut given: BTreeSet<&str> = given.collect();
+    // What a system says of an account itself, and the truth says elsewhere.
+    given.insert(word(Oddity::Deleted));
+    if row["email_normalized"].is_null() {
+        given.insert(word(Oddity::NoEmail));
+    }
+    assert!(
+        reasons.iter().any(|reason| given.contains(reason.as_str())),
+        "{who}: {outcome} for {reasons:?}, and the row has {given:?}"
+    );
+}
+
+async fn present(
+    who: &str,
+    ground: &Ground,
+    row: &Value,
+    account: &Account,
+    noted: Option<&(String, BTreeSet<String>)>,
+) {
+    let has = |what: Oddity| noted.is_some_and(|(_, reasons)| reasons.contains(word(what)));
+    if let Some(email) = row["email_normalized"].as_str() {
+        assert_eq!(account.email, email, "{who}");
+    }
+    let socials = ground
+        .place
+        .rows(&format!(
+            "SELECT @(\"providerId\"), @(\"accountId\") FROM \"account\" WHERE \"userId\" = '{}' AND \"providerId\" <> 'credential'",
+            account.user_id
+        ))
+        .await;
+    let here: BTreeSet<(String, String)> = socials
+        .iter()
+        .map(|row| (row[0].clone().unwrap(), row[1].clone().unwrap()))
+        .collect();
+    let wanted = row["social"].as_array().into_iter().flatten();
+    let wanted: BTreeSet<(String, String)> = wanted
+        .filter_map(|one| {
+            let text = |key: &str| one[key].as_str().map(str::to_owned);
+            Some((text("provider")?, text("account_id")?))
+        })
+        .collect();
+    assert!(here.is_subset(&wanted), "{who}: {here:?} of {wanted:?}");
+    let excused = [
+        Oddity::DuplicateSocial,
+        Oddity::SocialUnverified,
+        Oddity::SocialWithoutId,
+        Oddity::OnlyInOne,
+    ];
+    // Lists with one column for them, and systems that export none, have fewer.
+    let some = !here.is_empty() && !who.contains(" generic ");
+    if some && !excused.into_iter().any(has) {
+        assert_eq!(here, wanted, "{who}");
+    }
+    if row["banned"] == true
+        && account.email == row["email_normalized"].as_str().unwrap_or_default()
+    {
+        let banned = ground
+            .place
+            .rows(&format!(
+                "SELECT @(\"banned\") FROM \"user\" WHERE \"id\" = '{}'",
+                account.user_id
+            ))
+            .await;
+        let banned = banned[0][0].as_deref().unwrap_or("0");
+        let exported = !who.contains(" wordpress ")
+            && !who.contains(" generic ")
+            && !who.contains(" workos ")
+            && !who.contains(" authjs ");
+        assert_eq!(
+            ["1", "t", "true"].contains(&banned),
+            exported,
+            "{who}: {banned}"
+        );
+    }
+    password_of(who, row, account);
+}
+
+/// The password signs in: it fits what is kept, or is native; or it is invalid, and a link is due.
+fn password_of(who: &str, row: &Value, account: &Account) {
+    let wanted = &row["password"];
+    let standing = account.sources.first().map(|source| source.state);
+    if wanted["invalid"] == true {
+        assert_eq!(standing, Some(State::Reset), "{who}");
+        assert!(account.old.is_none() && account.password.is_none(), "{who}");
+        return;
+    }
+    let (Some(plaintext), true) = (
+        wanted["plaintext"].as_str(),
+        wanted["hash_exported"] != false,
+    ) else {
+        assert!(account.old.is_none(), "{who}");
+        return;
+    };
+    let fits = |stored: &Stored, scheme: &str| {
+        password::check(stored, scheme, plaintext.as_bytes(), &Ceilings::DEFAULT)
+    };
+    match (&account.password, &account.old) {
+        (Some(native), _) => {
+            let stored = Stored::plain(native.clone());
+            assert_eq!(fits(&stored, "better-auth-scrypt"), Ok(true), "{who}");
+        }
+        (None, Some(old)) => {
+            let vault = Vault::new(&Secret::new(KEY));
+            let opened = keeping::open(&vault, &account.user_id, &old.scheme, &old.sealed);
+            let opened = opened.unwrap_or_else(|lost| panic!("{who}: {lost}"));
+            assert_eq!(
+                fits(&opened, &old.scheme),
+                Ok(true),
+                "{who}: {}",
+                old.scheme
+            );
+            assert_eq!(old.state, State::Pending, "{who}");
+        }
+        (None, None) => panic!("{who}: the password is lost"),
+    }
+}
