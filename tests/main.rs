@@ -37,6 +37,7 @@ mod migration_bridge;
 mod migration_checks;
 mod migration_crash;
 mod migration_exports;
+mod migration_fetch;
 mod migration_import;
 mod migration_limits;
 mod migration_plan;

@@ -108,6 +108,12 @@ async fn open(mut settings: Settings) -> Result<Opened, OpenError> {
     Ok(opened)
 }
 
+/// How to connect for plain statements, and where that leads.
+pub(super) fn plain(settings: &mut Settings) -> Result<(PgConnectOptions, String), OpenError> {
+    let backend = Postgres::new(settings)?;
+    Ok((backend.pooled.clone(), backend.place()))
+}
+
 /// The line alone.
 fn line(mut settings: Settings) -> Result<Arc<dyn Feed>, OpenError> {
     let backend = Postgres::new(&mut settings)?;

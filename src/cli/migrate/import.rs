@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::super::{DONE, Edges, Failure, PROBLEMS, USAGE, World};
 use super::emit::Emit;
+use super::fetch::News;
 use super::ground::{self, Ground, now};
 use super::progress::Progress;
 use super::reading::Reading;
@@ -92,7 +93,13 @@ impl Import {
             Err(code) => return Ok(code),
         };
         let done = self.go(world, &ground, &mut reading, &mut progress);
-        ground.runtime.block_on(reading.close());
+        // What cannot be written now is written by the next run, which need not fetch it again.
+        ground.runtime.block_on(async {
+            match &done {
+                Ok(_) => reading.close().await,
+                Err(_) => reading.leave().await,
+            }
+        });
         done
     }
 
@@ -338,9 +345,12 @@ pub(super) fn open(
         Ok(ground) => ground,
         Err(code) => return Ok(Err(code)),
     };
-    let mut tell = |entries: u64| {
-        if let Some(line) = progress.read(entries) {
-            world.complain(&line);
+    let mut tell = |news: News<'_>| match news {
+        News::Line(line) => world.complain(line),
+        News::Entries(entries) => {
+            if let Some(line) = progress.read(entries) {
+                world.complain(&line);
+            }
         }
     };
     let reading = ground.runtime.block_on(Reading::open(

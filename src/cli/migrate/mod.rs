@@ -1,6 +1,7 @@
 //! `vestibule migrate`: the move from an old auth system, with its proof and the way back.
 
 mod emit;
+mod fetch;
 mod ground;
 mod private;
 mod progress;
@@ -83,6 +84,15 @@ pub struct Whence {
     /// A file of its export; `NAME=FILE` where the system has several. May be given several times.
     #[arg(long = "input", short = 'i', value_name = "[NAME=]FILE")]
     pub inputs: Vec<String>,
+    /// Read the old system itself, besides files: the pages of its API, or its own database. Its keys stand in the file of --options.
+    #[arg(long, value_name = "api|database", value_parser = fetch::live)]
+    pub fetch: Option<fetch::Live>,
+    /// Of the API, leave this out: an input that only fills up with what nobody needs, or that the key may not read.
+    #[arg(long, value_name = "NAME", requires = "fetch")]
+    pub without: Vec<String>,
+    /// Keep what was fetched of the API for the next steps, for a day: encrypted under the key of the API, beside the spool.
+    #[arg(long, requires = "fetch")]
+    pub keep_fetched: bool,
     /// What the export itself does not say: a mapping of fields, parameters of hashes, where metadata goes (TOML).
     #[arg(long, value_name = "FILE")]
     pub options: Option<PathBuf>,

@@ -4,6 +4,7 @@ use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::fetch::News;
 use super::ground::now;
 use super::private::{Private, cell};
 use super::progress::Progress;
@@ -112,16 +113,22 @@ impl Plan {
         let base = world.folder.clone();
         let runtime = gateway::store_runtime()?;
         let listed = runtime.block_on(async {
-            let mut tell = |entries: u64| {
-                if let Some(line) = progress.read(entries) {
-                    world.complain(&line);
+            let mut tell = |news: News<'_>| match news {
+                News::Line(line) => world.complain(line),
+                News::Entries(entries) => {
+                    if let Some(line) = progress.read(entries) {
+                        world.complain(&line);
+                    }
                 }
             };
             let spool = self.spool.as_deref();
             let reading = Reading::open(&self.whence, spool, &base, &environment, now, &mut tell);
             let mut reading = reading.await?;
             let looked = self.look_at_all(&mut reading, &mut assessor, &base).await;
-            reading.close().await;
+            match &looked {
+                Ok(_) => reading.close().await,
+                Err(_) => reading.leave().await,
+            }
             looked
         });
         let over = progress.over();

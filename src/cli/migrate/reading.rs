@@ -8,13 +8,15 @@ use sha2::{Digest as _, Sha256};
 
 use super::super::{Failure, PROBLEMS, USAGE, read_bounded};
 use super::Whence;
+use super::fetch::{self, Live, News, Told};
 use crate::kind::{self, Kind};
 use crate::migration::import::decide::{self, Contested, Duplicates, Rules, Without};
 use crate::migration::import::read::Reader;
-use crate::migration::import::record::{ImportedUser, Password, Record};
-use crate::migration::import::source::{About, Export, Fragment, Options, Refusal};
+use crate::migration::import::record::{ImportedUser, Note, Oddity, Password, Record};
+use crate::migration::import::source::{About, Export, Fragment, Joined, Options, Refusal};
 use crate::migration::provider::EXPORTS;
 use crate::secret::Secret;
+use crate::store::fetched::Fetched;
 use crate::store::spool::{Claim, Claimed, Spool, SpoolError};
 use crate::time::UnixMs;
 
@@ -67,6 +69,44 @@ pub struct Reading {
     /// How many records there are in all.
     pub records: u64,
     spool: Spool,
+    /// What was fetched of the API, and whether it is to stay.
+    fetched: Option<(Fetched, bool)>,
+    /// The same input was read from a file and from the old system itself.
+    twice: bool,
+}
+
+/// What of the old system itself is read.
+enum Source {
+    Api(fetch::Api),
+    Database(Secret),
+}
+
+impl Source {
+    fn of(
+        kind: &'static Kind<Export>,
+        whence: &Whence,
+        options: &Options,
+    ) -> Result<Option<Self>, Failure> {
+        if whence.fetch == Some(Live::Database) && !whence.without.is_empty() {
+            return Err(usage(
+                "`--without` is for the API",
+                "take it away: of the database, all tables are read",
+            ));
+        }
+        Ok(match whence.fetch {
+            None => None,
+            Some(Live::Api) => Some(Self::Api(fetch::Api::of(kind, options, &whence.without)?)),
+            Some(Live::Database) => Some(Self::Database(fetch::database_url(kind, options)?)),
+        })
+    }
+
+    /// The inputs it fills.
+    fn inputs(&self, export: &Export) -> BTreeSet<&'static str> {
+        match self {
+            Self::Api(api) => api.inputs(),
+            Self::Database(_) => export.queries.iter().map(|query| query.input).collect(),
+        }
+    }
 }
 
 fn usage(message: impl Into<String>, advice: impl Into<String>) -> Failure {
@@ -91,7 +131,7 @@ struct Given {
     path: PathBuf,
 }
 
-fn inputs(export: &Export, whence: &Whence) -> Result<Vec<Given>, Failure> {
+fn inputs(export: &Export, whence: &Whence, live: &BTreeSet<&str>) -> Result<Vec<Given>, Failure> {
     let known = || {
         let names = export.inputs.iter();
         let names: Vec<String> = names
@@ -123,21 +163,26 @@ fn inputs(export: &Export, whence: &Whence) -> Result<Vec<Given>, Failure> {
             path: PathBuf::from(path),
         });
     }
-    if given.is_empty() {
+    if given.is_empty() && live.is_empty() {
+        let also = match (export.pages.is_some(), export.queries.is_empty()) {
+            (true, true) => ", or read its API by `--fetch api`",
+            (true, false) => ", or read its API or its database by `--fetch api|database`",
+            (false, _) => "",
+        };
         return Err(usage(
             "there is nothing to read",
             format!(
-                "name files by `--input NAME=FILE`; {} has {}",
+                "name files by `--input NAME=FILE`{also}; {} has {}",
                 whence.from,
                 known()
             ),
         ));
     }
-    let missing = export
-        .inputs
-        .iter()
-        .enumerate()
-        .find(|(at, input)| input.required && !given.iter().any(|given| given.input == *at));
+    let missing = export.inputs.iter().enumerate().find(|(at, input)| {
+        input.required
+            && !live.contains(input.name)
+            && !given.iter().any(|given| given.input == *at)
+    });
     if let Some((_, input)) = missing {
         return Err(usage(
             format!("the input `{}` is missing: {}", input.name, input.about),
@@ -257,47 +302,49 @@ impl Reading {
         base: &Path,
         environment: &BTreeMap<String, String>,
         now: UnixMs,
-        told: &mut dyn FnMut(u64),
+        told: Told<'_>,
     ) -> Result<Self, Failure> {
         let kind = source(whence)?;
-        let export = &kind.build;
-        let given = inputs(export, whence)?;
-        let (mut options, wishes, text) = options(export, whence, base, environment)?;
+        let (mut options, wishes, text) = options(&kind.build, whence, base, environment)?;
         options.now = now;
-        options.given = given
+        let source = Source::of(kind, whence, &options)?;
+        let live = source.as_ref().map(|source| source.inputs(&kind.build));
+        let live = live.unwrap_or_default();
+        let given = inputs(&kind.build, whence, &live)?;
+        let files: BTreeSet<&str> = given
             .iter()
-            .filter_map(|given| export.inputs.get(given.input))
-            .map(|input| input.name.to_owned())
+            .filter_map(|given| kind.build.inputs.get(given.input))
+            .map(|input| input.name)
             .collect();
+        let twice = files.intersection(&live).next().is_some();
+        options.given = files.union(&live).map(|name| (*name).to_owned()).collect();
         let mut digest = Sha256::new();
         digest.update(kind.name.as_bytes());
         digest.update(text.as_bytes());
         let below = folder.map_or_else(std::env::temp_dir, |folder| base.join(folder));
         let mut spool = Spool::open(&below).await.map_err(|error| broken(&error))?;
-        let mut entries = 0;
-        for one in &given {
-            let Some(input) = export.inputs.get(one.input) else {
-                continue;
-            };
-            let mut so_far = |n| told(entries + n);
-            let read = file(
-                &mut spool,
-                input,
-                &options,
-                base,
-                &one.path,
-                &mut digest,
-                &mut so_far,
-            );
-            match read.await {
-                Ok(read) => entries += read,
-                Err(failure) => {
-                    spool.remove().await;
-                    return Err(failure);
-                }
+        let mut fetched = None;
+        let mut filling = Filling {
+            kind,
+            options: &options,
+            base,
+            spool: &mut spool,
+            digest: &mut digest,
+            told,
+            entries: 0,
+        };
+        let filled = match filling.files(&given).await {
+            // Last: it may take hours, and what is wrong with a file is known before.
+            Ok(()) => filling.live(source.as_ref(), &below, &mut fetched).await,
+            Err(failure) => Err(failure),
+        };
+        if let Err(failure) = filled {
+            spool.remove().await;
+            if let Some(fetched) = fetched {
+                fetched.leave().await;
             }
+            return Err(failure);
         }
-        spool.join().await.map_err(|error| broken(&error))?;
         let digest = digest.finalize();
         let mut reading = Self {
             kind,
@@ -306,19 +353,73 @@ impl Reading {
             fingerprint: data_encoding::HEXLOWER.encode(digest.get(..16).unwrap_or(&[])),
             records: 0,
             spool,
+            fetched: fetched.map(|fetched| (fetched, whence.keep_fetched)),
+            twice,
         };
-        match reading.claims().await {
+        let joined = match reading.spool.join().await {
+            Ok(()) => reading.claims().await,
+            Err(error) => Err(broken(&error)),
+        };
+        match joined {
             Ok(()) => Ok(reading),
             Err(failure) => {
-                reading.close().await;
+                reading.leave().await;
                 Err(failure)
             }
         }
     }
 
-    /// Removes the spool.
+    /// Removes the spool: all is done.
     pub async fn close(self) {
         self.spool.remove().await;
+        put_away(self.fetched, true).await;
+    }
+
+    /// Removes the spool. What was fetched stays for whoever tries again.
+    pub async fn leave(self) {
+        self.spool.remove().await;
+        put_away(self.fetched, false).await;
+    }
+
+    /// The records of what was read of one id. Where the same was read from a file and from the old system itself, the file counts, and
+    /// whoever is in one of them alone is noted.
+    fn compose(&self, joined: &Joined) -> Vec<Record> {
+        let export = &self.kind.build;
+        if !self.twice {
+            return (export.compose)(joined, &self.options);
+        }
+        let is_live = |fragment: &Fragment| fetch::is_live(export, &fragment.place);
+        let of_files: BTreeSet<&str> = joined
+            .fragments
+            .iter()
+            .filter(|fragment| !is_live(fragment))
+            .map(|fragment| &*fragment.part)
+            .collect();
+        let live = joined.fragments.iter().filter(|fragment| is_live(fragment));
+        let live = live.count();
+        let mut counts = joined.clone();
+        counts
+            .fragments
+            .retain(|one| !is_live(one) || !of_files.contains(&*one.part));
+        let mut records = (export.compose)(&counts, &self.options);
+        let detail = match (of_files.is_empty(), live == 0) {
+            (false, true) => {
+                "in the file and not in the old system: deleted since, or another project"
+            }
+            (true, false) => "in the old system and not in the file: they came since",
+            _ => return records,
+        };
+        for record in &mut records {
+            if let Record::User(user) = record
+                && !user.notes.iter().any(|note| note.what == Oddity::OnlyInOne)
+            {
+                user.notes.push(Note {
+                    what: Oddity::OnlyInOne,
+                    detail: detail.to_owned(),
+                });
+            }
+        }
+        records
     }
 
     /// What is done with whom.
@@ -352,7 +453,7 @@ impl Reading {
                 after = last.number;
                 let mut claims = Vec::new();
                 for group in &groups {
-                    let records = (self.kind.build.compose)(&group.joined, &self.options);
+                    let records = self.compose(&group.joined);
                     self.records += u64::try_from(records.len()).unwrap_or(0);
                     for (index, record) in (0u64..).zip(&records) {
                         if let Record::User(user) = record {
@@ -392,7 +493,7 @@ impl Reading {
             from = last.number;
             let mut page = Vec::with_capacity(groups.len());
             for group in &groups {
-                let records = (self.kind.build.compose)(&group.joined, &self.options);
+                let records = self.compose(&group.joined);
                 for (index, record) in (0u64..).zip(records) {
                     let sequence = group.number * RECORDS_MAX + index.min(RECORDS_MAX - 1) + 1;
                     if sequence > after {
@@ -471,6 +572,112 @@ fn claimed(user: &ImportedUser, rules: &Rules, at: (u64, u64), claims: &mut Vec<
         .collect();
     for social in socials {
         claim(Claimed::Social, social);
+    }
+}
+
+/// What was fetched is done with: it goes, unless it is to stay.
+async fn put_away(fetched: Option<(Fetched, bool)>, done: bool) {
+    match fetched {
+        Some((fetched, stays)) if stays || !done => fetched.leave().await,
+        Some((fetched, _)) => fetched.remove().await,
+        None => {}
+    }
+}
+
+/// Everything on its way into the spool.
+struct Filling<'f> {
+    kind: &'static Kind<Export>,
+    options: &'f Options,
+    base: &'f Path,
+    spool: &'f mut Spool,
+    digest: &'f mut Sha256,
+    told: Told<'f>,
+    entries: u64,
+}
+
+impl Filling<'_> {
+    async fn files(&mut self, given: &[Given]) -> Result<(), Failure> {
+        for one in given {
+            if let Some(input) = self.kind.build.inputs.get(one.input) {
+                self.file(input, &one.path).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What the old system itself has.
+    async fn live(
+        &mut self,
+        source: Option<&Source>,
+        below: &Path,
+        fetched: &mut Option<Fetched>,
+    ) -> Result<(), Failure> {
+        if let Some(Source::Api(api)) = source {
+            let before = self.entries;
+            let mut told = |news: News<'_>| {
+                (self.told)(match news {
+                    News::Entries(n) => News::Entries(before + n),
+                    News::Line(line) => News::Line(line),
+                });
+            };
+            let store = fetch::api(self.kind, api, self.options, below, &mut told).await?;
+            *fetched = Some(store);
+        }
+        let Self {
+            kind,
+            options,
+            spool,
+            digest,
+            told,
+            entries,
+            ..
+        } = self;
+        let take = async |all: Vec<Result<Fragment, Refusal>>, read: u64| {
+            let mut held = Vec::with_capacity(all.len());
+            let mut refused = Vec::new();
+            for one in all {
+                match one {
+                    Ok(fragment) => held.push(fragment),
+                    Err(refusal) => refused.push(refusal),
+                }
+            }
+            spool.keep(&held).await.map_err(|error| broken(&error))?;
+            let kept = spool.refuse(&refused).await;
+            kept.map_err(|error| broken(&error))?;
+            *entries += read;
+            told(News::Entries(*entries));
+            Ok(())
+        };
+        match (source, fetched) {
+            (Some(Source::Api(api)), Some(store)) => {
+                fetch::replay(store, &kind.build, api, options, digest, take).await
+            }
+            (Some(Source::Database(url)), _) => {
+                fetch::database(kind, url, options, digest, take).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads one file.
+    async fn file(
+        &mut self,
+        input: &'static crate::migration::import::source::Input,
+        path: &Path,
+    ) -> Result<(), Failure> {
+        let before = self.entries;
+        let mut so_far = |n: u64| (self.told)(News::Entries(before + n));
+        let read = file(
+            self.spool,
+            input,
+            self.options,
+            self.base,
+            path,
+            self.digest,
+            &mut so_far,
+        );
+        self.entries += read.await?;
+        Ok(())
     }
 }
 

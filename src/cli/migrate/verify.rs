@@ -92,7 +92,12 @@ impl Verify {
         let looked = ground
             .runtime
             .block_on(self.look(&ground, &mut reading, &mut report));
-        ground.runtime.block_on(reading.close());
+        ground.runtime.block_on(async {
+            match &looked {
+                Ok(_) => reading.close().await,
+                Err(_) => reading.leave().await,
+            }
+        });
         let found = looked?;
         if let Some(report) = report {
             report.close()?;

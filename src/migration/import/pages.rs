@@ -50,6 +50,9 @@ pub struct Listing {
     pub ask: AskPage,
     /// What an answer holds.
     pub page: ReadPage,
+    /// Its pages are counted off: whoever leaves while they are read shifts the others, and somebody stands on no page. Walk it until
+    /// nobody new turns up.
+    pub shifts: bool,
     /// What is asked besides for each of its entries.
     pub each: Vec<Each>,
 }

@@ -165,10 +165,9 @@ impl From<Refusal> for Record {
 pub struct Query {
     /// The input its rows go to.
     pub input: &'static str,
-    /// The table, with its schema.
+    /// The table, with its schema. Where there is none, there is nothing to read, unless the input is required.
     pub table: &'static str,
-    /// Answers two columns: a text that is bigger in each row than in the row before, and the row as JSON. `$1` is the text of the last
-    /// row that was read (empty at first), `$2` how many to read.
+    /// Answers one column: the row as JSON, in an order that is always the same.
     pub sql: &'static str,
 }
 

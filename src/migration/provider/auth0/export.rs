@@ -347,6 +347,7 @@ fn pages(options: &Options) -> Result<Vec<Listing>, String> {
                     _ => Ok(page),
                 }
             },
+            shifts: true,
             each: Vec::new(),
         },
         Listing {
@@ -357,6 +358,7 @@ fn pages(options: &Options) -> Result<Vec<Listing>, String> {
                 organizations(&["organizations"], cursor, ("sort", "name:1"))
             }),
             page: |cursor, answer, _| pages::by_offset(cursor, answer, "/organizations", 100),
+            shifts: true,
             each: vec![Each {
                 input: "members",
                 name: "/api/v2/organizations/{id}/members",

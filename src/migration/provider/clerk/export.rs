@@ -410,6 +410,7 @@ fn pages(options: &Options) -> Result<Vec<Listing>, String> {
             rate,
             ask: Box::new(move |cursor| users(&["users"], cursor, oldest)),
             page: |cursor, answer, _| pages::by_offset(cursor, answer, "", PAGE),
+            shifts: true,
             each: Vec::new(),
         },
         Listing {
@@ -418,6 +419,7 @@ fn pages(options: &Options) -> Result<Vec<Listing>, String> {
             rate,
             ask: Box::new(move |cursor| organizations(&["organizations"], cursor, oldest)),
             page: of_data,
+            shifts: true,
             each: vec![Each {
                 input: "invitations",
                 name: "/organizations/{id}/invitations",
@@ -444,6 +446,7 @@ fn pages(options: &Options) -> Result<Vec<Listing>, String> {
                 )
             }),
             page: of_data,
+            shifts: true,
             each: Vec::new(),
         },
     ])

@@ -2,22 +2,46 @@
 //!
 //! Source: the reference of the management API; not tried against a system.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
+use super::super::support::{Json, below, get, post_json};
 use super::super::tables::{begin, first, of_user};
 use super::super::{Key, KeyKind};
 use crate::migration::import::normalise::{self, flag, text};
+use crate::migration::import::pages::{self, Listing};
 use crate::migration::import::record::{ImportedMember, Note, Oddity, Record};
 use crate::migration::import::source::{
     About, Entry, Export, Form, Fragment, Input, Joined, Lists, Options, id,
 };
 use crate::secret::Secret;
 
-const KEYS: &[Key] = &[Key {
-    name: "algorithm",
-    about: "the scheme of the hashes, where neither they nor the file name it",
-    kind: KeyKind::Text,
-}];
+/// Users of a page. The search answers 100 unless it is asked for another number.
+const PAGE: usize = 100;
+
+const KEYS: &[Key] = &[
+    Key {
+        name: "algorithm",
+        about: "the scheme of the hashes, where neither they nor the file name it",
+        kind: KeyKind::Text,
+    },
+    Key {
+        name: "project_id",
+        about: "the project, to walk its users",
+        kind: KeyKind::Text,
+    },
+    Key {
+        name: "management_key",
+        about: "a management key, for the same",
+        kind: KeyKind::Secret,
+    },
+    Key {
+        name: "api_url",
+        about: "where the API is; default https://api.descope.com",
+        kind: KeyKind::Text,
+    },
+];
 
 const JSON: &[Form] = &[Form::Json, Form::Ndjson];
 
@@ -51,7 +75,7 @@ pub(super) const EXPORT: Export = Export {
     ],
     keys: &[KEYS],
     compose,
-    pages: None,
+    pages: Some(pages),
     queries: &[],
     experimental: true,
 };
@@ -191,4 +215,44 @@ fn member(joined: &Joined, options: &Options) -> Record {
         created_at: None,
         notes,
     })
+}
+
+fn pages(options: &Options) -> Result<Vec<Listing>, String> {
+    let base = options.fields.url("api_url", "https://api.descope.com")?;
+    let project = options.fields.required("project_id")?;
+    let key = options.fields.required("management_key")?;
+    let token = Secret::new(format!("{}:{}", project.expose(), key.expose()));
+    let (tenants, of_tenants) = (base.clone(), token.clone());
+    // What the management API allows is not published: no more than is polite.
+    let rate = pages::share(10, Duration::from_secs(1));
+    Ok(vec![
+        Listing {
+            input: "users",
+            name: "/v2/mgmt/user/search",
+            rate,
+            ask: Box::new(move |cursor| {
+                let page = i64::try_from(cursor.offset() / PAGE as u64).unwrap_or(i64::MAX);
+                let body = [
+                    ("limit", Json::Number(PAGE as i64)),
+                    ("page", Json::Number(page)),
+                ];
+                post_json(below(&base, &["v2", "mgmt", "user", "search"]), &body)
+                    .bearer(token.expose())
+            }),
+            page: |cursor, answer, _| pages::by_offset(cursor, answer, "/users", PAGE),
+            shifts: true,
+            each: Vec::new(),
+        },
+        Listing {
+            input: "tenants",
+            name: "/v1/mgmt/tenant/all",
+            rate,
+            ask: Box::new(move |_| {
+                get(below(&tenants, &["v1", "mgmt", "tenant", "all"])).bearer(of_tenants.expose())
+            }),
+            page: |_, answer, _| pages::by_token(answer, "/tenants", "/none"),
+            shifts: false,
+            each: Vec::new(),
+        },
+    ])
 }

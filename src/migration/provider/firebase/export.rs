@@ -297,6 +297,7 @@ fn pages(options: &Options) -> Result<Vec<Listing>, String> {
             None => Ok(pages::Page::default()),
             Some(_) => pages::by_token(answer, "/users", "/nextPageToken"),
         },
+        shifts: false,
         each: Vec::new(),
     }])
 }

@@ -280,6 +280,7 @@ fn pages(options: &Options) -> Result<Vec<Listing>, String> {
                 total: None,
             })
         },
+        shifts: false,
         each: Vec::new(),
     }])
 }

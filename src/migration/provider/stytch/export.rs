@@ -2,15 +2,41 @@
 //!
 //! Source: the API's reference; not tried against a system.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
+use super::super::support::{Json, below, post_json};
 use super::super::tables::{begin, first};
+use super::super::{Key, KeyKind};
 use crate::migration::import::normalise::{self, flag, text};
+use crate::migration::import::pages::{self, Listing};
 use crate::migration::import::record::Note;
 use crate::migration::import::record::{ImportedInvitation, ImportedMember, Oddity, Record};
 use crate::migration::import::source::{
     About, Entry, Export, Form, Fragment, Input, Joined, Lists, Options, id,
 };
+
+/// Users of a page. The search answers 1000 at most.
+const PAGE: i64 = 1000;
+
+const KEYS: &[Key] = &[
+    Key {
+        name: "project_id",
+        about: "the consumer project, to walk its users",
+        kind: KeyKind::Text,
+    },
+    Key {
+        name: "secret",
+        about: "a secret of the project, for the same",
+        kind: KeyKind::Secret,
+    },
+    Key {
+        name: "api_url",
+        about: "where the API is; default https://api.stytch.com, or https://test.stytch.com for a test project",
+        kind: KeyKind::Text,
+    },
+];
 
 const JSON: &[Form] = &[Form::Json, Form::Ndjson];
 
@@ -46,9 +72,9 @@ pub(super) const EXPORT: Export = Export {
             },
         },
     ],
-    keys: &[],
+    keys: &[KEYS],
     compose,
-    pages: None,
+    pages: Some(pages),
     queries: &[],
     experimental: true,
 };
@@ -252,4 +278,29 @@ fn member(joined: &Joined, options: &Options) -> Record {
             format!("it is {}", normalise::shown(status)),
         ),
     }
+}
+
+/// Members of organizations (B2B) are searched organization by organization, and not walked.
+fn pages(options: &Options) -> Result<Vec<Listing>, String> {
+    let project = options.fields.required("project_id")?.clone();
+    let secret = options.fields.required("secret")?.clone();
+    let default = match project.expose().starts_with("project-test-") {
+        true => "https://test.stytch.com",
+        false => "https://api.stytch.com",
+    };
+    let base = options.fields.url("api_url", default)?;
+    Ok(vec![Listing {
+        input: "users",
+        name: "/v1/users/search",
+        rate: pages::share(150, Duration::from_secs(60)),
+        ask: Box::new(move |cursor| {
+            let mut body = vec![("limit", Json::Number(PAGE))];
+            body.extend(cursor.token().map(|token| ("cursor", Json::Text(token))));
+            post_json(below(&base, &["v1", "users", "search"]), &body)
+                .basic(project.expose(), secret.expose())
+        }),
+        page: |_, answer, _| pages::by_token(answer, "/results", "/results_metadata/next_cursor"),
+        shifts: false,
+        each: Vec::new(),
+    }])
 }

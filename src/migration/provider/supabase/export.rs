@@ -15,6 +15,9 @@ use crate::migration::import::source::{
     About, Entry, Export, Form, Fragment, Input, Joined, Lists, Options, Query, members,
 };
 
+/// Users of a page.
+const PAGE: usize = 1000;
+
 const KEYS: &[Key] = &[
     Key {
         name: "url",
@@ -75,17 +78,20 @@ pub(super) const EXPORT: Export = Export {
         Query {
             input: "users",
             table: "auth.users",
-            sql: "SELECT id::text, to_jsonb(u)::text FROM auth.users u WHERE id::text > $1 ORDER BY id::text LIMIT $2",
+            // One-time tokens are of no use to anybody here.
+            sql: "SELECT (to_jsonb(u) - ARRAY['confirmation_token', 'recovery_token', 'email_change_token_new', \
+                  'email_change_token_current', 'phone_change_token', 'reauthentication_token'])::text FROM auth.users u ORDER BY u.id",
         },
         Query {
             input: "identities",
             table: "auth.identities",
-            sql: "SELECT id::text, to_jsonb(i)::text FROM auth.identities i WHERE id::text > $1 ORDER BY id::text LIMIT $2",
+            // Older schemas have no id of one column.
+            sql: "SELECT to_jsonb(i)::text FROM auth.identities i ORDER BY i.user_id, i.provider, i.id::text",
         },
         Query {
             input: "factors",
             table: "auth.mfa_factors",
-            sql: "SELECT id::text, to_jsonb(f)::text FROM auth.mfa_factors f WHERE id::text > $1 ORDER BY id::text LIMIT $2",
+            sql: "SELECT to_jsonb(f)::text FROM auth.mfa_factors f ORDER BY f.id",
         },
     ],
     experimental: false,
@@ -282,13 +288,27 @@ fn pages(options: &Options) -> Result<Vec<Listing>, String> {
         name: "/auth/v1/admin/users",
         rate: pages::share(50, Duration::from_secs(10)),
         ask: Box::new(move |cursor| {
-            let page = (cursor.offset() / 1000 + 1).to_string();
+            let page = cursor.token().unwrap_or("1");
             let url = below(&base, &["auth", "v1", "admin", "users"]);
-            get(with_query(url, &[("page", &page), ("per_page", "1000")]))
-                .bearer(key.expose())
-                .secret_header("apikey", key.expose())
+            get(with_query(
+                url,
+                &[("page", page), ("per_page", &PAGE.to_string())],
+            ))
+            .bearer(key.expose())
+            .secret_header("apikey", key.expose())
         }),
-        page: |cursor, answer, _| pages::by_offset(cursor, answer, "/users", 1000),
+        page: |cursor, answer, headers| {
+            let mut page = pages::by_offset(cursor, answer, "/users", PAGE)?;
+            // A proxy may give fewer than were asked for; then the header says that there are more.
+            let links = headers.get_all(http::header::LINK).iter();
+            let mut links = links.filter_map(|link| link.to_str().ok());
+            let more = page.next.is_some() || links.any(|link| link.contains("rel=\"next\""));
+            let at: u64 = cursor.token().map_or(Ok(1), str::parse).unwrap_or(1);
+            let more = more && !page.entries.is_empty();
+            page.next = more.then(|| pages::Cursor((at + 1).to_string()));
+            Ok(page)
+        },
+        shifts: true,
         each: Vec::new(),
     }])
 }

@@ -297,6 +297,7 @@ fn pages(options: &Options) -> Result<Vec<Listing>, String> {
             rate,
             ask: Box::new(move |cursor| users(&["user_management", "users"], cursor, None)),
             page,
+            shifts: false,
             each: vec![
                 each(
                     "identities",
@@ -316,6 +317,7 @@ fn pages(options: &Options) -> Result<Vec<Listing>, String> {
             rate,
             ask: Box::new(move |cursor| organizations(&["organizations"], cursor, None)),
             page,
+            shifts: false,
             each: vec![Each {
                 input: "memberships",
                 name: "/user_management/organization_memberships",
@@ -335,6 +337,7 @@ fn pages(options: &Options) -> Result<Vec<Listing>, String> {
                 invitations(&["user_management", "invitations"], cursor, None)
             }),
             page,
+            shifts: false,
             each: Vec::new(),
         },
     ])
