@@ -224,6 +224,8 @@ impl<B: Backend> Store<B> {
     async fn note_event(&self, event: &Event) -> Result<(), Undone> {
         keys(&[&event.what, &event.fingerprint])?;
         let deadline = self.deadline();
+        // Nobody may have imported anything here yet.
+        own_tables::install_imports(self.core(), deadline).await?;
         let plan = self.plan(deadline).await;
         let mut work = self.begin(&plan, deadline).await?;
         let next = (B::DIALECT.text)("COALESCE(MAX(id), 0) + 1", "bigint");
