@@ -7,7 +7,7 @@ mod forms;
 mod noise;
 mod pages;
 mod table;
-mod target;
+pub mod target;
 mod truth;
 
 use std::collections::BTreeMap;

@@ -22,7 +22,7 @@ use crate::migration_import::{Ground, KEY, step};
 const EACH: [&str; 3] = ["full.sqlite", "full.postgres.sql", "full.mysql.sql"];
 
 /// What the command is given for a provider.
-fn whence(provider: &str, ground: &Ground) -> Vec<String> {
+pub fn whence(provider: &str, ground: &Ground) -> Vec<String> {
     let mut words = vec!["--from".to_owned(), provider.to_owned()];
     let mut input = |name: &str, file: &str| {
         let path = folder(provider).join(file);
@@ -113,6 +113,9 @@ async fn everybody_of_every_sample_export_is_in_the_database_or_in_the_report_wi
             let truth = truth["users"].as_array().unwrap();
             // Who is in one of two inputs alone may be told of elsewhere in the truth.
             assert!(sum >= truth.len() as u64, "{layout} {provider}: {done}");
+            // What the command itself compares: name, verified address, username, phone, ban, second factor, accounts, metadata.
+            let held = ground.told(&step("verify", &whence, &[]), &[0]).await;
+            assert_eq!(held["missing"], 0, "{layout} {provider}: {held}");
             let reported = reported(&report);
             let accounts = ground.place.open().await;
             for row in truth {
