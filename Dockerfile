@@ -1,14 +1,13 @@
 # syntax=docker/dockerfile:1
 FROM rust:1.95-bookworm AS build
-RUN apt-get update && apt-get install -y --no-install-recommends cmake python3 && rm -rf /var/lib/apt/lists/*
+RUN apt-get update && apt-get install -y --no-install-recommends cmake && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY Cargo.toml Cargo.lock rust-toolchain.toml ./
 COPY src src
 COPY benches benches
-COPY scripts scripts
 COPY tests/main.rs tests/main.rs
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target \
-    scripts/release portable && cp target/portable/release/vestibule /vestibule
+    cargo build --locked --release --bin vestibule && cp target/release/vestibule /vestibule
 
 FROM debian:bookworm-slim
 RUN useradd --system --uid 10001 vestibule
