@@ -22,7 +22,7 @@ fn what_the_app_is_told_is_the_same_on_both_ways() {
     let app = RawApp::start();
     let gateway = gateway_before(&app);
     let request = format!(
-        "GET /dashboard?a=%2F&b HTTP/1.1\r\nHost: app.test\r\nConnection: keep-alive\r\nCookie: first=1\r\nCookie: {}\r\nX-Custom: one\r\nx-custom: two\r\n\
+        "GET /dashboard?a=%2F&b HTTP/1.1\r\nHost: app.test\r\nConnection: keep-alive, http2-settings\r\nHTTP2-Settings: AAMAAABkAAQ\r\nCookie: first=1\r\nCookie: {}\r\nX-Custom: one\r\nx-custom: two\r\n\
          x_auth_user_id: mallory\r\nX-Auth-User-Id: mallory\r\nX-Forwarded-For: 198.51.100.1\r\ntracestate: a=1\r\nx-request-id: not valid\r\n",
         cookie("token-of-ada"),
     );

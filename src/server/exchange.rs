@@ -28,7 +28,7 @@ use super::proxy::{Ctx, Gateway};
 use super::upstream::Manner;
 
 /// What is between two neighbours only (RFC 9110, section 7.6.1): a request with any of these is Pingora's.
-const BETWEEN_NEIGHBOURS: [HeaderName; 10] = [
+const BETWEEN_NEIGHBOURS: [HeaderName; 11] = [
     TRANSFER_ENCODING,
     CONTENT_LENGTH,
     UPGRADE,
@@ -39,6 +39,7 @@ const BETWEEN_NEIGHBOURS: [HeaderName; 10] = [
     PROXY_AUTHORIZATION,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
+    HeaderName::from_static("http2-settings"),
 ];
 
 /// What became of it.
