@@ -332,6 +332,14 @@ fn known_before(
     let Some((email, verified)) = address(user, rules) else {
         return Decided::nothing(Outcome::Unchanged, who, notes);
     };
+    // They are here already: all that can be done is to say so, and not to call it brought up to date.
+    if let Some(detail) = would_be_let_in(user, abilities, rules) {
+        notes.push(Note {
+            what: Oddity::NoColumn,
+            detail: detail.to_owned(),
+        });
+        return Decided::nothing(Outcome::Refused, who, notes);
+    }
     let mut no_column = Vec::new();
     let write = written(
         user,
@@ -796,6 +804,13 @@ mod tests {
         assert_eq!(
             outcome(&ada, &nobody, &known(9_000), &rules),
             Outcome::Unchanged
+        );
+        // Banned there since, and the app has no place for it: that is told, not passed over.
+        let mut banned = ada.clone();
+        banned.ban = Some(crate::migration::import::record::Ban::default());
+        assert_eq!(
+            outcome(&banned, &nobody, &known(1_000), &rules),
+            Outcome::Refused
         );
         rules.since = Some(UnixMs(6_000));
         assert_eq!(
