@@ -45,27 +45,27 @@ pub(super) const EXPORT: Export = Export {
     experimental: false,
 };
 
-/// Our fields, with the names they go by. Letters of either case and underscores are the same.
+/// Our fields, with the names they go by. [`plain`] ones: letters of either case and underscores are the same.
 const NAMES: &[(&str, &[&str])] = &[
-    ("id", &["id", "userId", "uid", "_id"]),
-    ("email", &["email", "emailAddress", "mail"]),
+    ("id", &["id", "userid", "uid"]),
+    ("email", &["email", "emailaddress", "mail"]),
     (
         "emailVerified",
         &[
-            "emailVerified",
-            "emailConfirmed",
+            "emailverified",
+            "emailconfirmed",
             "verified",
-            "isEmailVerified",
+            "isemailverified",
         ],
     ),
-    ("name", &["name", "fullName", "displayName"]),
-    ("firstName", &["firstName", "givenName"]),
-    ("lastName", &["lastName", "familyName", "surname"]),
-    ("username", &["username", "userName", "login"]),
-    ("phone", &["phone", "phoneNumber", "mobile"]),
+    ("name", &["name", "fullname", "displayname"]),
+    ("firstName", &["firstname", "givenname"]),
+    ("lastName", &["lastname", "familyname", "surname"]),
+    ("username", &["username", "login"]),
+    ("phone", &["phone", "phonenumber", "mobile"]),
     (
         "phoneVerified",
-        &["phoneVerified", "phoneNumberVerified", "phoneConfirmed"],
+        &["phoneverified", "phonenumberverified", "phoneconfirmed"],
     ),
     (
         "image",
@@ -73,55 +73,55 @@ const NAMES: &[(&str, &[&str])] = &[
             "image",
             "picture",
             "avatar",
-            "avatarUrl",
-            "profilePictureUrl",
+            "avatarurl",
+            "profilepictureurl",
         ],
     ),
     (
         "createdAt",
-        &["createdAt", "created", "dateJoined", "registeredAt"],
+        &["createdat", "created", "datejoined", "registeredat"],
     ),
-    ("updatedAt", &["updatedAt", "updated", "modifiedAt"]),
+    ("updatedAt", &["updatedat", "updated", "modifiedat"]),
     (
         "lastSignInAt",
-        &["lastSignInAt", "lastLogin", "lastLoginAt"],
+        &["lastsigninat", "lastlogin", "lastloginat"],
     ),
     ("banned", &["banned", "blocked", "disabled"]),
-    ("banReason", &["banReason"]),
+    ("banReason", &["banreason"]),
     ("role", &["role", "roles"]),
     (
         "passwordHash",
         &[
-            "passwordHash",
-            "passwordDigest",
-            "hashedPassword",
-            "encryptedPassword",
+            "passwordhash",
+            "passworddigest",
+            "hashedpassword",
+            "encryptedpassword",
         ],
     ),
     (
         "passwordAlgorithm",
         &[
-            "passwordAlgorithm",
-            "passwordHasher",
-            "passwordHashType",
-            "hashAlgorithm",
+            "passwordalgorithm",
+            "passwordhasher",
+            "passwordhashtype",
+            "hashalgorithm",
         ],
     ),
-    ("passwordSalt", &["passwordSalt", "salt"]),
-    ("oauthProvider", &["oauthProvider", "provider"]),
+    ("passwordSalt", &["passwordsalt", "salt"]),
+    ("oauthProvider", &["oauthprovider", "provider"]),
     (
         "oauthId",
         &[
-            "oauthId",
-            "oauthSubject",
-            "providerAccountId",
-            "providerUserId",
+            "oauthid",
+            "oauthsubject",
+            "provideraccountid",
+            "provideruserid",
         ],
     ),
     ("accounts", &["accounts"]),
     (
         "totpSecret",
-        &["totpSecret", "otpSecret", "twoFactorSecret"],
+        &["totpsecret", "otpsecret", "twofactorsecret"],
     ),
     ("metadata", &["metadata"]),
 ];
@@ -138,29 +138,43 @@ fn plain(name: &str) -> impl Iterator<Item = char> + '_ {
 struct Row<'r> {
     value: &'r Value,
     options: &'r Options,
+    /// What its columns are called, [`plain`] and as they stand: every field is looked for among them.
+    columns: Vec<(String, &'r str)>,
 }
 
 impl<'r> Row<'r> {
+    fn new(value: &'r Value, options: &'r Options) -> Self {
+        let members = value.as_object();
+        let names = members.into_iter().flat_map(Map::keys);
+        Self {
+            columns: names
+                .map(|name| (plain(name).collect(), name.as_str()))
+                .collect(),
+            value,
+            options,
+        }
+    }
+
     /// The name of the column a field stands in.
-    fn column(&self, field: &str) -> Option<String> {
+    fn column(&self, field: &str) -> Option<&'r str> {
         if let Some(column) = self.options.columns.get(field) {
-            return Some(column.clone());
+            return Some(column);
         }
         let (_, names) = NAMES.iter().find(|(name, _)| *name == field)?;
-        let members = self.value.as_object()?;
-        // Asked of every field of every row: nothing is copied for it, and most names differ in their first letter.
-        let found = names
-            .iter()
-            .find_map(|name| members.keys().find(|key| plain(key).eq(plain(name))));
-        found.cloned()
+        let columns = || self.columns.iter();
+        names.iter().find_map(|name| {
+            columns()
+                .find(|(plain, _)| plain == name)
+                .map(|(_, column)| *column)
+        })
     }
 
     fn get(&self, field: &str) -> Option<&'r Value> {
         let column = self.column(field)?;
         let found = if column.starts_with('/') {
-            self.value.pointer(&column)
+            self.value.pointer(column)
         } else {
-            self.value.get(&column)
+            self.value.get(column)
         };
         found.filter(|value| !value.is_null())
     }
@@ -197,10 +211,7 @@ fn user_part(entry: &Entry, options: &Options) -> Result<Vec<Fragment>, Note> {
     if !entry.value.is_object() {
         return entry.unreadable("it is no object");
     }
-    let row = Row {
-        value: &entry.value,
-        options,
-    };
+    let row = Row::new(&entry.value, options);
     // Rows move when the list is exported again, addresses do not. As it is exported: letter case tells two people apart.
     let key = row
         .id()
@@ -211,18 +222,12 @@ fn user_part(entry: &Entry, options: &Options) -> Result<Vec<Fragment>, Note> {
 
 fn compose(joined: &Joined, options: &Options) -> Vec<Record> {
     let has_id = |fragment: &Fragment| {
-        let row = Row {
-            value: &fragment.value,
-            options,
-        };
+        let row = Row::new(&fragment.value, options);
         row.id().is_some()
     };
     if joined.fragments.iter().all(has_id) {
         let newest = joined.all("row").max_by_key(|one| {
-            let row = Row {
-                value: &one.value,
-                options,
-            };
+            let row = Row::new(&one.value, options);
             row.get("updatedAt")
                 .and_then(|at| normalise::instant(at).ok().flatten())
         });
@@ -246,10 +251,7 @@ fn compose(joined: &Joined, options: &Options) -> Vec<Record> {
 }
 
 fn user(fragment: &Fragment, source_id: String, repeated: bool, options: &Options) -> Record {
-    let row = Row {
-        value: &fragment.value,
-        options,
-    };
+    let row = Row::new(&fragment.value, options);
     let mut draft = Draft::new(fragment.place.clone(), source_id);
     if repeated {
         draft.note(
@@ -362,7 +364,7 @@ fn metadata(draft: &mut Draft, row: &Row<'_>) {
     };
     let fields = NAMES.iter().map(|(field, _)| *field);
     let fields = fields.chain(row.options.columns.keys().map(String::as_str));
-    let taken: Vec<String> = fields.filter_map(|field| row.column(field)).collect();
+    let taken: Vec<&str> = fields.filter_map(|field| row.column(field)).collect();
     let is_taken = |name: &String| {
         taken.iter().any(|column| {
             column == name
