@@ -166,7 +166,7 @@ impl Emit {
     pub fn stage(&self, below: Option<&Path>) -> Result<Staging, Failure> {
         let below = below.map_or_else(std::env::temp_dir, Path::to_owned);
         let mut random = [0; 8];
-        super::writer::random(&mut random);
+        super::ground::random(&mut random);
         let name = data_encoding::HEXLOWER.encode(&random);
         let made = gateway::store_runtime()?.block_on(Staging::make(&below, &name, self.dialect));
         made.map_err(|error| broken(&error))

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
 use zeroize::Zeroizing;
 
+use super::ground::failed;
 use super::private::Private;
-use super::writer::failed;
 use super::{Manner, plan};
 use crate::cli::{DONE, Edges, Failure, PROBLEMS, USAGE, World, gateway, read_bounded};
 use crate::migration::leaving::age::{self, Encryptor, Recipient};

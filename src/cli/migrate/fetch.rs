@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use super::super::{Failure, PROBLEMS, UNREACHABLE, USAGE};
 use super::ground::now;
-use super::writer::random;
+use super::ground::random;
 use crate::kind::Kind;
 use crate::migration::dialogue::{Answer, Ask};
 use crate::migration::import::pages::{

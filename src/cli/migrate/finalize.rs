@@ -4,8 +4,8 @@ use serde_json::json;
 
 use super::super::{DONE, Edges, Failure, PROBLEMS, World};
 use super::Manner;
+use super::ground::failed;
 use super::ground::{self, now};
-use super::writer::failed;
 use crate::migration::state::State;
 
 /// Hashes erased in one transaction.

@@ -4,15 +4,70 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::super::gateway::{cannot_open, store_runtime};
-use super::super::{Edges, Failure, USAGE, World};
+use super::super::{Edges, Failure, PROBLEMS, UNREACHABLE, USAGE, World};
 use super::Manner;
-use super::writer::{App, LEASE_MS, Sealer, failed};
-use crate::migration::import::target::{Begin, Begun, Run, Target};
-use crate::migration::vault::Vault;
+use crate::migration::accounts::AccountsError;
+use crate::migration::import::target::{Begin, Begun, Run, Seal, Target};
+use crate::migration::second_factor::{BackupCodes, Totp};
+use crate::migration::vault::{Purpose, Vault};
 use crate::secret::Secret;
 use crate::server::clock::SystemClock;
 use crate::store;
 use crate::time::{Clock as _, UnixMs};
+
+/// How long a holder of the lock may be silent. Only somebody on another machine waits that long: here it is seen that a process is gone.
+pub const LEASE_MS: i64 = 120_000;
+
+/// Seals under `migration.key`.
+pub struct Sealer(pub Vault);
+
+/// Fills a buffer with bytes nobody can guess.
+pub fn random(bytes: &mut [u8]) {
+    // The system's generator fails only before it was ever seeded; whoever goes on then would make guessable keys.
+    if aws_lc_rs::rand::fill(bytes).is_err() {
+        std::process::abort();
+    }
+}
+
+/// So many bytes nobody can guess.
+pub fn drawn<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    random(&mut bytes);
+    bytes
+}
+
+impl Seal for Sealer {
+    fn hash(&self, user_id: &str, text: &[u8]) -> Secret {
+        self.0.seal(Purpose::Hash, user_id, text, drawn())
+    }
+
+    fn factor(&self, user_id: &str, key: &[u8]) -> Secret {
+        self.0.seal(Purpose::Factor, user_id, key, drawn())
+    }
+}
+
+/// How the app keeps second factors.
+pub struct App {
+    /// Its secrets.
+    pub secrets: crate::credential::secrets::Settings,
+    /// How it stores backup codes.
+    pub backup_codes: BackupCodes,
+    /// How it makes codes.
+    pub totp: Totp,
+}
+
+/// A database that does not do what it is asked.
+pub fn failed(error: &AccountsError) -> Failure {
+    Failure {
+        message: error.to_string(),
+        advice: error.advice().to_owned(),
+        code: match error {
+            AccountsError::Timeout | AccountsError::Unreachable(_) => UNREACHABLE,
+            AccountsError::Schema(_) => USAGE,
+            AccountsError::Denied(_) | AccountsError::Taken(_) => PROBLEMS,
+        },
+    }
+}
 
 /// What a step stands on.
 pub struct Ground {
@@ -91,8 +146,7 @@ pub fn open(
 /// Who we are: this machine, this process, and when it was started.
 pub fn holder() -> String {
     let id = std::process::id();
-    let mut random = [0u8; 8];
-    super::writer::random(&mut random);
+    let random: [u8; 8] = drawn();
     format!(
         "{}/{id}/{}/{}",
         machine(),

@@ -7,11 +7,12 @@ use serde_json::json;
 use super::super::{DONE, Edges, Failure, PROBLEMS, USAGE, World};
 use super::emit::Emit;
 use super::fetch::News;
-use super::ground::{self, Ground, now};
+use super::ground::{self, Ground, failed, now};
+use super::preparing::Preparing;
 use super::progress::Progress;
 use super::reading::Reading;
 use super::report::{self, Examples, Report};
-use super::writer::{self, Writer, failed};
+use super::writer::{self, Writer};
 use super::{Manner, Whence};
 use crate::migration::import::decide::Duplicates;
 use crate::migration::import::normalise;
@@ -194,17 +195,17 @@ impl Import {
                 world.complain(&line);
             }
         };
-        let mut writer = Writer::new(
-            &*ground.target,
-            &ground.sealer,
-            &ground.app,
+        let preparing = Preparing {
+            target: &*ground.target,
+            sealer: &ground.sealer,
+            app: &ground.app,
+            abilities: ground.target.abilities(),
             rules,
-            run.map(|run| (run.id, holder.to_owned())),
-            tally,
-            &now,
-            &mut told,
-        );
-        let went = ground.runtime.block_on(writer.go(reading, from));
+            writes: run.is_some(),
+        };
+        let by = run.map(|run| (run.id, holder.to_owned()));
+        let mut writer = Writer::new(&preparing, by, tally, &now, &mut told);
+        let went = writer.go(&ground.runtime, reading, from);
         let tally = writer.tally.clone();
         drop(writer);
         let over = progress.over();

@@ -3,6 +3,8 @@
 mod emit;
 mod fetch;
 mod ground;
+mod organizations;
+mod preparing;
 mod private;
 mod progress;
 mod reading;

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::fetch::News;
+use super::ground::failed;
 use super::ground::now;
 use super::private::{Private, cell};
 use super::progress::Progress;
 use super::reading::Reading;
-use super::writer::failed;
 use super::{Manner, Whence};
 use crate::cli::{DONE, Edges, Failure, PROBLEMS, USAGE, World, gateway};
 use crate::migration::import::assessment::{self, Assessment, Assessor, Prices, Settings, Target};

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::writer::failed;
+use super::ground::failed;
 use super::{Manner, plan};
 use crate::cli::{DONE, Edges, Failure, PROBLEMS, USAGE, World, gateway};
 use crate::migration::accounts::{Account, Accounts, Identifier};

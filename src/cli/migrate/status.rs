@@ -4,9 +4,9 @@ use serde_json::json;
 
 use super::super::{DONE, Edges, Failure, World};
 use super::Manner;
+use super::ground::failed;
 use super::ground::{self, now};
 use super::report::counted;
-use super::writer::failed;
 use crate::migration::import::target::Standing;
 use crate::migration::state::State;
 

@@ -6,9 +6,9 @@ use serde_json::json;
 
 use super::super::{DONE, Edges, Failure, PROBLEMS, USAGE, World};
 use super::Manner;
+use super::ground::failed;
 use super::ground::{self, now};
 use super::report::cell;
-use super::writer::failed;
 use crate::migration::import::target::{Cursor, Run};
 
 /// Rows taken out at once.
@@ -94,7 +94,7 @@ impl Undo {
         let (mut removed, mut kept) = (0, Vec::new());
         let mut before: Option<Cursor> = None;
         loop {
-            let lease = crate::time::UnixMs(now().0.saturating_add(super::writer::LEASE_MS));
+            let lease = crate::time::UnixMs(now().0.saturating_add(super::ground::LEASE_MS));
             let renewed = ground.runtime.block_on(ground.target.renew(holder, lease));
             renewed.map_err(|error| failed(&error))?;
             let taken = ground

@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::super::{DONE, Edges, Failure, PROBLEMS, World};
+use super::ground::failed;
 use super::ground::{Ground, now};
 use super::progress::Progress;
 use super::reading::{Numbered, Reading};
 use super::report::Report;
-use super::writer::failed;
 use super::{Manner, Whence};
 use crate::migration::import::decide::{self, Duplicates, Intent};
 use crate::migration::import::outcome::Outcome;
@@ -272,13 +272,13 @@ impl Verify {
 fn drawn(users: u64, sample: usize) -> bool {
     let most = u64::try_from(sample).unwrap_or(0);
     let mut bytes = [0u8; 8];
-    super::writer::random(&mut bytes);
+    super::ground::random(&mut bytes);
     most > 0 && u64::from_le_bytes(bytes) % users.max(1) < most
 }
 
 fn pick(most: usize) -> Option<usize> {
     let mut bytes = [0u8; 8];
-    super::writer::random(&mut bytes);
+    super::ground::random(&mut bytes);
     usize::try_from(u64::from_le_bytes(bytes))
         .ok()?
         .checked_rem(most)
