@@ -180,6 +180,9 @@ pub(super) struct Own {
     pub(super) after: &'static str,
     /// After the values of an insertion that may find its key taken and then changes nothing. Without it, the key is an error.
     pub(super) or_nothing: &'static str,
+    /// What lets a transaction end before it is on disk, if anything: it gets there a moment later, and never before one that ended
+    /// earlier. For steps that are told done by a later transaction only.
+    pub(super) unhurried: Option<&'static str>,
     /// Ends a selection whose rows nobody else is to change meanwhile.
     pub(super) locked: &'static str,
     /// Ends an insertion that gives the id the database made. Without it, that is asked for.

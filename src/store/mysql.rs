@@ -313,6 +313,7 @@ impl Backend for MySql {
         after: " ENGINE=InnoDB",
         // `IGNORE` would ignore more than that.
         or_nothing: "",
+        unhurried: None,
         locked: " FOR UPDATE",
         returning: false,
         alone: None,

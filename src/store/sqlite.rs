@@ -237,6 +237,7 @@ pub(super) const OWN: Own = Own {
     serial: "INTEGER PRIMARY KEY",
     after: "",
     or_nothing: " ON CONFLICT DO NOTHING",
+    unhurried: None,
     // A transaction that writes is alone from its beginning.
     locked: "",
     returning: true,

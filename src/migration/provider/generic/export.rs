@@ -127,11 +127,16 @@ const NAMES: &[(&str, &[&str])] = &[
 ];
 
 /// A name without what is written in more than one way.
-fn plain(name: &str) -> impl Iterator<Item = char> + '_ {
-    let letters = name
-        .chars()
-        .filter(|letter| !matches!(letter, '_' | '-' | ' '));
-    letters.flat_map(char::to_lowercase)
+fn plain(name: &str) -> String {
+    let mut out = String::with_capacity(name.len());
+    for letter in name.chars() {
+        match letter {
+            '_' | '-' | ' ' => {}
+            letter if letter.is_ascii() => out.push(letter.to_ascii_lowercase()),
+            letter => out.extend(letter.to_lowercase()),
+        }
+    }
+    out
 }
 
 /// One row, by our fields.
@@ -147,9 +152,7 @@ impl<'r> Row<'r> {
         let members = value.as_object();
         let names = members.into_iter().flat_map(Map::keys);
         Self {
-            columns: names
-                .map(|name| (plain(name).collect(), name.as_str()))
-                .collect(),
+            columns: names.map(|name| (plain(name), name.as_str())).collect(),
             value,
             options,
         }
