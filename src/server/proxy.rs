@@ -45,7 +45,7 @@ use crate::request::{Form, RequestView};
 use crate::route::{RouteId, Scanner};
 use crate::session::resolve::Tier;
 use crate::target::{Ambiguity, Target};
-use crate::telemetry::log::ACCESS;
+use crate::telemetry::access;
 use crate::telemetry::metrics::Metrics;
 
 /// Where the public keys of the assertion are.
@@ -550,21 +550,22 @@ impl ProxyHttp for Shared {
             ),
             None => ("refused", ctx.refused.unwrap_or("own"), "", "", 0),
         };
-        tracing::info!(
-            target: ACCESS,
-            method = %head.method,
-            path = %intercept::loggable_path(verify::without_original(head.uri.path()), &self.auth_base_path),
+        let path = verify::without_original(head.uri.path());
+        let told = access::Request {
+            method: head.method.as_str(),
+            path: &intercept::loggable_path(path, &self.auth_base_path),
             status,
             verdict,
-            reason = ctx.refused.unwrap_or(reason),
+            reason: ctx.refused.unwrap_or(reason),
             route,
-            kind = form,
-            client = ctx.client.as_ref().map(|client| client.text.as_str()),
-            duration_us = u64::try_from(ctx.started.elapsed().as_micros()).unwrap_or(u64::MAX),
+            kind: form,
+            client: ctx.client.as_ref().map(|client| client.text.as_str()),
+            duration_us: u64::try_from(ctx.started.elapsed().as_micros()).unwrap_or(u64::MAX),
             validation_us,
-            request_id = %ctx.trace.request_id,
-            error = error.map(|error| tracing::field::display(error.etype().as_str())),
-        );
+            request_id: &ctx.trace.request_id,
+            error: error.map(|error| error.etype().as_str()),
+        };
+        told.tell();
     }
 }
 

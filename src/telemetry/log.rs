@@ -1,23 +1,18 @@
 //! The log: text or JSON lines, written by a thread of its own, many at once. When the disk cannot keep up lines are dropped, not
 //! requests.
 
-use std::cell::RefCell;
-use std::fmt::{self, Write as _};
 use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use tracing::field::{Field, Visit};
-use tracing::{Event, Subscriber};
+use tracing::Subscriber;
 use tracing_subscriber::filter::Targets;
-use tracing_subscriber::fmt::format::{Format, Writer};
-use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
-use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use super::Settings;
+use super::{Settings, access};
 
 /// Bytes of lines that wait to be written at most; lines beyond are dropped, and their number is told. Ten thousand lines or more: what
 /// a busy gateway says in a second.
@@ -68,11 +63,18 @@ fn start_writing(settings: &Settings, mut out: impl Write + Send + 'static) -> G
         let _ = done.send(());
     });
     // A second gateway in one process (tests) writes to the log of the first.
-    let _ = match thread {
-        Ok(_) => subscriber(settings, lines.clone()).try_init(),
+    match thread {
+        Ok(_) => {
+            let is_first = subscriber(settings, lines.clone()).try_init().is_ok();
+            if is_first && !settings.json && level(settings) >= tracing::Level::INFO {
+                access::write_into(lines.clone());
+            }
+        }
         // Without a thread to spare, slowly, and to standard error.
-        Err(_) => subscriber(settings, io::stderr).try_init(),
-    };
+        Err(_) => {
+            let _ = subscriber(settings, io::stderr).try_init();
+        }
+    }
     Guard {
         lines,
         written: Some(written),
@@ -81,7 +83,7 @@ fn start_writing(settings: &Settings, mut out: impl Write + Send + 'static) -> G
 
 /// Lines on their way to the log. Cheap to clone.
 #[derive(Clone, Default)]
-struct Lines(Arc<Queue>);
+pub(super) struct Lines(Arc<Queue>);
 
 #[derive(Default)]
 struct Queue {
@@ -107,7 +109,8 @@ impl Lines {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn push(&self, line: &[u8]) {
+    /// Takes one whole line.
+    pub(super) fn push(&self, line: &[u8]) {
         let mut waiting = self.lock();
         let before = waiting.bytes.len();
         let after = before + line.len();
@@ -185,12 +188,16 @@ impl MakeWriter<'_> for Lines {
     }
 }
 
+fn level(settings: &Settings) -> tracing::Level {
+    settings.level.parse().unwrap_or(tracing::Level::INFO)
+}
+
 /// What turns events into lines.
 pub fn subscriber<W>(settings: &Settings, writer: W) -> Box<dyn Subscriber + Send + Sync>
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let level = settings.level.parse().unwrap_or(tracing::Level::INFO);
+    let level = level(settings);
     let least = level.min(tracing::Level::WARN);
     // Whatever is asked for, these say warnings and errors only: below `info` they print whole header maps and statements, cookies
     // and tokens among them, and at `info` nothing an operator has asked for.
@@ -222,142 +229,10 @@ where
             registry.with(
                 tracing_subscriber::fmt::layer()
                     .with_ansi(false)
-                    .event_format(Quick::default())
                     .with_writer(writer),
             ),
         )
     }
-}
-
-/// The target of the lines about requests.
-pub const ACCESS: &str = "vestibule::access";
-
-/// Formats lines as the general formatter does, and those about requests several times faster: there is one for each.
-#[derive(Default)]
-struct Quick {
-    general: Format,
-}
-
-impl<S, N> FormatEvent<S, N> for Quick
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-    N: for<'a> FormatFields<'a> + 'static,
-{
-    fn format_event(
-        &self,
-        ctx: &FmtContext<'_, S, N>,
-        mut writer: Writer<'_>,
-        event: &Event<'_>,
-    ) -> fmt::Result {
-        let about = event.metadata();
-        let is_plain = *about.level() == tracing::Level::INFO && ctx.lookup_current().is_none();
-        if about.target() != ACCESS || !is_plain {
-            return self.general.format_event(ctx, writer, event);
-        }
-        write_now(&mut writer)?;
-        writer.write_str("  INFO ")?;
-        writer.write_str(ACCESS)?;
-        writer.write_char(':')?;
-        let mut fields = Fields {
-            writer: writer.by_ref(),
-            result: Ok(()),
-        };
-        event.record(&mut fields);
-        fields.result?;
-        writer.write_char('\n')
-    }
-}
-
-/// Writes ` name=value` for each field.
-struct Fields<'w> {
-    writer: Writer<'w>,
-    result: fmt::Result,
-}
-
-impl Fields<'_> {
-    fn name(&mut self, field: &Field) -> fmt::Result {
-        self.writer.write_char(' ')?;
-        self.writer.write_str(field.name())?;
-        self.writer.write_char('=')
-    }
-
-    fn quote(&mut self, text: &str) -> fmt::Result {
-        // What would be escaped is rare.
-        let stands_for_itself =
-            |byte: u8| (b' '..=b'~').contains(&byte) && !b"\"\\".contains(&byte);
-        if !text.bytes().all(stands_for_itself) {
-            return write!(self.writer, "{text:?}");
-        }
-        self.writer.write_char('"')?;
-        self.writer.write_str(text)?;
-        self.writer.write_char('"')
-    }
-}
-
-impl Visit for Fields<'_> {
-    fn record_str(&mut self, field: &Field, value: &str) {
-        self.result = self
-            .result
-            .and_then(|()| self.name(field))
-            .and_then(|()| self.quote(value));
-    }
-
-    fn record_u64(&mut self, field: &Field, value: u64) {
-        self.result = self
-            .result
-            .and_then(|()| self.name(field))
-            .and_then(|()| write_number(&mut self.writer, value, 1));
-    }
-
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.result = self
-            .result
-            .and_then(|()| self.name(field))
-            .and_then(|()| write!(self.writer, "{value:?}"));
-    }
-}
-
-/// Writes a number, with zeroes in front up to `width` digits.
-fn write_number(writer: &mut Writer<'_>, number: u64, width: usize) -> fmt::Result {
-    // The longest has twenty digits.
-    let mut digits = [b'0'; 20];
-    let (mut rest, mut used) = (number, 0);
-    for digit in digits.iter_mut().rev() {
-        if rest == 0 {
-            break;
-        }
-        *digit = b'0' + u8::try_from(rest % 10).unwrap_or_default();
-        rest /= 10;
-        used += 1;
-    }
-    let from = digits.len() - used.max(width);
-    let text = digits.get(from..).unwrap_or_default();
-    writer.write_str(std::str::from_utf8(text).unwrap_or_default())
-}
-
-/// Writes the time: in UTC, to the microsecond.
-// A line says when it is written, whatever time requests are judged by; the general formatter asks the system too.
-#[allow(clippy::disallowed_methods)]
-fn write_now(writer: &mut Writer<'_>) -> fmt::Result {
-    thread_local! {
-        /// The second this thread wrote last, and its text: it stays for thousands of lines.
-        static SECOND: RefCell<(u64, String)> = const { RefCell::new((u64::MAX, String::new())) };
-    }
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    SECOND.with_borrow_mut(|(second, text)| {
-        if *second != now.as_secs() {
-            let seconds = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-            let known = chrono::DateTime::from_timestamp(seconds, 0).unwrap_or_default();
-            text.clear();
-            write!(text, "{}", known.format("%Y-%m-%dT%H:%M:%S."))?;
-            *second = now.as_secs();
-        }
-        writer.write_str(text)
-    })?;
-    write_number(writer, u64::from(now.subsec_micros()), 6)?;
-    writer.write_char('Z')
 }
 
 #[cfg(test)]
@@ -407,68 +282,6 @@ mod tests {
         let calls = calls.lock().unwrap();
         let expected: String = (0..1000).map(|number| format!("{number}\n")).collect();
         assert_eq!(*calls, [b"first\n".to_vec(), expected.into_bytes()]);
-    }
-
-    impl Write for Kept {
-        fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(line);
-            Ok(line.len())
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    #[derive(Clone, Default)]
-    struct Kept(Arc<Mutex<Vec<u8>>>);
-
-    /// What a subscriber writes of the same three lines.
-    fn written(by: impl FnOnce(Kept) -> Box<dyn Subscriber + Send + Sync>) -> Vec<String> {
-        let kept = Kept::default();
-        tracing::subscriber::with_default(by(kept.clone()), || {
-            for path in ["/answer", "/caf\u{e9}\u{7}/\"", ""] {
-                tracing::info!(
-                    target: ACCESS,
-                    method = %http::Method::GET,
-                    path = %path,
-                    status = 200_u16,
-                    verdict = path,
-                    route = "/a\\b",
-                    client = Some(tracing::field::display(std::net::Ipv4Addr::LOCALHOST)),
-                    duration_us = u64::MAX,
-                    validation_us = 0_u64,
-                    error = None::<tracing::field::DisplayValue<&str>>,
-                );
-            }
-            tracing::warn!(target: ACCESS, "said of requests in general");
-            tracing::info!(number = 1, "another line");
-        });
-        let text = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
-        text.lines().map(str::to_owned).collect()
-    }
-
-    #[test]
-    fn lines_about_requests_are_what_the_general_formatter_makes_of_them() {
-        let settings = Settings {
-            level: "info".into(),
-            json: false,
-            access: true,
-        };
-        let ours = written(|kept| subscriber(&settings, move || kept.clone()));
-        let general = written(|kept| {
-            let layer = tracing_subscriber::fmt::layer().with_ansi(false);
-            Box::new(tracing_subscriber::registry().with(layer.with_writer(move || kept.clone())))
-        });
-        assert_eq!(ours.len(), 5);
-        for (ours, general) in ours.iter().zip(&general) {
-            let (at, said) = ours.split_once(' ').unwrap();
-            let (at_there, said_there) = general.split_once(' ').unwrap();
-            assert_eq!(said, said_there);
-            // 2026-11-21T09:08:07.000012Z
-            assert_eq!((at.len(), at_there.len()), (27, 27));
-            let moment = |at: &str| chrono::DateTime::parse_from_rfc3339(at).unwrap();
-            assert!(moment(at) <= moment(at_there), "{at} {at_there}");
-        }
     }
 
     #[test]

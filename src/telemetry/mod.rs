@@ -1,5 +1,6 @@
 //! Names, labels and units of metrics and log fields, in one place.
 
+pub mod access;
 pub mod log;
 pub mod metrics;
 mod migration;
