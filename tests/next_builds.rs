@@ -289,6 +289,28 @@ fn two_builds_in_one_folder_are_told_and_the_one_in_use_is_not_guessed() {
 }
 
 #[test]
+fn a_build_left_from_before_there_was_a_dist_dir_is_not_taken_for_the_one_that_is_served() {
+    let mut left = Memory::of("16-i18n");
+    let old: Vec<(String, String)> = left
+        .0
+        .iter()
+        .filter_map(|(path, text)| {
+            let rest = path.strip_prefix("build-output/")?;
+            Some((format!(".next/{rest}"), text.clone()))
+        })
+        .collect();
+    left.0.extend(old);
+    let message = next::read(&left).expect_err("two builds").message;
+    assert!(
+        message.contains("`.next`") && message.contains("`build-output`"),
+        "{message}"
+    );
+    // Without the other one, it is the build.
+    left.0.retain(|path, _| !path.starts_with("build-output/"));
+    assert!(next::read(&left).is_ok());
+}
+
+#[test]
 fn no_key_of_the_build_is_in_what_is_kept_or_told() {
     let secret = "fiftyLettersOfAKeyThatNobodyMaySee";
     let mut files = Memory::of("16-routes");

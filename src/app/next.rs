@@ -259,16 +259,17 @@ pub fn read(files: &dyn Files) -> Result<App, Unreadable> {
     Ok(app)
 }
 
-/// The folder of the build below the app's: `.next`, else the one whose own configuration calls it `distDir`.
+/// The folder of the build below the app's: `.next`, or the one whose own configuration calls it `distDir`.
 ///
 /// # Errors
 /// When there is none, or more than one.
 pub fn build_folder(files: &dyn Files) -> Result<String, Unreadable> {
     let id = |folder: &str| files.read(&format!("{folder}/{BUILD_ID}"));
-    if id(BUILD_FOLDER)?.is_some() {
-        return Ok(BUILD_FOLDER.to_owned());
-    }
     let mut found = Vec::new();
+    // Where the other one is served, this is what was left of a time before `distDir`.
+    if id(BUILD_FOLDER)?.is_some() {
+        found.push(BUILD_FOLDER.to_owned());
+    }
     let mut open = vec![String::new()];
     while let Some(parent) = open.pop() {
         for name in files.folders(&parent)? {
