@@ -16,7 +16,7 @@ use super::table::{Expected, Row, expected};
 use super::{World, folder, json, sampled, whole};
 
 /// What a system's export does not have at all, by provider. Everything else of the truth must be there.
-fn lacks(provider: &str) -> &'static [&'static str] {
+pub fn lacks(provider: &str) -> &'static [&'static str] {
     match provider {
         "workos" => &[
             "metadata_huge",
