@@ -549,7 +549,7 @@ impl<'w> Writer<'w> {
                     let digest = short_digest(&of.source_id);
                     slug = format!("{slug}-{digest}");
                     notes.push(Note {
-                        what: Oddity::RepeatedId,
+                        what: Oddity::SlugTaken,
                         detail: format!("another organization has its slug: it becomes {slug}"),
                     });
                 }

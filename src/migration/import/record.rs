@@ -248,6 +248,8 @@ pub enum Oddity {
     NoId,
     /// The same id twice with different content; the newest counts.
     RepeatedId,
+    /// Another organization has its slug: it gets one of its own.
+    SlugTaken,
     /// There is no address.
     NoEmail,
     /// It is no address.
