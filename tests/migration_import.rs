@@ -116,7 +116,7 @@ impl Ground {
     }
 
     /// Every row of every table of the app, as texts.
-    async fn content(&self) -> BTreeMap<String, Vec<String>> {
+    pub async fn content(&self) -> BTreeMap<String, Vec<String>> {
         let url = &self.place.url;
         let catalog = if url.starts_with("sqlite") {
             "SELECT m.name, c.name FROM sqlite_master m JOIN pragma_table_info(m.name) c WHERE m.type = 'table' \
@@ -148,7 +148,7 @@ impl Ground {
         content
     }
 
-    async fn count(&self, table: &str) -> u64 {
+    pub async fn count(&self, table: &str) -> u64 {
         let sql = format!("SELECT @(n) FROM (SELECT COUNT(*) AS n FROM {table}) counted");
         self.place.one(&sql).await.parse().unwrap()
     }

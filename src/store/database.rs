@@ -139,7 +139,7 @@ pub(super) trait Backend: Send + Sync + Sized + 'static {
     const OWN: Own;
     /// Selects table, schema and column of every column that must be given a value, in the tables in `wanted`.
     fn obligations(&self, wanted: &str) -> String;
-    /// What turns a text parameter into the type of an id column, so that its index serves.
+    /// What turns a text parameter into the type of a column of ids, so that its index serves, or of documents.
     fn cast_of_id(_kind: &str) -> &'static str {
         ""
     }

@@ -612,6 +612,8 @@ impl Backend for Postgres {
             "integer" => "::integer",
             "bigint" => "::bigint",
             "uuid" => "::uuid",
+            "json" => "::json",
+            "jsonb" => "::jsonb",
             _ => "",
         }
     }

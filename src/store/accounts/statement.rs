@@ -160,9 +160,15 @@ impl<'p, B: Backend> Statement<'p, B> {
         }
     }
 
+    /// A text for a column of this kind.
+    pub(super) fn text_of_kind(self, kind: &str, text: &str) -> Self {
+        self.parameter(Parameter::Text(text.to_owned()), B::cast_of_id(kind))
+    }
+
     pub(super) fn put(self, logical: &str, value: &Value<'_>) -> Self {
         match value {
-            Value::Text(text) => self.value(text),
+            // Metadata may be in a column of JSON.
+            Value::Text(text) => self.id(logical, text),
             Value::Secret(secret) => self.secret(secret),
             Value::Id(id) => self.id(logical, id),
             Value::Date(at) => self.date(logical, *at),
