@@ -413,6 +413,48 @@ fn many(ground: &Ground, people: usize) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_people_than_one_page_are_all_reported_once_and_all_taken_out_again() {
+    const PEOPLE: usize = 2_400;
+    for name in EACH {
+        let ground = Ground::of(name).await;
+        let whence = many(&ground, PEOPLE);
+        ground.told(&["status"], &[0]).await;
+        let before = ground.content().await;
+        let report = ground.path("report.ndjson");
+        let applied = ["--apply", "--report", &report];
+        let done = ground.told(&step("import", &whence, &applied), &[1]).await;
+        let text = std::fs::read_to_string(&report).unwrap();
+        let ids: Vec<String> = text
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap())
+            .map(|row| row["source_id"].as_str().unwrap().to_owned())
+            .collect();
+        let wanted = (0..PEOPLE).filter(|at| at % 100 == 99);
+        let wanted: Vec<String> = wanted.map(|at| format!("user_{at:06}")).collect();
+        assert_eq!(ids, wanted, "{name}");
+        let run = done["run"].to_string();
+        ground.told(&["undo", &run, "--apply"], &[0]).await;
+        assert!(before == ground.content().await, "{name}: some are left");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_tenth_run_comes_after_the_ninth() {
+    for name in EACH {
+        let ground = Ground::of(name).await;
+        let whence = many(&ground, 1);
+        for run in 1..=11_u64 {
+            let done = ground
+                .told(&step("import", &whence, &["--apply"]), &[0])
+                .await;
+            assert_eq!(done["run"], run, "{name}");
+            let status = ground.told(&["status"], &[0]).await;
+            assert_eq!(status["runs"][0]["run"], run, "{name}: {status}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_at_any_moment_the_import_goes_on_and_nobody_is_lost_or_there_twice() {
     const PEOPLE: usize = 6_000;
     const DEATHS: usize = 4;

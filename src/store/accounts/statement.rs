@@ -83,7 +83,8 @@ impl<'p, B: Backend> Statement<'p, B> {
         self
     }
 
-    /// A column of ours that holds a number, as text.
+    /// A column of ours that holds a number, as text. Whoever orders by it must name its table too: PostgreSQL calls the text what the column
+    /// is called, and would sort 10 before 9.
     pub(super) fn digits(self, column: &str) -> Self {
         let text = (B::DIALECT.text)(column, "bigint");
         self.text(&text)

@@ -163,7 +163,10 @@ impl<B: Backend> Work<'_, B> {
                 .number(signed(before.sequence))
                 .text("))");
         }
-        let asked = asked.text(&format!(" ORDER BY phase DESC, sequence DESC LIMIT {most}"));
+        let row = own_tables::name::<B>("migration_row");
+        let asked = asked.text(&format!(
+            " ORDER BY {row}.phase DESC, {row}.sequence DESC LIMIT {most}"
+        ));
         let rows = self.rows(asked).await?;
         let mut noted = Vec::with_capacity(rows.len());
         for row in &rows {
