@@ -562,3 +562,140 @@ async fn under_row_level_security_everybody_moves_where_its_policies_allow_it() 
     let identities = ground.place.own("legacy_identity");
     assert_eq!(ground.count(&identities).await, 0);
 }
+
+/// Forty people, three of whom have a name of this kind.
+fn forty(ground: &Ground, odd: &str) -> Vec<String> {
+    let rows: Vec<Value> = (0..40)
+        .map(|at| {
+            let name = match at % 15 {
+                7 => format!("{odd} {at}"),
+                _ => format!("Zoë Ünë {at}"),
+            };
+            let row = person(&format!("p{at}"), &format!("p{at}@m.example"), true);
+            with(
+                row,
+                json!({ "name": name, "passwordHash": HASH, "passwordAlgorithm": "bcrypt" }),
+            )
+        })
+        .collect();
+    list(ground, "forty.ndjson", &rows)
+}
+
+/// Three of forty are refused alone, with the reason, and come when the database takes them.
+async fn three_are_refused(ground: &Ground, what: &str, odd: &str, named: &str, mend: &str) {
+    let whence = forty(ground, odd);
+    let report = ground.path("report.ndjson");
+    let told = ["--apply", "--report", report.as_str()];
+    let done = ground.told(&import(&whence, &told), &[1]).await;
+    let wanted = counted(&[("created", 37), ("refused", 3)]);
+    assert_eq!(outcomes(&done), wanted, "{what}: {done}");
+    assert_eq!(done["reasons"]["does-not-fit"], 3, "{what}: {done}");
+    let text = std::fs::read_to_string(&report).unwrap();
+    assert!(!text.contains(odd), "{what}: values are not told: {text}");
+    let rows: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+        .filter(|row| row["outcome"] != "created")
+        .collect();
+    let ids: Vec<&str> = rows
+        .iter()
+        .map(|row| row["source_id"].as_str().unwrap())
+        .collect();
+    assert_eq!(ids, ["p7", "p22", "p37"], "{what}");
+    for row in &rows {
+        assert_eq!(row["outcome"], "refused", "{what}: {row}");
+        let mut reasons = row["reason"].as_str().unwrap().split(',');
+        assert!(
+            reasons.any(|reason| reason == "does-not-fit"),
+            "{what}: {row}"
+        );
+        assert!(
+            row["detail"].as_str().unwrap().contains(named),
+            "{what}: {row}"
+        );
+    }
+    ground.place.run(mend).await;
+    let done = ground.told(&import(&whence, &["--apply"]), &[0]).await;
+    let wanted = counted(&[("created", 3), ("unchanged", 37)]);
+    assert_eq!(outcomes(&done), wanted, "{what}: {done}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_of_letters_that_mariadbs_latin1_has_not_refuses_that_row_alone() {
+    let ground = Ground::of("full.mysql.sql").await;
+    let kind = |set: &str| {
+        format!("ALTER TABLE \"user\" MODIFY \"name\" VARCHAR(255) CHARACTER SET {set} NOT NULL")
+    };
+    ground.place.run(&kind("latin1")).await;
+    three_are_refused(&ground, "latin1", "مريم", "name", &kind("utf8mb4")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_row_that_breaks_a_rule_of_the_apps_is_refused_alone() {
+    for (layout, rule, named, mend) in [
+        (
+            "full.sqlite",
+            "CREATE TRIGGER short BEFORE INSERT ON \"user\" WHEN length(NEW.\"name\") > 30 BEGIN SELECT RAISE(ABORT, 'no'); END",
+            "rules",
+            "DROP TRIGGER short",
+        ),
+        (
+            "full.postgres.sql",
+            "ALTER TABLE \"user\" ADD CONSTRAINT short_names CHECK (length(name) <= 30)",
+            "short_names",
+            "ALTER TABLE \"user\" DROP CONSTRAINT short_names",
+        ),
+        (
+            "full.mysql.sql",
+            "ALTER TABLE \"user\" ADD CONSTRAINT short_names CHECK (CHAR_LENGTH(name) <= 30)",
+            "short_names",
+            "ALTER TABLE \"user\" DROP CONSTRAINT short_names",
+        ),
+    ] {
+        let ground = Ground::of(layout).await;
+        ground.place.run(rule).await;
+        let odd = "somebody whose name is a long one";
+        three_are_refused(&ground, layout, odd, named, mend).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_organization_that_breaks_a_rule_of_the_apps_is_refused_alone() {
+    for (layout, rule) in [
+        (
+            "full.sqlite",
+            "CREATE TRIGGER none BEFORE INSERT ON \"organization\" WHEN NEW.\"slug\" = 'unwanted' BEGIN SELECT RAISE(ABORT, 'no'); END",
+        ),
+        (
+            "full.postgres.sql",
+            "ALTER TABLE organization ADD CONSTRAINT no_acme CHECK (slug <> 'unwanted')",
+        ),
+        (
+            "full.mysql.sql",
+            "ALTER TABLE organization ADD CONSTRAINT no_acme CHECK (slug <> 'unwanted')",
+        ),
+    ] {
+        let all = crate::migration_import::clerk();
+        let plain = Ground::of(layout).await;
+        let usual = plain.told(&import(&all, &["--apply"]), &[1]).await;
+        let ground = Ground::of(layout).await;
+        let rows = [("org_1", "unwanted"), ("org_2", "other")].map(|(id, slug)| {
+            json!({ "object": "organization", "id": id, "name": "Any", "slug": slug, "public_metadata": {},
+                "private_metadata": {}, "created_at": 1_646_127_015_123_i64 })
+        });
+        let file = ground.path("two.json");
+        std::fs::write(&file, json!({ "data": rows, "total_count": 2 }).to_string()).unwrap();
+        let mut whence = all[..4].to_vec();
+        whence.extend(["--input".to_owned(), format!("organizations={file}")]);
+        ground.place.run(rule).await;
+        let done = ground.told(&import(&whence, &["--apply"]), &[1]).await;
+        let organizations = &done["outcomes"]["organization"];
+        assert_eq!(
+            organizations,
+            &json!({ "created": 1, "refused": 1 }),
+            "{layout}"
+        );
+        assert_eq!(done["reasons"]["does-not-fit"], 1, "{layout}: {done}");
+        assert_eq!(usual["reasons"]["does-not-fit"], Value::Null, "{layout}");
+    }
+}

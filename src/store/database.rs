@@ -135,6 +135,10 @@ pub(super) trait Backend: Send + Sync + Sized + 'static {
     fn undid(_error: &dyn sqlx::error::DatabaseError) -> bool {
         false
     }
+    /// Whether an error is about one value of one row, and what is wrong with it, in words without the value. Never of a unique key.
+    fn unfit(_error: &dyn sqlx::error::DatabaseError) -> Option<String> {
+        None
+    }
     /// What the migration's tables take from it.
     const OWN: Own;
     /// Selects table, schema and column of every column that must be given a value, in the tables in `wanted`.
@@ -254,6 +258,14 @@ impl Fault {
             Self::Slow | Self::Denied | Self::Schema => false,
         }
     }
+}
+
+/// What a database says of the place where a value does not fit, where these are words of names alone.
+pub(super) fn names_alone(words: &str) -> Option<&str> {
+    const NAMES_LETTERS_MAX: usize = 200;
+    let simple = |letter: char| letter.is_ascii_alphanumeric() || "_-.$`'\"".contains(letter);
+    let fits = (1..=NAMES_LETTERS_MAX).contains(&words.len());
+    (fits && words.chars().all(simple)).then_some(words)
 }
 
 /// A failed attempt.

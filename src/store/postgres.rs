@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgRow};
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgDatabaseError, PgRow};
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
 use tokio::time::Instant;
@@ -593,6 +593,31 @@ impl Backend for Postgres {
     fn undid(error: &dyn sqlx::error::DatabaseError) -> bool {
         // serialization_failure, deadlock_detected.
         matches!(error.code().as_deref(), Some("40001" | "40P01"))
+    }
+
+    fn unfit(error: &dyn sqlx::error::DatabaseError) -> Option<String> {
+        let code = error.code().unwrap_or(Cow::Borrowed(""));
+        // Source: PostgreSQL 17 manual, appendix A, error codes. The last are those of views and of triggers.
+        let what = match (code.get(..2).unwrap_or(""), &*code) {
+            (_, "23505") => return None,
+            (_, "22001") => "a text is longer than its column",
+            (_, "22021" | "22P05" | "22P02") => "a text that its column does not take",
+            (_, "22007" | "22008") => "a date that its column does not take",
+            (_, "23502") => "a column that must have a value has none",
+            (_, "23503") => "a row it refers to is missing",
+            ("22", _) => "a value that its column does not take",
+            ("23", _) => "it breaks a rule",
+            (_, "44000" | "P0001") => "the app's own rules refuse it",
+            _ => return None,
+        };
+        let error = error.try_downcast_ref::<PgDatabaseError>();
+        let names = error.map(|error| [error.table(), error.column(), error.constraint()]);
+        let names = names.into_iter().flatten().flatten();
+        let names: Vec<&str> = names.filter_map(database::names_alone).collect();
+        Some(match names.is_empty() {
+            true => format!("{what} ({code})"),
+            false => format!("{what}: {} ({code})", names.join(" ")),
+        })
     }
 
     fn obligations(&self, wanted: &str) -> String {

@@ -95,7 +95,9 @@ pub fn failed(error: &AccountsError) -> Failure {
         code: match error {
             AccountsError::Timeout | AccountsError::Unreachable(_) => UNREACHABLE,
             AccountsError::Schema(_) => USAGE,
-            AccountsError::Denied(_) | AccountsError::Taken(_) => PROBLEMS,
+            AccountsError::Denied(_) | AccountsError::Taken(_) | AccountsError::Unfit(_) => {
+                PROBLEMS
+            }
         },
     }
 }
@@ -245,16 +247,16 @@ impl<'w> Writer<'w> {
         rest.sort_by_key(|ready| ready.row.sequence);
         match self.write(number, rest).await? {
             Ok(()) => Ok(()),
-            Err(rest) => self.one_by_one(number, rest).await,
+            Err((rest, _)) => self.one_by_one(number, rest).await,
         }
     }
 
-    /// Writes rows, or gives them back when somebody was faster than we.
+    /// Writes rows, or gives them back when somebody was faster than we, or the database does not take one of them.
     async fn write(
         &mut self,
         phase: u8,
         ready: Vec<Ready>,
-    ) -> Result<Result<(), Vec<Ready>>, Failure> {
+    ) -> Result<Result<(), (Vec<Ready>, AccountsError)>, Failure> {
         let Some(last) = ready.last() else {
             return Ok(Ok(()));
         };
@@ -290,10 +292,10 @@ impl<'w> Writer<'w> {
             };
             match self.target.write(&batch, self.sealer).await {
                 Ok(()) => {}
-                Err(AccountsError::Taken(_)) => {
+                Err(error @ (AccountsError::Taken(_) | AccountsError::Unfit(_))) => {
                     let rows = batch.rows.into_iter().zip(columns);
                     let back = rows.map(|(row, no_column)| Ready { row, no_column });
-                    return Ok(Err(back.collect()));
+                    return Ok(Err((back.collect(), error)));
                 }
                 Err(error) => return Err(failed(&error)),
             }
@@ -310,20 +312,20 @@ impl<'w> Writer<'w> {
         Ok(Ok(()))
     }
 
-    /// One of these rows collides with something that the database holds to be the same: it is found, and refused.
+    /// One of these rows collides with something that the database holds to be the same, or is none it takes: it is found, and refused.
     async fn one_by_one(&mut self, phase: u8, rows: Vec<Ready>) -> Result<(), Failure> {
         for one in rows {
-            if let Err(back) = self.write(phase, vec![one]).await? {
-                let refused = back.into_iter().map(collided).collect();
-                if self.write(phase, refused).await?.is_err() {
-                    return Err(failed(&AccountsError::Taken("place")));
+            if let Err((back, why)) = self.write(phase, vec![one]).await? {
+                let refused = back.into_iter().map(|one| collided(one, &why)).collect();
+                if let Err((_, why)) = self.write(phase, refused).await? {
+                    return Err(failed(&why));
                 }
             }
         }
         Ok(())
     }
 
-    /// Users, halved as long as one of them collides.
+    /// Users, halved as long as one of them collides, or is none the database takes.
     async fn people(
         &mut self,
         phase: u8,
@@ -332,12 +334,12 @@ impl<'w> Writer<'w> {
         let mut waiting = vec![people];
         while let Some(some) = waiting.pop() {
             let ready = self.decided(&some).await?;
-            if let Err(back) = self.write(phase, ready).await? {
+            if let Err((back, why)) = self.write(phase, ready).await? {
                 if some.len() <= 1 {
                     // Looked at again a moment ago, and taken all the same.
-                    let refused = back.into_iter().map(collided).collect();
-                    if self.write(phase, refused).await?.is_err() {
-                        return Err(failed(&AccountsError::Taken("place")));
+                    let refused = back.into_iter().map(|one| collided(one, &why)).collect();
+                    if let Err((_, why)) = self.write(phase, refused).await? {
+                        return Err(failed(&why));
                     }
                     continue;
                 }
@@ -832,25 +834,31 @@ fn short_digest(text: &str) -> String {
     data_encoding::HEXLOWER.encode(digest.get(..4).unwrap_or(&[]))
 }
 
-/// A row that the database will not have beside another.
-fn collided(mut one: Ready) -> Ready {
+/// A row that the database will not have beside another, or at all.
+fn collided(mut one: Ready, error: &AccountsError) -> Ready {
     one.row.outcome = Outcome::Refused;
     one.row.write = Write::Nothing;
     one.row.target_id = None;
     one.no_column.clear();
-    let word = outcome::word(Oddity::DuplicateEmail);
+    let (oddity, why) = match error {
+        AccountsError::Unfit(what) => (Oddity::Unfit, format!("the database does not take it: {what}")),
+        _ => (
+            Oddity::DuplicateEmail,
+            "the database holds its address, username, phone number or id to be the same as another's"
+                .to_owned(),
+        ),
+    };
+    let word = outcome::word(oddity);
     if !one.row.reason.split(',').any(|reason| reason == word) {
         if !one.row.reason.is_empty() {
             one.row.reason.push(',');
         }
         one.row.reason.push_str(word);
     }
-    let why =
-        "the database holds its address, username, phone number or id to be the same as another's";
     if !one.row.detail.is_empty() {
         one.row.detail.push_str("; ");
     }
-    one.row.detail.push_str(why);
+    one.row.detail.push_str(&why);
     one
 }
 

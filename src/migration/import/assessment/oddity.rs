@@ -188,6 +188,11 @@ pub const fn about(oddity: Oddity) -> Option<Told> {
             "roles have no counterpart",
             "declare them with `createAccessControl`, or map them in the options file",
         ),
+        Oddity::Unfit => told(
+            Warning,
+            "the database does not take rows",
+            "they are refused: widen the column that the report names (on MySQL and MariaDB to utf8mb4), and import again",
+        ),
         Oddity::NoColumn => told(
             Warning,
             "the database has no column for something",
