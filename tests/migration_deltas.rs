@@ -140,7 +140,7 @@ async fn two_rows_of_one_verified_address_become_one_on_request_and_two_again_by
         );
         assert!(found(&ground, "ada-new").await.is_none(), "{layout}");
         ground.told(&["undo", "1", "--apply"], &[0]).await;
-        unchanged(&ground, &before, &format!("{layout}")).await;
+        unchanged(&ground, &before, layout).await;
 
         let merge = ["--duplicates", "merge"];
         let dry = ground.told(&import(&whence, &merge), &[1]).await;
@@ -168,7 +168,7 @@ async fn two_rows_of_one_verified_address_become_one_on_request_and_two_again_by
         let run = done["run"].to_string();
         let undone = ground.told(&["undo", &run, "--apply"], &[0]).await;
         assert_eq!(undone["kept"], json!([]), "{layout}");
-        unchanged(&ground, &before, &format!("{layout}")).await;
+        unchanged(&ground, &before, layout).await;
         for table in ["legacy_identity", "legacy_credential", "migration_parked"] {
             let table = ground.place.own(table);
             assert_eq!(ground.count(&table).await, 0, "{layout} {table}");
@@ -388,7 +388,7 @@ async fn whoever_was_banned_since_is_told_of_where_the_app_has_no_place_for_it()
         let since = ["--apply", "--since", "2026-01-01"];
         let done = ground.told(&import(&whence, &since), &[1]).await;
         assert_eq!(outcomes(&done), counted(&[("refused", 1)]), "{layout}");
-        unchanged(&ground, &before, &format!("{layout}")).await;
+        unchanged(&ground, &before, layout).await;
         // With the operator's word they are brought up to date without it.
         let options = options(&ground, "without = [\"ban\"]\n");
         let since = [&since[..], &["--options", options.as_str()]].concat();
