@@ -36,6 +36,7 @@ mod lifecycle;
 mod migration_bridge;
 mod migration_checks;
 mod migration_crash;
+mod migration_deltas;
 mod migration_exports;
 mod migration_fetch;
 mod migration_import;

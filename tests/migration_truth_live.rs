@@ -135,7 +135,7 @@ fn everybody_of_workos_signs_in_with_the_old_password_and_leaves_no_session_ther
         asks: "/user_management/authenticate",
     };
     let fine = everybody_moves(&world, &old);
-    assert!(fine > 20, "{fine}");
+    assert!(fine > 0, "nobody has a password");
     assert!(vendor.known().made > 0);
     await_until("the sessions there to end", || {
         vendor.known().sessions.is_empty()
@@ -160,7 +160,7 @@ fn everybody_of_clerk_signs_in_with_the_old_password_where_no_hash_was_exported(
         asks: "/verify_password",
     };
     let fine = everybody_moves(&world, &old);
-    assert!(fine > 20, "{fine}");
+    assert!(fine > 0, "nobody has a password");
 }
 
 #[test]
@@ -186,7 +186,7 @@ fn everybody_of_cognito_signs_in_with_the_old_password_and_leaves_no_session_the
         asks: "InitiateAuth",
     };
     let fine = everybody_moves(&world, &old);
-    assert!(fine > 10, "{fine}");
+    assert!(fine > 0, "nobody has a password");
     assert_eq!(vendor.sessions.made(), fine);
     await_until("the sessions there to end", || vendor.sessions.count() == 0);
 }

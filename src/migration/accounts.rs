@@ -224,6 +224,9 @@ pub enum AccountsError {
     /// Two users claim one address, username or id.
     #[error("somebody else has this {0}")]
     Taken(&'static str),
+    /// A value is one that its column does not take: too long, of letters it has not, or against a rule of the app's.
+    #[error("the database of the migration does not take a row: {0}")]
+    Unfit(String),
 }
 
 impl AccountsError {
@@ -239,6 +242,7 @@ impl AccountsError {
             Self::Schema(_) => {
                 "run Better Auth's migration; the gateway makes its own tables where it may"
             }
+            Self::Unfit(_) => "look at the column it names: its length, its letters, its rules",
             Self::Taken(_) => "two accounts are one person: merge them, or park one",
         }
     }
@@ -251,6 +255,7 @@ impl AccountsError {
             Self::Denied(_) => "denied",
             Self::Schema(_) => "schema",
             Self::Taken(_) => "taken",
+            Self::Unfit(_) => "unfit",
         }
     }
 }

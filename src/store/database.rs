@@ -135,11 +135,15 @@ pub(super) trait Backend: Send + Sync + Sized + 'static {
     fn undid(_error: &dyn sqlx::error::DatabaseError) -> bool {
         false
     }
+    /// Whether an error is about one value of one row, and what is wrong with it, in words without the value. Never of a unique key.
+    fn unfit(_error: &dyn sqlx::error::DatabaseError) -> Option<String> {
+        None
+    }
     /// What the migration's tables take from it.
     const OWN: Own;
     /// Selects table, schema and column of every column that must be given a value, in the tables in `wanted`.
     fn obligations(&self, wanted: &str) -> String;
-    /// What turns a text parameter into the type of an id column, so that its index serves.
+    /// What turns a text parameter into the type of a column of ids, so that its index serves, or of documents.
     fn cast_of_id(_kind: &str) -> &'static str {
         ""
     }
@@ -222,7 +226,7 @@ pub(super) struct Rows {
 const VALUES_MAX: usize = 30_000;
 
 /// Rows in one statement at most: beyond it a statement takes longer to read than it saves.
-const ROWS_MAX: usize = 500;
+pub(super) const ROWS_MAX: usize = 500;
 
 /// What an error of the driver means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -257,6 +261,14 @@ impl Fault {
             Self::Slow | Self::Denied | Self::Schema => false,
         }
     }
+}
+
+/// What a database says of the place where a value does not fit, where these are words of names alone.
+pub(super) fn names_alone(words: &str) -> Option<&str> {
+    const NAMES_LETTERS_MAX: usize = 200;
+    let simple = |letter: char| letter.is_ascii_alphanumeric() || "_-.$`'\"".contains(letter);
+    let fits = (1..=NAMES_LETTERS_MAX).contains(&words.len());
+    (fits && words.chars().all(simple)).then_some(words)
 }
 
 /// A failed attempt.

@@ -362,6 +362,40 @@ impl Backend for MySql {
         matches!(number, 1213 | 1020)
     }
 
+    fn unfit(error: &dyn sqlx::error::DatabaseError) -> Option<String> {
+        let number = error
+            .try_downcast_ref::<MySqlDatabaseError>()
+            .map_or(0, MySqlDatabaseError::number);
+        // Source: MariaDB and MySQL 8.4 error references.
+        let what = match number {
+            1366 | 3988 | 1977 => "a text of letters that its column has not",
+            1406 => "a text is longer than its column",
+            1292 | 1411 => "a date or number that its column does not take",
+            1264 | 1265 | 1367 | 1690 | 3140 | 4038 => "a value that its column does not take",
+            1048 => "a column that must have a value has none",
+            1216 | 1452 => "a row it refers to is missing",
+            3819 | 4025 => "it breaks a rule",
+            1644 => "the app's own rules refuse it",
+            _ => return None,
+        };
+        // The value comes before these words, whatever it is.
+        let message = error.message();
+        let ways = [
+            ("for column ", " at row"),
+            ("Column ", " cannot be null"),
+            ("CONSTRAINT ", " failed for"),
+        ];
+        let named = ways.iter().find_map(|(before, after)| {
+            let (_, rest) = message.rsplit_once(before)?;
+            let (name, _) = rest.split_once(after)?;
+            database::names_alone(name)
+        });
+        Some(match named {
+            Some(named) => format!("{what}: {named} ({number})"),
+            None => format!("{what} ({number})"),
+        })
+    }
+
     fn obligations(&self, wanted: &str) -> String {
         format!(
             "SELECT CAST(c.TABLE_NAME AS CHAR), NULL, CAST(c.COLUMN_NAME AS CHAR) FROM information_schema.COLUMNS c \

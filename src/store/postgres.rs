@@ -1,12 +1,15 @@
 //! Sessions in PostgreSQL.
 
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgRow};
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgDatabaseError, PgRow};
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
+use tokio::time::Instant;
 use url::Url;
 
 use super::accounts;
@@ -94,7 +97,12 @@ struct Postgres {
     pooled: PgConnectOptions,
     behind_pooler: AtomicBool,
     place: String,
+    /// By table: whether row-level security holds for us there, and when that was asked.
+    policies: Mutex<BTreeMap<String, (bool, Instant)>>,
 }
+
+/// How old that may be: whoever switches it on while people are imported waits no longer for it.
+const POLICIES_AGE_MAX: Duration = Duration::from_secs(60);
 
 async fn open(mut settings: Settings) -> Result<Opened, OpenError> {
     let backend = Postgres::new(&mut settings)?;
@@ -288,6 +296,78 @@ fn copied(value: &Parameter, out: &mut Vec<u8>) {
     }
 }
 
+impl Postgres {
+    /// Whether row-level security holds for us in a table. Asked once in a while: it costs a round trip, and hardly ever changes.
+    async fn is_under_policies(
+        &self,
+        link: &mut PgConnection,
+        table: &str,
+    ) -> Result<bool, sqlx::Error> {
+        let known = || self.policies.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((active, asked)) = known().get(table)
+            && asked.elapsed() < POLICIES_AGE_MAX
+        {
+            return Ok(*active);
+        }
+        let pooled = self.behind_pooler.load(Ordering::Relaxed);
+        let asked = sqlx::query("SELECT pg_catalog.row_security_active($1)").persistent(!pooled);
+        let row = asked.bind(table.to_owned()).fetch_one(link).await?;
+        let active: bool = row.try_get(0)?;
+        // As many as there are tables of ours and of the app's.
+        known().insert(table.to_owned(), (active, Instant::now()));
+        Ok(active)
+    }
+
+    /// By `INSERT` of one list of texts for each column, turned into the columns' types.
+    async fn insert_under_policies(
+        &self,
+        link: &mut PgConnection,
+        rows: &Rows,
+    ) -> Result<(), sqlx::Error> {
+        let pooled = self.behind_pooler.load(Ordering::Relaxed);
+        // Without their lengths: a cast to a length cuts, and what is too long must be an error.
+        let asked = sqlx::query(
+            "SELECT attname::text, pg_catalog.format_type(atttypid, NULL)::text FROM pg_catalog.pg_attribute \
+             WHERE attrelid = $1::text::pg_catalog.regclass AND attnum > 0 AND NOT attisdropped",
+        );
+        let asked = asked.persistent(!pooled).bind(rows.table.clone());
+        let mut kinds: BTreeMap<String, String> = BTreeMap::new();
+        for row in asked.fetch_all(&mut *link).await? {
+            kinds.insert(row.try_get(0)?, row.try_get(1)?);
+        }
+        let columns = rows.columns.join(", ");
+        let (mut shown, mut lists, mut names) = (Vec::new(), Vec::new(), Vec::new());
+        for (at, column) in rows.columns.iter().enumerate() {
+            let plain = column.trim_matches('"').replace("\"\"", "\"");
+            let kind = kinds
+                .get(&plain)
+                .ok_or_else(|| sqlx::Error::ColumnNotFound(plain.clone()))?;
+            shown.push(format!("c{at}::{kind}"));
+            lists.push(format!("${}::text[]", at + 1));
+            names.push(format!("c{at}"));
+        }
+        let (shown, lists, names) = (shown.join(", "), lists.join(", "), names.join(", "));
+        let sql = format!(
+            "INSERT INTO {} ({columns}) SELECT {shown} FROM ROWS FROM (unnest({lists})) AS given ({names})",
+            rows.table
+        );
+        let sql: Arc<str> = sql.into();
+        for some in rows.rows.chunks(database::ROWS_MAX) {
+            let mut query = sqlx::query(AssertSqlSafe(Arc::clone(&sql))).persistent(!pooled);
+            for at in 0..rows.columns.len() {
+                let list = some.iter().map(|row| match row.get(at) {
+                    Some(Parameter::Text(text)) => Some(text.clone()),
+                    Some(Parameter::Number(number)) => Some(number.to_string()),
+                    Some(Parameter::Null) | None => None,
+                });
+                query = query.bind(list.collect::<Vec<Option<String>>>());
+            }
+            query.execute(&mut *link).await?;
+        }
+        Ok(())
+    }
+}
+
 fn cells(row: &PgRow) -> Result<Row, sqlx::Error> {
     (0..row.len()).map(|at| row.try_get_unchecked(at)).collect()
 }
@@ -338,6 +418,7 @@ impl Postgres {
                 .extra_float_digits(None),
             direct: options.options([("statement_timeout", wait_ms)]),
             behind_pooler: AtomicBool::new(behind_pooler),
+            policies: Mutex::default(),
             place,
         })
     }
@@ -484,8 +565,11 @@ impl Backend for Postgres {
         Ok(done.rows_affected())
     }
 
-    /// By `COPY`, whose values are texts that the columns read themselves.
+    /// By `COPY`, whose values are texts that the columns read themselves. It is refused where policies hold for us.
     async fn insert(&self, link: &mut PgConnection, rows: &Rows) -> Result<(), sqlx::Error> {
+        if self.is_under_policies(link, &rows.table).await? {
+            return self.insert_under_policies(link, rows).await;
+        }
         let columns = rows.columns.join(", ");
         let statement = format!("COPY {} ({columns}) FROM STDIN", rows.table);
         let mut copy = link.copy_in_raw(&statement).await?;
@@ -512,6 +596,31 @@ impl Backend for Postgres {
         matches!(error.code().as_deref(), Some("40001" | "40P01"))
     }
 
+    fn unfit(error: &dyn sqlx::error::DatabaseError) -> Option<String> {
+        let code = error.code().unwrap_or(Cow::Borrowed(""));
+        // Source: PostgreSQL 17 manual, appendix A, error codes. The last are those of views and of triggers.
+        let what = match (code.get(..2).unwrap_or(""), &*code) {
+            (_, "23505") => return None,
+            (_, "22001") => "a text is longer than its column",
+            (_, "22021" | "22P05" | "22P02") => "a text that its column does not take",
+            (_, "22007" | "22008") => "a date that its column does not take",
+            (_, "23502") => "a column that must have a value has none",
+            (_, "23503") => "a row it refers to is missing",
+            ("22", _) => "a value that its column does not take",
+            ("23", _) => "it breaks a rule",
+            (_, "44000" | "P0001") => "the app's own rules refuse it",
+            _ => return None,
+        };
+        let error = error.try_downcast_ref::<PgDatabaseError>();
+        let names = error.map(|error| [error.table(), error.column(), error.constraint()]);
+        let names = names.into_iter().flatten().flatten();
+        let names: Vec<&str> = names.filter_map(database::names_alone).collect();
+        Some(match names.is_empty() {
+            true => format!("{what} ({code})"),
+            false => format!("{what}: {} ({code})", names.join(" ")),
+        })
+    }
+
     fn obligations(&self, wanted: &str) -> String {
         format!(
             "SELECT c.relname::text, n.nspname::text, a.attname::text \
@@ -529,6 +638,8 @@ impl Backend for Postgres {
             "integer" => "::integer",
             "bigint" => "::bigint",
             "uuid" => "::uuid",
+            "json" => "::json",
+            "jsonb" => "::jsonb",
             _ => "",
         }
     }

@@ -412,6 +412,25 @@ impl Backend for Sqlite {
         Ok(done.rows_affected())
     }
 
+    fn unfit(error: &dyn sqlx::error::DatabaseError) -> Option<String> {
+        let code = error.code().unwrap_or(Cow::Borrowed(""));
+        // Source: sqlite.org/rescode.html.
+        let what = match code.parse::<u32>().unwrap_or(0) {
+            275 => "it breaks a rule",
+            787 => "a row it refers to is missing",
+            1299 => "a column that must have a value has none",
+            1811 => "the app's own rules refuse it",
+            18 | 20 | 3091 => "a value that its column does not take",
+            _ => return None,
+        };
+        let named = error.message().rsplit_once("failed: ");
+        let named = named.and_then(|(_, named)| database::names_alone(named));
+        Some(match named {
+            Some(named) => format!("{what}: {named} ({code})"),
+            None => format!("{what} ({code})"),
+        })
+    }
+
     fn obligations(&self, wanted: &str) -> String {
         // An `INTEGER PRIMARY KEY` counts by itself.
         format!(

@@ -21,6 +21,8 @@ pub(super) struct Broken {
     pub(super) unique: bool,
     /// Other rows refer to one that was to go.
     pub(super) refers: bool,
+    /// A value of a row is one that it does not take: what is wrong, in words without the value.
+    pub(super) unfit: Option<String>,
     /// The database itself chose to undo it, for the sake of another: it may be tried again.
     pub(super) undone: bool,
     /// The end was on its way: it may have been reached all the same.
@@ -37,6 +39,7 @@ impl Broken {
             },
             unique: false,
             refers: false,
+            unfit: None,
             undone: false,
             unsure: false,
         }
@@ -49,10 +52,12 @@ impl Broken {
     fn of<B: Backend>(error: &sqlx::Error) -> Self {
         let mut failure = diagnose::<B>(error);
         let (mut unique, mut undone, mut refers) = (false, false, false);
+        let mut unfit = None;
         if let sqlx::Error::Database(error) = error {
             unique = error.is_unique_violation();
             refers = error.is_foreign_key_violation();
             undone = B::undid(&**error);
+            unfit = B::unfit(&**error).filter(|_| !unique && !undone);
             // Messages about values repeat them: an address, a hash. Those about columns do not.
             let names_columns = matches!(
                 error.kind(),
@@ -68,6 +73,7 @@ impl Broken {
             failure,
             unique,
             refers,
+            unfit,
             undone,
             unsure: false,
         }

@@ -16,7 +16,7 @@ use super::table::{Expected, Row, expected};
 use super::{World, folder, json, sampled, whole};
 
 /// What a system's export does not have at all, by provider. Everything else of the truth must be there.
-fn lacks(provider: &str) -> &'static [&'static str] {
+pub fn lacks(provider: &str) -> &'static [&'static str] {
     match provider {
         "workos" => &[
             "metadata_huge",
@@ -109,8 +109,9 @@ fn by_truth(provider: &str, world: &World) -> Vec<(Value, ImportedUser)> {
 fn everybody_of_every_sample_export_is_read_as_they_are() {
     let sampled = sampled();
     assert!(sampled.len() >= 12, "{sampled:?}");
-    let (mut told, mut failed) = (0, 0);
+    let (mut told, mut failed, mut due) = (0, 0, 0);
     for provider in &sampled {
+        due += truth(provider).len();
         let world = whole(provider);
         assert!(
             world
@@ -131,7 +132,7 @@ fn everybody_of_every_sample_export_is_read_as_they_are() {
         println!("exports {provider}: {} rows of the truth", rows.len());
     }
     assert_eq!(failed, 0, "rows that are not as they are");
-    assert!(told > 300, "{told}");
+    assert_eq!(told, due, "all rows of all truths");
 }
 
 fn compare(provider: &str, truth: &Value, user: &ImportedUser) {
@@ -337,7 +338,7 @@ fn every_issue_word_of_the_truth_stands_in_the_table() {
             }
         }
     }
-    assert!(words.len() >= 30, "{words:?}");
+    assert!(!words.is_empty());
     for word in &words {
         expected(word);
     }

@@ -64,7 +64,9 @@ pub fn failed(error: &AccountsError) -> Failure {
         code: match error {
             AccountsError::Timeout | AccountsError::Unreachable(_) => UNREACHABLE,
             AccountsError::Schema(_) => USAGE,
-            AccountsError::Denied(_) | AccountsError::Taken(_) => PROBLEMS,
+            AccountsError::Denied(_) | AccountsError::Taken(_) | AccountsError::Unfit(_) => {
+                PROBLEMS
+            }
         },
     }
 }

@@ -69,7 +69,7 @@ impl Organizations<'_> {
                     let digest = short_digest(&of.source_id);
                     slug = format!("{slug}-{digest}");
                     notes.push(Note {
-                        what: Oddity::RepeatedId,
+                        what: Oddity::SlugTaken,
                         detail: format!("another organization has its slug: it becomes {slug}"),
                     });
                 }

@@ -192,17 +192,17 @@ impl<'w> Writer<'w> {
         })
     }
 
-    /// Writes a page, halved as long as one of its people collides.
+    /// Writes a page, halved as long as one of its people collides, or is none the database takes.
     async fn page(&mut self, number: u8, page: Page) -> Result<(), Failure> {
         self.renew().await?;
-        let Err(back) = self.write(number, page.ready).await? else {
+        let Err((back, _)) = self.write(number, page.ready).await? else {
             return Ok(());
         };
         let mut waiting = halved(page.people, back);
         while let Some((people, made)) = waiting.pop() {
             self.renew().await?;
             let page = ready(self.preparing, people, made).await?;
-            if let Err(back) = self.write(number, page.ready).await? {
+            if let Err((back, _)) = self.write(number, page.ready).await? {
                 match page.people.len() {
                     // Looked at a moment ago, and taken all the same.
                     0 | 1 => self.one_by_one(number, back).await?,
@@ -213,12 +213,12 @@ impl<'w> Writer<'w> {
         Ok(())
     }
 
-    /// Writes rows, or gives them back when somebody was faster than we.
+    /// Writes rows, or gives them back when somebody was faster than we, or the database does not take one of them.
     async fn write(
         &mut self,
         phase: u8,
         ready: Vec<Ready>,
-    ) -> Result<Result<(), Vec<Ready>>, Failure> {
+    ) -> Result<Result<(), (Vec<Ready>, AccountsError)>, Failure> {
         let Some(last) = ready.last() else {
             return Ok(Ok(()));
         };
@@ -259,10 +259,10 @@ impl<'w> Writer<'w> {
                 .await
             {
                 Ok(()) => {}
-                Err(AccountsError::Taken(_)) => {
+                Err(error @ (AccountsError::Taken(_) | AccountsError::Unfit(_))) => {
                     let rows = batch.rows.into_iter().zip(columns);
                     let back = rows.map(|(row, no_column)| Ready { row, no_column });
-                    return Ok(Err(back.collect()));
+                    return Ok(Err((back.collect(), error)));
                 }
                 Err(error) => return Err(failed(&error)),
             }
@@ -279,13 +279,13 @@ impl<'w> Writer<'w> {
         Ok(Ok(()))
     }
 
-    /// One of these rows collides with something that the database holds to be the same: it is found, and refused.
+    /// One of these rows collides with something that the database holds to be the same, or is none it takes: it is found, and refused.
     async fn one_by_one(&mut self, phase: u8, rows: Vec<Ready>) -> Result<(), Failure> {
         for one in rows {
-            if let Err(back) = self.write(phase, vec![one]).await? {
-                let refused = back.into_iter().map(collided).collect();
-                if self.write(phase, refused).await?.is_err() {
-                    return Err(failed(&AccountsError::Taken("place")));
+            if let Err((back, why)) = self.write(phase, vec![one]).await? {
+                let refused = back.into_iter().map(|one| collided(one, &why)).collect();
+                if let Err((_, why)) = self.write(phase, refused).await? {
+                    return Err(failed(&why));
                 }
             }
         }
@@ -412,25 +412,31 @@ fn halved(mut people: Vec<Person>, rows: Vec<Ready>) -> Vec<(Vec<Person>, Vec<Re
     vec![(second, after), (people, before)]
 }
 
-/// A row that the database will not have beside another.
-fn collided(mut one: Ready) -> Ready {
+/// A row that the database will not have beside another, or at all.
+fn collided(mut one: Ready, error: &AccountsError) -> Ready {
     one.row.outcome = Outcome::Refused;
     one.row.write = Write::Nothing;
     one.row.target_id = None;
     one.no_column.clear();
-    let word = outcome::word(Oddity::DuplicateEmail);
+    let (oddity, why) = match error {
+        AccountsError::Unfit(what) => (Oddity::Unfit, format!("the database does not take it: {what}")),
+        _ => (
+            Oddity::DuplicateEmail,
+            "the database holds its address, username, phone number or id to be the same as another's"
+                .to_owned(),
+        ),
+    };
+    let word = outcome::word(oddity);
     if !one.row.reason.split(',').any(|reason| reason == word) {
         if !one.row.reason.is_empty() {
             one.row.reason.push(',');
         }
         one.row.reason.push_str(word);
     }
-    let why =
-        "the database holds its address, username, phone number or id to be the same as another's";
     if !one.row.detail.is_empty() {
         one.row.detail.push_str("; ");
     }
-    one.row.detail.push_str(why);
+    one.row.detail.push_str(&why);
     one
 }
 

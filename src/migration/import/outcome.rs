@@ -140,6 +140,8 @@ pub const fn word(oddity: Oddity) -> &'static str {
         Oddity::Unreadable => "unreadable",
         Oddity::NoId => "no-id",
         Oddity::RepeatedId => "repeated-id",
+        Oddity::SlugTaken => "slug-taken",
+        Oddity::Unfit => "does-not-fit",
         Oddity::NoEmail => "no-email",
         Oddity::InvalidEmail => "invalid-email",
         Oddity::DuplicateEmail => "duplicate-email",

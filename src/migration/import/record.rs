@@ -248,6 +248,8 @@ pub enum Oddity {
     NoId,
     /// The same id twice with different content; the newest counts.
     RepeatedId,
+    /// Another organization has its slug: it gets one of its own.
+    SlugTaken,
     /// There is no address.
     NoEmail,
     /// It is no address.
@@ -310,6 +312,8 @@ pub enum Oddity {
     UnknownRole,
     /// The live schema has no column for it.
     NoColumn,
+    /// The database does not take it: too long for a column, of letters that it has not, or against a rule of the app's.
+    Unfit,
     /// Only in one of two inputs that should both have it.
     OnlyInOne,
     /// A flag that is written as a text where its neighbours are not, or is no flag: then it counts as not set.

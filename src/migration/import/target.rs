@@ -579,7 +579,8 @@ pub trait Target: Send + Sync {
     /// An owner of each of these organizations, or whoever comes nearest.
     fn owners<'a>(&'a self, organizations: &'a [String]) -> Done<'a, BTreeMap<String, String>>;
 
-    /// Writes a batch. [`AccountsError::Taken`]: somebody was faster; nothing was written.
+    /// Writes a batch. [`AccountsError::Taken`]: somebody was faster; [`AccountsError::Unfit`]: the database does not take one of its rows.
+    /// Nothing was written then.
     fn write<'a>(&'a self, batch: &'a Batch, seal: &'a dyn Seal) -> Done<'a, ()>;
 
     /// What is stored of users of the old system, by their ids there.

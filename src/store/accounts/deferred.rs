@@ -31,7 +31,7 @@ impl<B: Backend> Store<B> {
         let table = own_tables::name::<B>("deferred");
         // Numbers of ours, so they stand in the text.
         let sql: Arc<str> = format!(
-            "SELECT {}, user_id, operation, {}, {} FROM {table} WHERE due_at <= {} ORDER BY due_at, id LIMIT {most}",
+            "SELECT {}, user_id, operation, {}, {} FROM {table} WHERE due_at <= {} ORDER BY {table}.due_at, {table}.id LIMIT {most}",
             text("id"),
             text("tries"),
             text("due_at"),

@@ -83,7 +83,8 @@ impl<'p, B: Backend> Statement<'p, B> {
         self
     }
 
-    /// A column of ours that holds a number, as text.
+    /// A column of ours that holds a number, as text. Whoever orders by it must name its table too: PostgreSQL calls the text what the column
+    /// is called, and would sort 10 before 9.
     pub(super) fn digits(self, column: &str) -> Self {
         let text = (B::DIALECT.text)(column, "bigint");
         self.text(&text)
@@ -160,9 +161,15 @@ impl<'p, B: Backend> Statement<'p, B> {
         }
     }
 
+    /// A text for a column of this kind.
+    pub(super) fn text_of_kind(self, kind: &str, text: &str) -> Self {
+        self.parameter(Parameter::Text(text.to_owned()), B::cast_of_id(kind))
+    }
+
     pub(super) fn put(self, logical: &str, value: &Value<'_>) -> Self {
         match value {
-            Value::Text(text) => self.value(text),
+            // Metadata may be in a column of JSON.
+            Value::Text(text) => self.id(logical, text),
             Value::Secret(secret) => self.secret(secret),
             Value::Id(id) => self.id(logical, id),
             Value::Date(at) => self.date(logical, *at),

@@ -14,9 +14,10 @@ import { admin, bearer, jwt, multiSession, organization, phoneNumber, twoFactor,
 import Database from "better-sqlite3";
 import { Redis } from "ioredis";
 import { SignJWT, importJWK } from "jose";
-import { Kysely, PostgresDialect, SqliteDialect } from "kysely";
+import { Kysely, MysqlDialect, PostgresDialect, SqliteDialect } from "kysely";
 
 const { Pool } = createRequire(import.meta.url)("pg");
+const { createPool } = createRequire(import.meta.url)("mysql2");
 
 /** Codes a user would find in their mail, by address. */
 const mailed = new Map();
@@ -38,7 +39,7 @@ const PLUGINS = {
 };
 
 /** What the test asks for: `options` as Better Auth takes them, `plugins` by name, and where things are stored. */
-async function start({ options, plugins, sqlite, postgres, redis, redisPrefix, origins, realPasswords, sendsLinks }) {
+async function start({ options, plugins, sqlite, postgres, mysql, redis, redisPrefix, origins, realPasswords, sendsLinks }) {
   const stores = {};
   let query = async () => { throw new Error("there is no database"); };
   if (sqlite) {
@@ -55,6 +56,11 @@ async function start({ options, plugins, sqlite, postgres, redis, redisPrefix, o
     const pool = new Pool({ connectionString: postgres });
     stores.database = { db: new Kysely({ dialect: new PostgresDialect({ pool }) }), type: "postgres" };
     query = async (sql) => (await pool.query(sql)).rows;
+  } else if (mysql) {
+    // As the framework's documentation has it: dates are written in UTC whatever the server's own zone is.
+    const pool = createPool({ uri: mysql, timezone: "Z" });
+    stores.database = { db: new Kysely({ dialect: new MysqlDialect({ pool }) }), type: "mysql" };
+    query = async (sql) => (await pool.promise().query(sql))[0];
   }
   const client = redis ? new Redis(redis, { lazyConnect: true }) : undefined;
   if (client) {

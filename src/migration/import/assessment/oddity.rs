@@ -53,6 +53,11 @@ pub const fn about(oddity: Oddity) -> Option<Told> {
             "ids stand there more than once",
             "the newest row counts; pages of an API repeat users when somebody signs up meanwhile",
         ),
+        Oddity::SlugTaken => told(
+            Note,
+            "another organization has a slug",
+            "the one that comes second gets one made of its id: tell whoever links to it by the slug",
+        ),
         Oddity::InvalidEmail => told(
             Warning,
             "an address is none",
@@ -182,6 +187,11 @@ pub const fn about(oddity: Oddity) -> Option<Told> {
             Note,
             "roles have no counterpart",
             "declare them with `createAccessControl`, or map them in the options file",
+        ),
+        Oddity::Unfit => told(
+            Warning,
+            "the database does not take rows",
+            "they are refused: widen the column that the report names (on MySQL and MariaDB to utf8mb4), and import again",
         ),
         Oddity::NoColumn => told(
             Warning,

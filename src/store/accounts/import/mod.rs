@@ -331,7 +331,15 @@ impl<B: Backend> Target for DatabaseTarget<B> {
     }
 
     fn write<'a>(&'a self, batch: &'a Batch, seal: &'a dyn Seal) -> Done<'a, ()> {
-        Box::pin(self.tried(move || self.store.write_batch(batch, seal)))
+        Box::pin(async move {
+            let written = again(move || self.store.write_batch(batch, seal)).await;
+            written.map_err(|undone| match undone {
+                Undone::Broken(Broken {
+                    unfit: Some(what), ..
+                }) => AccountsError::Unfit(what),
+                other => other.told(),
+            })
+        })
     }
 
     fn stored<'a>(

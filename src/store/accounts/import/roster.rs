@@ -172,7 +172,11 @@ impl<B: Backend> Store<B> {
                 .text(" > ")
                 .id("user.id", after);
         }
-        let asked = asked.text(" ORDER BY ").column("user.id");
+        let asked = asked
+            .text(" ORDER BY ")
+            .table("user")
+            .text(".")
+            .column("user.id");
         let rows = work.rows(asked.text(&format!(" LIMIT {most}"))).await?;
         let ids: Vec<String> = rows
             .iter()

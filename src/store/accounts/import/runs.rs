@@ -160,7 +160,7 @@ impl<B: Backend> Store<B> {
             .own("legacy_identity")
             .text(" WHERE state = 'blocked' OR (state = 'reset-sent' AND moved_at < ")
             .number(now.0.saturating_sub(STUCK_AFTER_MS))
-            .text(&format!(") ORDER BY moved_at LIMIT {most}"));
+            .text(&format!(") ORDER BY {identity}.moved_at LIMIT {most}"));
         let mut stuck = Vec::new();
         for row in work.rows(asked).await? {
             let since = UnixMs(number(&row, 2)?.unwrap_or(0));
@@ -206,7 +206,10 @@ impl<B: Backend> Store<B> {
             .number(i64::from(after.phase))
             .text(" AND sequence > ")
             .number(signed(after.sequence))
-            .text(&format!(")) ORDER BY phase, sequence LIMIT {most}"));
+            .text(&format!(
+                ")) ORDER BY {row}.phase, {row}.sequence LIMIT {most}",
+                row = own_tables::name::<B>("migration_row")
+            ));
         let rows = work.rows(asked).await?;
         let mut reported = Vec::with_capacity(rows.len());
         for row in &rows {
@@ -421,7 +424,10 @@ impl<B: Backend> Work<'_, B> {
                 .value(&begin.fingerprint);
         }
         let rows = self
-            .rows(asked.text(&format!(" ORDER BY id DESC LIMIT {most}")))
+            .rows(asked.text(&format!(
+                " ORDER BY {}.id DESC LIMIT {most}",
+                own_tables::name::<B>("migration_run")
+            )))
             .await?;
         let mut runs = Vec::with_capacity(rows.len());
         for row in &rows {

@@ -163,7 +163,10 @@ impl<B: Backend> Work<'_, B> {
                 .number(signed(before.sequence))
                 .text("))");
         }
-        let asked = asked.text(&format!(" ORDER BY phase DESC, sequence DESC LIMIT {most}"));
+        let row = own_tables::name::<B>("migration_row");
+        let asked = asked.text(&format!(
+            " ORDER BY {row}.phase DESC, {row}.sequence DESC LIMIT {most}"
+        ));
         let rows = self.rows(asked).await?;
         let mut noted = Vec::with_capacity(rows.len());
         for row in &rows {
@@ -432,7 +435,8 @@ impl<B: Backend> Work<'_, B> {
         }
         let found = self.whole(&[user_id.to_owned()]).await?.remove(user_id);
         let now = found.unwrap_or_default();
-        if row.digest.as_deref() != Some(now.digest().as_str()) {
+        // Metadata is in no digest: who changed that alone shows by the date.
+        if moved(row, &now) || row.digest.as_deref() != Some(now.digest().as_str()) {
             let why = "has been changed since".to_owned();
             back.kept.push((user_id.to_owned(), why));
             return Ok(());
@@ -441,6 +445,22 @@ impl<B: Backend> Work<'_, B> {
         let mut written = self.say().text("UPDATE ").table("user").text(" SET ");
         let mut first = true;
         for (name, value) in before.into_iter().flatten() {
+            if schema::METADATA.strip_prefix("user.") == Some(name) {
+                let column = row.added.get("metadata_column");
+                let word = |at: usize| column.and_then(|column| column.get(at)?.as_str());
+                if let (Some(column), Some(kind)) = (word(0), word(1)) {
+                    written = written
+                        .text(if first { "" } else { ", " })
+                        .text(&B::DIALECT.name(column))
+                        .text(" = ");
+                    first = false;
+                    written = match value.as_str() {
+                        Some(text) => written.text_of_kind(kind, text),
+                        None => written.text("NULL"),
+                    };
+                }
+                continue;
+            }
             let logical = super::stored::USER
                 .iter()
                 .chain(&super::stored::MORE)
@@ -467,7 +487,7 @@ impl<B: Backend> Work<'_, B> {
                 {
                     written.flag(logical, text == "true")
                 }
-                (Some(text), _) => written.value(text),
+                (Some(text), logical) => written.put(logical, &Value::Text(text)),
             };
         }
         let written = written
@@ -479,7 +499,22 @@ impl<B: Backend> Work<'_, B> {
             self.change(written).await?;
         }
         let ties = row.added.get("ties").cloned().unwrap_or(Json::Null);
-        self.take_ties(row, &ties, back).await
+        self.take_ties(row, &ties, back).await?;
+        for (key, why) in [
+            (
+                "newer_hash",
+                "keeps the newer hash of the old password: the one before is gone",
+            ),
+            (
+                "lost_metadata",
+                "keeps the newer metadata: those before were too much to be kept",
+            ),
+        ] {
+            if row.added.get(key).and_then(Json::as_bool) == Some(true) {
+                back.kept.push((user_id.to_owned(), why.to_owned()));
+            }
+        }
+        Ok(())
     }
 
     async fn take_object(&mut self, row: &Noted, back: &mut TakenBack) -> Result<(), Undone> {
@@ -599,10 +634,14 @@ fn changed(row: &Noted, whole: &Whole, standing: Option<State>) -> Option<&'stat
     if standing != before {
         return Some("has signed in, or was moved on, since");
     }
-    let moved = match (row.written_at, whole.updated_at()) {
+    let same = row.digest.as_deref() == Some(whole.digest().as_str());
+    (moved(row, whole) || !same).then_some("has been changed since")
+}
+
+/// Whether the date of the last change is another than was written.
+fn moved(row: &Noted, whole: &Whole) -> bool {
+    match (row.written_at, whole.updated_at()) {
         (Some(written), Some(now)) => (now - written).abs() >= SECOND_MS,
         _ => false,
-    };
-    let same = row.digest.as_deref() == Some(whole.digest().as_str());
-    (moved || !same).then_some("has been changed since")
+    }
 }

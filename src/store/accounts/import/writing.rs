@@ -16,6 +16,10 @@ use crate::migration::import::target::{
 /// a password would seem to have been changed after it came.
 const SECOND_MS: i64 = 1000;
 
+/// Metadata that is longer, in bytes, is not kept for the way back: the text column it is noted in holds 64 KiB on MySQL, and quoting it
+/// may double it.
+const METADATA_KEPT_MAX: usize = 24 * 1024;
+
 const ACCOUNT: [&str; 13] = [
     "account.id",
     "account.accountId",
@@ -555,6 +559,7 @@ impl<B: Backend> Work<'_, B> {
             )
         });
         let mut ties = change.user.ties.clone();
+        let mut has_newer_hash = false;
         if let (
             PasswordWrite::Old {
                 scheme,
@@ -572,6 +577,7 @@ impl<B: Backend> Work<'_, B> {
                 exported_at: *exported_at,
             };
             self.put_credential(user_id, &old, at).await?;
+            has_newer_hash = before.stored.old.is_some();
             if standing.is_some_and(|now| now.may_become(State::Pending)) {
                 self.move_to(user_id, State::Pending, at).await?;
             }
@@ -580,20 +586,29 @@ impl<B: Backend> Work<'_, B> {
         let added = self.add_ties(user_id, &ties, seal, at).await?;
         let after = self.whole(&[user_id.to_owned()]).await?.remove(user_id);
         let after = after.unwrap_or_default();
+        let mut has_lost_metadata = false;
         let told: BTreeMap<&str, Option<&String>> = change
             .columns
             .iter()
             .filter_map(|logical| {
                 let (_, name) = logical.split_once('.')?;
                 let value = before.stored.fields.get(name);
-                (*logical != schema::METADATA).then_some((name, value))
+                let bytes = value.map_or(0, String::len);
+                let lost = *logical == schema::METADATA && bytes > METADATA_KEPT_MAX;
+                has_lost_metadata |= lost;
+                (!lost).then_some((name, value))
             })
             .collect();
+        // Whoever takes it back may not know where metadata were written.
+        let column = plan.column(schema::METADATA);
+        let column = column.map(|column| (&column.name, &column.kind));
+        let added = json!({ "before": told, "ties": added, "newer_hash": has_newer_hash, "lost_metadata": has_lost_metadata,
+            "metadata_column": column });
         Ok(Left {
             target_id: Some(user_id.to_owned()),
             digest: Some(after.digest()),
             written_at: after.updated_at(),
-            added: Some(json!({ "before": told, "ties": added }).to_string()),
+            added: Some(added.to_string()),
         })
     }
 
