@@ -187,6 +187,8 @@ pub(super) struct Own {
     /// What lets a transaction end before it is on disk, if anything: it gets there a moment later, and never before one that ended
     /// earlier. For steps that are told done by a later transaction only.
     pub(super) unhurried: Option<&'static str>,
+    /// What makes a transaction go by indexes, where the database would believe for want of statistics that it needs every row.
+    pub(super) by_index: Option<&'static str>,
     /// Ends a selection whose rows nobody else is to change meanwhile.
     pub(super) locked: &'static str,
     /// Ends an insertion that gives the id the database made. Without it, that is asked for.

@@ -314,6 +314,7 @@ impl Backend for MySql {
         // `IGNORE` would ignore more than that.
         or_nothing: "",
         unhurried: None,
+        by_index: None,
         locked: " FOR UPDATE",
         returning: false,
         alone: None,

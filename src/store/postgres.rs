@@ -525,6 +525,7 @@ impl Backend for Postgres {
         after: "",
         or_nothing: " ON CONFLICT DO NOTHING",
         unhurried: Some("SET LOCAL synchronous_commit TO off"),
+        by_index: Some("SET LOCAL enable_seqscan TO off"),
         // Weaker than `FOR UPDATE`: whoever writes a row that refers to it need not wait.
         locked: " FOR NO KEY UPDATE",
         returning: true,

@@ -238,6 +238,7 @@ pub(super) const OWN: Own = Own {
     after: "",
     or_nothing: " ON CONFLICT DO NOTHING",
     unhurried: None,
+    by_index: None,
     // A transaction that writes is alone from its beginning.
     locked: "",
     returning: true,

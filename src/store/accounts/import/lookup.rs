@@ -7,7 +7,7 @@ impl<B: Backend> Store<B> {
     /// Whether anybody has an account elsewhere.
     pub(super) async fn has_socials(&self, deadline: Instant) -> Result<bool, Undone> {
         let plan = self.plan(deadline).await;
-        let mut work = self.begin(&plan, deadline).await?;
+        let mut work = self.begin_wide(&plan, deadline).await?;
         let asked = work
             .say()
             .text("SELECT ")
@@ -26,7 +26,7 @@ impl<B: Backend> Store<B> {
     pub(super) async fn look(&self, questions: &Questions) -> Result<Facts, Undone> {
         let deadline = self.deadline();
         let plan = self.plan(deadline).await;
-        let mut work = self.begin(&plan, deadline).await?;
+        let mut work = self.begin_wide(&plan, deadline).await?;
         let mut facts = Facts::default();
         let provider = questions.provider.as_str();
         let rows = work
@@ -171,7 +171,7 @@ impl<B: Backend> Store<B> {
     ) -> Result<BTreeMap<String, String>, Undone> {
         let deadline = self.deadline();
         let plan = self.plan(deadline).await;
-        let mut work = self.begin(&plan, deadline).await?;
+        let mut work = self.begin_wide(&plan, deadline).await?;
         let rows = work
             .listed(
                 |asked| {
@@ -201,7 +201,7 @@ impl<B: Backend> Store<B> {
         if plan.table("organization").is_none() {
             return Ok(BTreeSet::new());
         }
-        let mut work = self.begin(&plan, deadline).await?;
+        let mut work = self.begin_wide(&plan, deadline).await?;
         let rows = work
             .listed(
                 |asked| {
@@ -231,7 +231,7 @@ impl<B: Backend> Store<B> {
         if plan.table("member").is_none() {
             return Ok(BTreeSet::new());
         }
-        let mut work = self.begin(&plan, deadline).await?;
+        let mut work = self.begin_wide(&plan, deadline).await?;
         let users: BTreeSet<&String> = pairs.iter().map(|(_, user)| user).collect();
         let users: Vec<String> = users.into_iter().cloned().collect();
         let rows = work
@@ -265,7 +265,7 @@ impl<B: Backend> Store<B> {
         if plan.table("member").is_none() {
             return Ok(BTreeMap::new());
         }
-        let mut work = self.begin(&plan, deadline).await?;
+        let mut work = self.begin_wide(&plan, deadline).await?;
         let rows = work
             .listed(
                 |asked| {

@@ -220,6 +220,22 @@ fn unsigned(number: Option<i64>) -> u64 {
         .unwrap_or(0)
 }
 
+impl<B: Backend> Store<B> {
+    /// A transaction that looks for many at once. Nobody has counted tables that were empty a moment ago: of five hundred values each is
+    /// taken for one that many rows have, and the tables would be read whole, again and again while they grow.
+    async fn begin_wide<'s>(
+        &'s self,
+        plan: &'s Plan,
+        deadline: Instant,
+    ) -> Result<Work<'s, B>, Undone> {
+        let mut work = self.begin(plan, deadline).await?;
+        if let Some(by_index) = B::OWN.by_index {
+            work.change(work.say().text(by_index)).await?;
+        }
+        Ok(work)
+    }
+}
+
 impl<'s, B: Backend> Work<'s, B> {
     /// `… IN (…)` of one of our columns or of a text column of the app's, some values at a time: every row of all of them.
     async fn listed(

@@ -103,7 +103,7 @@ impl<B: Backend> Store<B> {
     ) -> Result<BTreeMap<String, Stored>, Undone> {
         let deadline = self.deadline();
         let plan = self.plan(deadline).await;
-        let mut work = self.begin(&plan, deadline).await?;
+        let mut work = self.begin_wide(&plan, deadline).await?;
         let rows = work
             .listed(
                 |asked| {
