@@ -99,6 +99,7 @@ impl Preparing<'_> {
                         email_verified: verified,
                         has_password: false,
                         has_factor: false,
+                        came_as: Vec::new(),
                     });
                 }
             }

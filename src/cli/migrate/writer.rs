@@ -24,6 +24,9 @@ use crate::time::UnixMs;
 /// How often it is said that we are still here: a lease has room for some that come late.
 const RENEWED_EVERY_MS: i64 = LEASE_MS / 6;
 
+/// So many rows that the database does not take, for the same reason and before it took any, are no matter of these rows.
+const UNFIT_IN_A_ROW_MAX: usize = 200;
+
 /// Pages made ready before they can be written. One is enough for nobody to wait, and more would be memory.
 const AHEAD_MAX: usize = 1;
 
@@ -59,6 +62,11 @@ pub struct Writer<'w> {
     pub told: &'w mut dyn FnMut(&Row, &Tally),
     organizations: Organizations<'w>,
     renewed_at: UnixMs,
+    /// Where the last batch left off.
+    cursor: Cursor,
+    /// Rows that the database did not take for the same words one after the other, and whether it ever took any.
+    refusals: (String, usize),
+    has_written: bool,
 }
 
 /// A page on its way: whoever may have to be looked at again, and all of its rows in their order.
@@ -85,6 +93,9 @@ impl<'w> Writer<'w> {
             run,
             tally,
             renewed_at: UnixMs(0),
+            cursor: Cursor::default(),
+            refusals: (String::new(), 0),
+            has_written: false,
             now,
             told,
         }
@@ -100,6 +111,7 @@ impl<'w> Writer<'w> {
         reading: &mut Reading,
         from: Cursor,
     ) -> Result<(), Failure> {
+        self.cursor = from;
         for (number, phase) in (0u8..).zip(PHASES) {
             if number < from.phase {
                 continue;
@@ -109,13 +121,19 @@ impl<'w> Writer<'w> {
                 false => 0,
             };
             match phase {
-                Phase::Of(About::User, false) if self.run.is_some() => {
+                Phase::Of(About::User, false) if self.is_unrelated() => {
                     self.ahead(runtime, reading, number, phase, after)?;
                 }
                 _ => runtime.block_on(self.in_turn(reading, number, phase, after))?,
             }
         }
         Ok(())
+    }
+
+    /// Whether no two users who lost nothing have to do with each other. Those who came before and changed since may have left an address,
+    /// or a name, for another to take: whoever is looked at must find what the page before has written.
+    fn is_unrelated(&self) -> bool {
+        self.run.is_some() && self.preparing.rules.since.is_none()
     }
 
     /// One page after the other.
@@ -177,18 +195,24 @@ impl<'w> Writer<'w> {
                 }
             });
             let patience = Duration::from_millis(RENEWED_EVERY_MS.unsigned_abs());
-            loop {
-                match take.recv_timeout(patience) {
-                    Ok(page) => runtime.block_on(self.page(number, page?))?,
-                    Err(RecvTimeoutError::Timeout) => runtime.block_on(self.renew())?,
-                    Err(RecvTimeoutError::Disconnected) => break,
+            let mut written = || {
+                loop {
+                    match take.recv_timeout(patience) {
+                        Ok(page) => runtime.block_on(self.page(number, page?))?,
+                        Err(RecvTimeoutError::Timeout) => runtime.block_on(self.renew())?,
+                        Err(RecvTimeoutError::Disconnected) => return Ok(()),
+                    }
                 }
-            }
-            thread.join().map_err(|_| Failure {
+            };
+            let written = written();
+            // It ends with its page where nobody takes the next one.
+            drop(take);
+            let ended = thread.join().map_err(|_| Failure {
                 message: "the thread that makes users ready has ended".into(),
                 advice: "what was written is noted: run it again".into(),
                 code: PROBLEMS,
-            })
+            });
+            written.and(ended)
         })
     }
 
@@ -247,6 +271,7 @@ impl<'w> Writer<'w> {
                 run: *run,
                 holder: holder.clone(),
                 provider: self.preparing.rules.provider.clone(),
+                before: self.cursor,
                 rows: ready.into_iter().map(|one| one.row).collect(),
                 cursor,
                 tally: tally.clone(),
@@ -267,6 +292,9 @@ impl<'w> Writer<'w> {
                 Err(error) => return Err(failed(&error)),
             }
             self.tally = tally;
+            self.cursor = cursor;
+            let writes = |row: &Row| !matches!(row.write, Write::Nothing);
+            self.has_written |= batch.rows.iter().any(writes);
             for row in &batch.rows {
                 (self.told)(row, &self.tally);
             }
@@ -282,14 +310,42 @@ impl<'w> Writer<'w> {
     /// One of these rows collides with something that the database holds to be the same, or is none it takes: it is found, and refused.
     async fn one_by_one(&mut self, phase: u8, rows: Vec<Ready>) -> Result<(), Failure> {
         for one in rows {
-            if let Err((back, why)) = self.write(phase, vec![one]).await? {
-                let refused = back.into_iter().map(|one| collided(one, &why)).collect();
-                if let Err((_, why)) = self.write(phase, refused).await? {
-                    return Err(failed(&why));
-                }
+            self.renew().await?;
+            let Err((back, why)) = self.write(phase, vec![one]).await? else {
+                continue;
+            };
+            self.count_refusal(&why)?;
+            let (least, rest): (Vec<Ready>, Vec<Ready>) = back.into_iter().partition(keeps_out);
+            let least = match self
+                .write(phase, least.into_iter().map(cut_down).collect())
+                .await?
+            {
+                Ok(()) => Vec::new(),
+                Err((back, _)) => back,
+            };
+            let refused = rest.into_iter().chain(least);
+            let refused = refused.map(|one| collided(one, &why)).collect();
+            if let Err((_, why)) = self.write(phase, refused).await? {
+                return Err(failed(&why));
             }
         }
         Ok(())
+    }
+
+    /// A fault of the whole table is not told of a million rows, one after the other.
+    fn count_refusal(&mut self, why: &AccountsError) -> Result<(), Failure> {
+        let AccountsError::Unfit(words) = why else {
+            return Ok(());
+        };
+        if self.refusals.0 == *words {
+            self.refusals.1 += 1;
+        } else {
+            self.refusals = (words.clone(), 1);
+        }
+        match !self.has_written && self.refusals.1 >= UNFIT_IN_A_ROW_MAX {
+            true => Err(failed(why)),
+            false => Ok(()),
+        }
     }
 
     /// Says now and then that we are still here.
@@ -412,8 +468,42 @@ fn halved(mut people: Vec<Person>, rows: Vec<Ready>) -> Vec<(Vec<Person>, Vec<Re
     vec![(second, after), (people, before)]
 }
 
+/// Whether a row of somebody who is here already would keep them out, or ask more of them.
+fn keeps_out(one: &Ready) -> bool {
+    matches!(&one.row.write, Write::Change(change) if change.user.ban.is_some() || change.user.ties.factor.is_some())
+}
+
+/// What keeps them out, alone. The rest of the row stays undone, and that is told.
+fn cut_down(mut one: Ready) -> Ready {
+    if let Write::Change(change) = &mut one.row.write {
+        let kept = ["user.banned", "user.banReason", "user.banExpires"];
+        change.columns.retain(|column| kept.contains(column));
+        change.user.ties.accounts.clear();
+        one.row.detail = joined(
+            std::mem::take(&mut one.row.detail),
+            "the database does not take all of it: only the ban and the second factor were brought up to date",
+            "; ",
+        );
+        let word = outcome::word(Oddity::Unfit);
+        one.row.reason = joined(std::mem::take(&mut one.row.reason), word, ",");
+    }
+    one
+}
+
+fn joined(mut text: String, more: &str, by: &str) -> String {
+    if !text.is_empty() {
+        text.push_str(by);
+    }
+    text.push_str(more);
+    text
+}
+
 /// A row that the database will not have beside another, or at all.
 fn collided(mut one: Ready, error: &AccountsError) -> Ready {
+    if keeps_out(&one) {
+        let by_hand = "they are banned or have a second factor there, and are here already: keep them out by hand";
+        one.row.detail = joined(std::mem::take(&mut one.row.detail), by_hand, "; ");
+    }
     one.row.outcome = Outcome::Refused;
     one.row.write = Write::Nothing;
     one.row.target_id = None;

@@ -245,10 +245,15 @@ pub fn decide(
     };
     let both_verified = resident.email_verified && verified;
     let of_this_export = contested.email_lost_to.is_some();
-    let wanted = !of_this_export || rules.duplicates == Duplicates::Merge;
-    let who = match &contested.email_lost_to {
-        Some(winner) => format!("{winner} has this address"),
-        None => "a user who was here before has this address".to_owned(),
+    // Whoever came of the same system as somebody else is somebody else, and has not heard yet that the address is theirs no more.
+    let winner = contested.email_lost_to.as_ref();
+    let is_winner = winner.is_some_and(|winner| resident.came_as.contains(winner));
+    let other = resident.came_as.first().filter(|_| !is_winner);
+    let wanted = other.is_none() && (!of_this_export || rules.duplicates == Duplicates::Merge);
+    let who = match (winner, other) {
+        (_, Some(other)) => format!("{other}, who came before, has this address here"),
+        (Some(winner), None) => format!("{winner} has this address"),
+        (None, None) => "a user who was here before has this address".to_owned(),
     };
     if !(both_verified && wanted) {
         let why = match (both_verified, wanted) {
@@ -365,6 +370,14 @@ fn known_before(
     }
     if user.metadata.is_empty() {
         columns.retain(|column| *column != "user.metadata");
+    }
+    // What is somebody else's here they do not get, and what they had stays theirs.
+    if user.username.is_some() && write.username.is_none() {
+        let names = ["user.username", "user.displayUsername"];
+        columns.retain(|column| !names.contains(column));
+    }
+    if user.phone.is_some() && write.phone.is_none() {
+        columns.retain(|column| !column.starts_with("user.phoneNumber"));
     }
     Decided {
         outcome: Outcome::Updated,
@@ -637,6 +650,7 @@ mod tests {
             email_verified: verified,
             has_password: true,
             has_factor: false,
+            came_as: Vec::new(),
         };
         facts.emails.insert("ada@example.com".to_owned(), resident);
         facts
@@ -683,6 +697,63 @@ mod tests {
             outcome(&unverified, &nobody, &resident(true), &park),
             Outcome::Parked
         );
+    }
+
+    #[test]
+    fn an_address_that_somebody_of_the_same_system_still_has_here_makes_nobody_them() {
+        let nobody = Contested::default();
+        let eve = user("u2", Some("ada@example.com"));
+        let (park, merge) = (rules(Duplicates::Park), rules(Duplicates::Merge));
+        let mut facts = resident(true);
+        let came_as = |facts: &mut Facts, ids: &[&str]| {
+            let resident = facts.emails.get_mut("ada@example.com").unwrap();
+            resident.came_as = ids.iter().map(|id| (*id).to_owned()).collect();
+        };
+        // Ada came as u1, and has left the address there for Eve to take.
+        came_as(&mut facts, &["u1"]);
+        for rules in [&park, &merge] {
+            assert_eq!(outcome(&eve, &nobody, &facts, rules), Outcome::Parked);
+        }
+        // Whoever lost it to u1 in the very export is meant to be one with them.
+        let lost = Contested {
+            email_lost_to: Some("u1".to_owned()),
+            ..Contested::default()
+        };
+        came_as(&mut facts, &["u0", "u1"]);
+        assert_eq!(outcome(&eve, &lost, &facts, &merge), Outcome::Merged);
+        came_as(&mut facts, &["u0"]);
+        assert_eq!(outcome(&eve, &lost, &facts, &merge), Outcome::Parked);
+    }
+
+    #[test]
+    fn a_name_that_is_somebody_elses_takes_nothing_away_from_whoever_wanted_it() {
+        let mut ada = user("u1", Some("ada@example.com"));
+        ada.username = Some("eve".to_owned());
+        ada.updated_at = Some(UnixMs(1_795_000_000_000));
+        let mut facts = Facts::default();
+        let known = crate::migration::import::target::Known {
+            user_id: "u1".to_owned(),
+            state: State::Done,
+            imported_at: UnixMs(0),
+            updated_at: Some(UnixMs(0)),
+        };
+        facts.identities.insert("u1".to_owned(), known);
+        let delta = Rules {
+            since: Some(UnixMs(1)),
+            ..rules(Duplicates::Park)
+        };
+        let columns =
+            |facts: &Facts| match decide(&ada, &Contested::default(), facts, &abilities(), &delta)
+                .intent
+            {
+                Intent::Change(change) => change.columns,
+                other => panic!("{other:?}"),
+            };
+        assert!(columns(&facts).contains(&"user.username"));
+        facts.usernames.insert("eve".to_owned(), "u2".to_owned());
+        let kept = columns(&facts);
+        assert!(!kept.contains(&"user.username") && !kept.contains(&"user.displayUsername"));
+        assert!(kept.contains(&"user.email"));
     }
 
     #[test]

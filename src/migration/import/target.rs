@@ -106,6 +106,8 @@ pub struct Resident {
     pub has_password: bool,
     /// Whether they have a second factor.
     pub has_factor: bool,
+    /// Who of the same old system they are already, if anybody.
+    pub came_as: Vec<String>,
 }
 
 /// A new user with all that belongs to them.
@@ -431,6 +433,8 @@ pub struct Batch {
     pub provider: String,
     /// The rows.
     pub rows: Vec<Row>,
+    /// Where the batch before has left off: were it another place, the database has forgotten one.
+    pub before: Cursor,
     /// Where to go on from.
     pub cursor: Cursor,
     /// What has become of all rows so far, these included.

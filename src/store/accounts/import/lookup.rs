@@ -86,7 +86,8 @@ impl<B: Backend> Store<B> {
                 facts.parked.insert(source.to_owned(), reason.to_owned());
             }
         }
-        work.residents(&questions.emails, &mut facts).await?;
+        work.residents(provider, &questions.emails, &mut facts)
+            .await?;
         for (column, values, found) in [
             ("user.username", &questions.usernames, &mut facts.usernames),
             ("user.phoneNumber", &questions.phones, &mut facts.phones),
@@ -309,7 +310,12 @@ impl<B: Backend> Store<B> {
 
 impl<B: Backend> Work<'_, B> {
     /// Who has these addresses.
-    async fn residents(&mut self, emails: &[String], facts: &mut Facts) -> Result<(), Undone> {
+    async fn residents(
+        &mut self,
+        provider: &str,
+        emails: &[String],
+        facts: &mut Facts,
+    ) -> Result<(), Undone> {
         let rows = self
             .listed(
                 |asked| {
@@ -374,6 +380,26 @@ impl<B: Backend> Work<'_, B> {
             )
             .await?;
         with_password.extend(kept.into_iter().flatten().flatten());
+        let known = self
+            .listed(
+                |asked| {
+                    asked
+                        .text("SELECT user_id, provider, source_user_id FROM ")
+                        .own("legacy_identity")
+                        .text(" WHERE user_id")
+                },
+                &ids,
+                |asked, id| asked.value(id),
+                "",
+            )
+            .await?;
+        let mut came_as: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        for row in known.iter().filter(|row| cell(row, 1) == Some(provider)) {
+            if let (Some(user_id), Some(source)) = (cell(row, 0), cell(row, 2)) {
+                let ids = came_as.entry(user_id).or_default();
+                ids.push(source.to_owned());
+            }
+        }
         for row in same {
             let (Some(email), Some(user_id)) = (cell(row, 0), cell(row, 1)) else {
                 continue;
@@ -384,6 +410,7 @@ impl<B: Backend> Work<'_, B> {
                 email_verified: flag(2),
                 has_password: with_password.contains(user_id),
                 has_factor: flag(3),
+                came_as: came_as.get(user_id).cloned().unwrap_or_default(),
             };
             facts.emails.insert(email.to_owned(), resident);
         }

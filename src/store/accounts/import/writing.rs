@@ -163,8 +163,18 @@ impl<B: Backend> Store<B> {
             .text(", tally = ")
             .value(&batch.tally.written())
             .text(" WHERE id = ")
-            .number(signed(batch.run));
-        work.change(gone_on).await?;
+            .number(signed(batch.run))
+            .text(" AND phase = ")
+            .number(i64::from(batch.before.phase))
+            .text(" AND sequence = ")
+            .number(signed(batch.before.sequence));
+        if work.change(gone_on).await? != 1 {
+            // After a failure a server may stand where it stood before what it said was done; so may the one that takes its place.
+            return Err(Undone::Broken(Broken::because(
+                Fault::Denied,
+                "the database does not stand where the last batch left off",
+            )));
+        }
         work.commit().await?;
         Ok(())
     }
