@@ -537,10 +537,7 @@ fn watched(policies: &str) -> Place {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn under_row_level_security_everybody_moves_where_its_policies_allow_it() {
-    let all = "CREATE POLICY u ON \"user\" TO ROLE USING (true) WITH CHECK (true); \
-         CREATE POLICY a ON account TO ROLE USING (true) WITH CHECK (true); \
-         CREATE POLICY t ON \"twoFactor\" TO ROLE USING (true) WITH CHECK (true)";
-    let ground = Ground::on(watched(all));
+    let ground = Ground::on(watched(ALLOWED));
     let whence = crate::migration_import::clerk();
     ground.told(&["status"], &[0]).await;
     let before = ground.content().await;
@@ -561,6 +558,47 @@ async fn under_row_level_security_everybody_moves_where_its_policies_allow_it() 
     assert!(err.contains("row-level security"), "{err}");
     let identities = ground.place.own("legacy_identity");
     assert_eq!(ground.count(&identities).await, 0);
+}
+
+/// Policies that allow everything.
+const ALLOWED: &str = "CREATE POLICY u ON \"user\" TO ROLE USING (true) WITH CHECK (true); \
+     CREATE POLICY a ON account TO ROLE USING (true) WITH CHECK (true); \
+     CREATE POLICY t ON \"twoFactor\" TO ROLE USING (true) WITH CHECK (true)";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn under_row_level_security_ids_in_char_columns_stay_whole_and_a_name_too_long_for_its_domain_is_refused()
+ {
+    let narrow = "CREATE DOMAIN letters AS varchar(20); CREATE DOMAIN short AS letters; \
+         ALTER TABLE \"user\" ALTER COLUMN id TYPE char(36), ALTER COLUMN name TYPE short; \
+         ALTER TABLE account ALTER COLUMN id TYPE char(36), ALTER COLUMN \"userId\" TYPE char(36)";
+    let ground = Ground::on(watched(&format!("{ALLOWED}; {narrow}")));
+    let long = "a name of more than twenty letters";
+    let rows: Vec<Value> = ["ada", "eve", "odd"]
+        .iter()
+        .map(|id| {
+            with(
+                person(id, &format!("{id}@m.example"), true),
+                json!({ "name": if *id == "odd" { long } else { id }, "accounts": [{ "provider": "github", "id": id }] }),
+            )
+        })
+        .collect();
+    let whence = list(&ground, "list.ndjson", &rows);
+    let done = ground.told(&import(&whence, &["--apply"]), &[1]).await;
+    let wanted = counted(&[("created", 2), ("refused", 1)]);
+    assert_eq!(outcomes(&done), wanted, "{done}");
+    assert_eq!(done["reasons"]["does-not-fit"], 1, "{done}");
+    for id in ["ada", "eve"] {
+        let user = found(&ground, id).await.unwrap().user_id;
+        assert!(user.len() > 1, "{user}");
+        let now = field(&ground, id, "name").await;
+        assert_eq!(now.as_deref(), Some(id));
+        assert_eq!(elsewhere(&ground, &user).await, [id]);
+    }
+    let ids = "SELECT @(\"id\") FROM \"account\"";
+    for row in ground.place.rows(ids).await {
+        assert!(row[0].as_ref().unwrap().len() > 1, "{row:?}");
+    }
+    assert!(found(&ground, "odd").await.is_none());
 }
 
 /// Forty people, three of whom have a name of this kind.

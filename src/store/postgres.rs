@@ -325,10 +325,15 @@ impl Postgres {
         rows: &Rows,
     ) -> Result<(), sqlx::Error> {
         let pooled = self.behind_pooler.load(Ordering::Relaxed);
-        // Without their lengths: a cast to a length cuts, and what is too long must be an error.
+        // Without their lengths: a cast to a length cuts, and what is too long must be an error. A bare `character` is one letter, which
+        // is why the modifier is -1 and not missing; a domain has a length of its own, so what it is made of is named instead of it.
         let asked = sqlx::query(
-            "SELECT attname::text, pg_catalog.format_type(atttypid, NULL)::text FROM pg_catalog.pg_attribute \
-             WHERE attrelid = $1::text::pg_catalog.regclass AND attnum > 0 AND NOT attisdropped",
+            "WITH RECURSIVE kinds AS (SELECT attname, atttypid AS kind FROM pg_catalog.pg_attribute \
+             WHERE attrelid = $1::text::pg_catalog.regclass AND attnum > 0 AND NOT attisdropped \
+             UNION ALL SELECT k.attname, t.typbasetype FROM kinds k JOIN pg_catalog.pg_type t ON t.oid = k.kind \
+             WHERE t.typtype = 'd') \
+             SELECT k.attname::text, pg_catalog.format_type(k.kind, -1)::text FROM kinds k \
+             JOIN pg_catalog.pg_type t ON t.oid = k.kind WHERE t.typtype <> 'd'",
         );
         let asked = asked.persistent(!pooled).bind(rows.table.clone());
         let mut kinds: BTreeMap<String, String> = BTreeMap::new();
