@@ -601,6 +601,36 @@ async fn under_row_level_security_ids_in_char_columns_stay_whole_and_a_name_too_
     assert!(found(&ground, "odd").await.is_none());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_username_that_becomes_what_mariadb_holds_to_be_anothers_refuses_that_row_alone() {
+    let named = |id: &str, username: &str| {
+        with(
+            person(id, &format!("{id}@m.example"), true),
+            json!({ "username": username }),
+        )
+    };
+    let since = |row: Value| with(row, json!({ "updatedAt": CHANGED }));
+    let ground = Ground::of("full.mysql.sql").await;
+    let first = [named("a", "jose"), named("b", "other"), named("c", "third")];
+    let whence = list(&ground, "first.ndjson", &first);
+    ground.told(&import(&whence, &["--apply"]), &[0]).await;
+    let second = [
+        since(named("a", "jose")),
+        since(named("b", "jos\u{e9}")),
+        since(named("c", "renamed")),
+    ];
+    let whence = list(&ground, "second.ndjson", &second);
+    let since = ["--apply", "--since", "2026-01-01"];
+    let done = ground.told(&import(&whence, &since), &[1]).await;
+    let outcomes = outcomes(&done);
+    assert_eq!(outcomes.get("refused"), Some(&1), "{done}");
+    assert_eq!(outcomes.get("updated"), Some(&2), "{done}");
+    for (id, username) in [("a", "jose"), ("b", "other"), ("c", "renamed")] {
+        let now = field(&ground, id, "username").await;
+        assert_eq!(now.as_deref(), Some(username), "{done}");
+    }
+}
+
 /// Forty people, three of whom have a name of this kind.
 fn forty(ground: &Ground, odd: &str) -> Vec<String> {
     let rows: Vec<Value> = (0..40)
