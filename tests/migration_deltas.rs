@@ -631,6 +631,35 @@ async fn a_username_that_becomes_what_mariadb_holds_to_be_anothers_refuses_that_
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_picture_as_long_as_its_column_is_changed_and_undo_says_that_it_is_not_brought_back() {
+    for layout in EACH {
+        let ground = Ground::of(layout).await;
+        let old = person("p", "p@m.example", true);
+        let whence = list(&ground, "first.ndjson", std::slice::from_ref(&old));
+        ground.told(&import(&whence, &["--apply"]), &[0]).await;
+        let picture = format!("data:image/png;base64,{}", "A".repeat(65_000));
+        let painted = format!("UPDATE \"user\" SET \"image\" = '{picture}'");
+        ground.place.run(&painted).await;
+        let newer = with(
+            old,
+            json!({ "updatedAt": CHANGED, "name": "newer", "image": "https://m.example/p.png" }),
+        );
+        let whence = list(&ground, "second.ndjson", &[newer]);
+        let since = ["--apply", "--since", "2026-01-01"];
+        let done = ground.told(&import(&whence, &since), &[0]).await;
+        assert_eq!(outcomes(&done), counted(&[("updated", 1)]), "{layout}");
+        let run = done["run"].to_string();
+        let undone = ground.told(&["undo", &run, "--apply"], &[1]).await;
+        let kept = undone["kept"].to_string();
+        assert!(kept.contains("the newer image"), "{layout}: {kept}");
+        for (column, value) in [("name", "p"), ("image", "https://m.example/p.png")] {
+            let now = field(&ground, "p", column).await;
+            assert_eq!(now.as_deref(), Some(value), "{layout}");
+        }
+    }
+}
+
 /// Forty people, three of whom have a name of this kind.
 fn forty(ground: &Ground, odd: &str) -> Vec<String> {
     let rows: Vec<Value> = (0..40)
