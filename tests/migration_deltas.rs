@@ -660,6 +660,22 @@ async fn a_picture_as_long_as_its_column_is_changed_and_undo_says_that_it_is_not
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_than_a_thousand_entries_of_one_address_are_each_told_of() {
+    let rows: Vec<Value> = (0..1_100)
+        .map(|at| json!({ "email": "same@m.example", "emailVerified": true, "name": format!("n{at}") }))
+        .chain([json!({ "email": "other@m.example", "emailVerified": true, "name": "other" })])
+        .collect();
+    let ground = Ground::of("full.sqlite").await;
+    let whence = list(&ground, "list.ndjson", &rows);
+    let done = ground.told(&import(&whence, &["--apply"]), &[1]).await;
+    let outcomes = outcomes(&done);
+    assert_eq!(outcomes.get("created"), Some(&2), "{done}");
+    assert_eq!(outcomes.values().sum::<u64>(), 1_101, "{done}");
+    let rows = ground.place.own("migration_row");
+    assert_eq!(ground.count(&rows).await, 1_101);
+}
+
 /// Forty people, three of whom have a name of this kind.
 fn forty(ground: &Ground, odd: &str) -> Vec<String> {
     let rows: Vec<Value> = (0..40)
