@@ -537,10 +537,7 @@ fn watched(policies: &str) -> Place {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn under_row_level_security_everybody_moves_where_its_policies_allow_it() {
-    let all = "CREATE POLICY u ON \"user\" TO ROLE USING (true) WITH CHECK (true); \
-         CREATE POLICY a ON account TO ROLE USING (true) WITH CHECK (true); \
-         CREATE POLICY t ON \"twoFactor\" TO ROLE USING (true) WITH CHECK (true)";
-    let ground = Ground::on(watched(all));
+    let ground = Ground::on(watched(ALLOWED));
     let whence = crate::migration_import::clerk();
     ground.told(&["status"], &[0]).await;
     let before = ground.content().await;
@@ -561,6 +558,122 @@ async fn under_row_level_security_everybody_moves_where_its_policies_allow_it() 
     assert!(err.contains("row-level security"), "{err}");
     let identities = ground.place.own("legacy_identity");
     assert_eq!(ground.count(&identities).await, 0);
+}
+
+/// Policies that allow everything.
+const ALLOWED: &str = "CREATE POLICY u ON \"user\" TO ROLE USING (true) WITH CHECK (true); \
+     CREATE POLICY a ON account TO ROLE USING (true) WITH CHECK (true); \
+     CREATE POLICY t ON \"twoFactor\" TO ROLE USING (true) WITH CHECK (true)";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn under_row_level_security_ids_in_char_columns_stay_whole_and_a_name_too_long_for_its_domain_is_refused()
+ {
+    let narrow = "CREATE DOMAIN letters AS varchar(20); CREATE DOMAIN short AS letters; \
+         ALTER TABLE \"user\" ALTER COLUMN id TYPE char(36), ALTER COLUMN name TYPE short; \
+         ALTER TABLE account ALTER COLUMN id TYPE char(36), ALTER COLUMN \"userId\" TYPE char(36)";
+    let ground = Ground::on(watched(&format!("{ALLOWED}; {narrow}")));
+    let long = "a name of more than twenty letters";
+    let rows: Vec<Value> = ["ada", "eve", "odd"]
+        .iter()
+        .map(|id| {
+            with(
+                person(id, &format!("{id}@m.example"), true),
+                json!({ "name": if *id == "odd" { long } else { id }, "accounts": [{ "provider": "github", "id": id }] }),
+            )
+        })
+        .collect();
+    let whence = list(&ground, "list.ndjson", &rows);
+    let done = ground.told(&import(&whence, &["--apply"]), &[1]).await;
+    let wanted = counted(&[("created", 2), ("refused", 1)]);
+    assert_eq!(outcomes(&done), wanted, "{done}");
+    assert_eq!(done["reasons"]["does-not-fit"], 1, "{done}");
+    for id in ["ada", "eve"] {
+        let user = found(&ground, id).await.unwrap().user_id;
+        assert!(user.len() > 1, "{user}");
+        let now = field(&ground, id, "name").await;
+        assert_eq!(now.as_deref(), Some(id));
+        assert_eq!(elsewhere(&ground, &user).await, [id]);
+    }
+    let ids = "SELECT @(\"id\") FROM \"account\"";
+    for row in ground.place.rows(ids).await {
+        assert!(row[0].as_ref().unwrap().len() > 1, "{row:?}");
+    }
+    assert!(found(&ground, "odd").await.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_username_that_becomes_what_mariadb_holds_to_be_anothers_refuses_that_row_alone() {
+    let named = |id: &str, username: &str| {
+        with(
+            person(id, &format!("{id}@m.example"), true),
+            json!({ "username": username }),
+        )
+    };
+    let since = |row: Value| with(row, json!({ "updatedAt": CHANGED }));
+    let ground = Ground::of("full.mysql.sql").await;
+    let first = [named("a", "jose"), named("b", "other"), named("c", "third")];
+    let whence = list(&ground, "first.ndjson", &first);
+    ground.told(&import(&whence, &["--apply"]), &[0]).await;
+    let second = [
+        since(named("a", "jose")),
+        since(named("b", "jos\u{e9}")),
+        since(named("c", "renamed")),
+    ];
+    let whence = list(&ground, "second.ndjson", &second);
+    let since = ["--apply", "--since", "2026-01-01"];
+    let done = ground.told(&import(&whence, &since), &[1]).await;
+    let outcomes = outcomes(&done);
+    assert_eq!(outcomes.get("refused"), Some(&1), "{done}");
+    assert_eq!(outcomes.get("updated"), Some(&2), "{done}");
+    for (id, username) in [("a", "jose"), ("b", "other"), ("c", "renamed")] {
+        let now = field(&ground, id, "username").await;
+        assert_eq!(now.as_deref(), Some(username), "{done}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_picture_as_long_as_its_column_is_changed_and_undo_says_that_it_is_not_brought_back() {
+    for layout in EACH {
+        let ground = Ground::of(layout).await;
+        let old = person("p", "p@m.example", true);
+        let whence = list(&ground, "first.ndjson", std::slice::from_ref(&old));
+        ground.told(&import(&whence, &["--apply"]), &[0]).await;
+        let picture = format!("data:image/png;base64,{}", "A".repeat(65_000));
+        let painted = format!("UPDATE \"user\" SET \"image\" = '{picture}'");
+        ground.place.run(&painted).await;
+        let newer = with(
+            old,
+            json!({ "updatedAt": CHANGED, "name": "newer", "image": "https://m.example/p.png" }),
+        );
+        let whence = list(&ground, "second.ndjson", &[newer]);
+        let since = ["--apply", "--since", "2026-01-01"];
+        let done = ground.told(&import(&whence, &since), &[0]).await;
+        assert_eq!(outcomes(&done), counted(&[("updated", 1)]), "{layout}");
+        let run = done["run"].to_string();
+        let undone = ground.told(&["undo", &run, "--apply"], &[1]).await;
+        let kept = undone["kept"].to_string();
+        assert!(kept.contains("the newer image"), "{layout}: {kept}");
+        for (column, value) in [("name", "p"), ("image", "https://m.example/p.png")] {
+            let now = field(&ground, "p", column).await;
+            assert_eq!(now.as_deref(), Some(value), "{layout}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_than_a_thousand_entries_of_one_address_are_each_told_of() {
+    let rows: Vec<Value> = (0..1_100)
+        .map(|at| json!({ "email": "same@m.example", "emailVerified": true, "name": format!("n{at}") }))
+        .chain([json!({ "email": "other@m.example", "emailVerified": true, "name": "other" })])
+        .collect();
+    let ground = Ground::of("full.sqlite").await;
+    let whence = list(&ground, "list.ndjson", &rows);
+    let done = ground.told(&import(&whence, &["--apply"]), &[1]).await;
+    let outcomes = outcomes(&done);
+    assert_eq!(outcomes.get("created"), Some(&2), "{done}");
+    assert_eq!(outcomes.values().sum::<u64>(), 1_101, "{done}");
+    let rows = ground.place.own("migration_row");
+    assert_eq!(ground.count(&rows).await, 1_101);
 }
 
 /// Forty people, three of whom have a name of this kind.

@@ -371,8 +371,10 @@ impl Backend for MySql {
         let what = match number {
             1366 | 3988 | 1977 => "a text of letters that its column has not",
             1406 => "a text is longer than its column",
-            1292 | 1411 => "a date or number that its column does not take",
-            1264 | 1265 | 1367 | 1690 | 3140 | 4038 => "a value that its column does not take",
+            // Without a column it is about what a statement of ours compares; so are 1367 (a literal) and 1411 (a function's argument).
+            1292 if error.message().starts_with("Truncated incorrect") => return None,
+            1292 => "a date or number that its column does not take",
+            1264 | 1265 | 1690 | 3140 | 4038 => "a value that its column does not take",
             1048 => "a column that must have a value has none",
             1216 | 1452 => "a row it refers to is missing",
             3819 | 4025 => "it breaks a rule",

@@ -325,10 +325,15 @@ impl Postgres {
         rows: &Rows,
     ) -> Result<(), sqlx::Error> {
         let pooled = self.behind_pooler.load(Ordering::Relaxed);
-        // Without their lengths: a cast to a length cuts, and what is too long must be an error.
+        // Without their lengths: a cast to a length cuts, and what is too long must be an error. A bare `character` is one letter, which
+        // is why the modifier is -1 and not missing; a domain has a length of its own, so what it is made of is named instead of it.
         let asked = sqlx::query(
-            "SELECT attname::text, pg_catalog.format_type(atttypid, NULL)::text FROM pg_catalog.pg_attribute \
-             WHERE attrelid = $1::text::pg_catalog.regclass AND attnum > 0 AND NOT attisdropped",
+            "WITH RECURSIVE kinds AS (SELECT attname, atttypid AS kind FROM pg_catalog.pg_attribute \
+             WHERE attrelid = $1::text::pg_catalog.regclass AND attnum > 0 AND NOT attisdropped \
+             UNION ALL SELECT k.attname, t.typbasetype FROM kinds k JOIN pg_catalog.pg_type t ON t.oid = k.kind \
+             WHERE t.typtype = 'd') \
+             SELECT k.attname::text, pg_catalog.format_type(k.kind, -1)::text FROM kinds k \
+             JOIN pg_catalog.pg_type t ON t.oid = k.kind WHERE t.typtype <> 'd'",
         );
         let asked = asked.persistent(!pooled).bind(rows.table.clone());
         let mut kinds: BTreeMap<String, String> = BTreeMap::new();
@@ -430,6 +435,25 @@ fn is_text(kind: &str) -> bool {
         kind,
         "text" | "character varying" | "character" | "citext" | "name"
     )
+}
+
+/// What is wrong with a row, by the code of the error; none where it is not the row that is wrong.
+fn unfit_in_words(code: &str) -> Option<&'static str> {
+    // Source: PostgreSQL 17 manual, appendix A, error codes. The last are those of views and of triggers.
+    Some(match (code.get(..2).unwrap_or(""), code) {
+        (_, "23505") => return None,
+        // invalid_parameter_value, invalid_binary_representation, bad_copy_file_format: what we said is wrong, of every row.
+        (_, "22023" | "22P03" | "22P04") => return None,
+        (_, "22001") => "a text is longer than its column",
+        (_, "22021" | "22P05" | "22P02") => "a text that its column does not take",
+        (_, "22007" | "22008") => "a date that its column does not take",
+        (_, "23502") => "a column that must have a value has none",
+        (_, "23503") => "a row it refers to is missing",
+        ("22", _) => "a value that its column does not take",
+        ("23", _) => "it breaks a rule",
+        (_, "44000" | "P0001") => "the app's own rules refuse it",
+        _ => return None,
+    })
 }
 
 /// Integers compare with each other.
@@ -599,19 +623,7 @@ impl Backend for Postgres {
 
     fn unfit(error: &dyn sqlx::error::DatabaseError) -> Option<String> {
         let code = error.code().unwrap_or(Cow::Borrowed(""));
-        // Source: PostgreSQL 17 manual, appendix A, error codes. The last are those of views and of triggers.
-        let what = match (code.get(..2).unwrap_or(""), &*code) {
-            (_, "23505") => return None,
-            (_, "22001") => "a text is longer than its column",
-            (_, "22021" | "22P05" | "22P02") => "a text that its column does not take",
-            (_, "22007" | "22008") => "a date that its column does not take",
-            (_, "23502") => "a column that must have a value has none",
-            (_, "23503") => "a row it refers to is missing",
-            ("22", _) => "a value that its column does not take",
-            ("23", _) => "it breaks a rule",
-            (_, "44000" | "P0001") => "the app's own rules refuse it",
-            _ => return None,
-        };
+        let what = unfit_in_words(&code)?;
         let error = error.try_downcast_ref::<PgDatabaseError>();
         let names = error.map(|error| [error.table(), error.column(), error.constraint()]);
         let names = names.into_iter().flatten().flatten();
@@ -684,6 +696,23 @@ impl Backend for Postgres {
             // connection_exception, insufficient_resources (too many connections), operator_intervention (shutdown), system_error.
             ("08" | "53" | "57" | "58", _) => Fault::Unreachable,
             _ => Fault::Unreadable,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_is_not_to_blame_for_what_we_said_wrong() {
+        for code in ["22023", "22P03", "22P04", "23505", "42601", "08006", ""] {
+            assert_eq!(unfit_in_words(code), None, "{code}");
+        }
+        for code in [
+            "22001", "22003", "22P02", "22P05", "23502", "23514", "P0001",
+        ] {
+            assert!(unfit_in_words(code).is_some(), "{code}");
         }
     }
 }

@@ -32,8 +32,12 @@ const HELD_MAX: usize = 5_000;
 /// Groups read at once.
 pub const PAGE: usize = 1_000;
 
-/// A group comes to few records. Their numbers are those of the group, and below them their own.
-const RECORDS_MAX: u64 = 1_000;
+/// Records of one id; a list without ids may have many of one address. Their numbers are those of the group, and below them their own:
+/// with so many, nine million million ids have numbers in the signed 64 bits that every database keeps.
+const RECORDS_MAX: u64 = 1_000_000;
+
+/// How records are numbered. It is part of what a run goes by: one that was cut off goes on only where its numbers mean the same.
+const NUMBERING: &[u8] = b"a million to a group;";
 
 /// What the operator said of the target.
 #[derive(Clone, Debug, Default)]
@@ -319,6 +323,7 @@ impl Reading {
         let twice = files.intersection(&live).next().is_some();
         options.given = files.union(&live).map(|name| (*name).to_owned()).collect();
         let mut digest = Sha256::new();
+        digest.update(NUMBERING);
         digest.update(kind.name.as_bytes());
         digest.update(text.as_bytes());
         let below = folder.map_or_else(std::env::temp_dir, |folder| base.join(folder));
@@ -455,6 +460,9 @@ impl Reading {
                 for group in &groups {
                     let records = self.compose(&group.joined);
                     self.records += u64::try_from(records.len()).unwrap_or(0);
+                    // Before anything is written.
+                    let last = u64::try_from(records.len()).unwrap_or(u64::MAX);
+                    numbered(group.number, last.saturating_sub(1))?;
                     for (index, record) in (0u64..).zip(&records) {
                         if let Record::User(user) = record {
                             claimed(user, &rules, (group.number, index), &mut claims);
@@ -479,9 +487,7 @@ impl Reading {
         after: u64,
         lost: bool,
     ) -> Result<Vec<Numbered>, Failure> {
-        // The last group may not be over.
-        let group = (after / RECORDS_MAX).saturating_sub(1);
-        let mut from = group;
+        let mut from = group_before(after);
         loop {
             let groups = self.spool.groups(about, from, PAGE, lost).await;
             let groups = groups.map_err(|error| broken(&error))?;
@@ -495,7 +501,7 @@ impl Reading {
             for group in &groups {
                 let records = self.compose(&group.joined);
                 for (index, record) in (0u64..).zip(records) {
-                    let sequence = group.number * RECORDS_MAX + index.min(RECORDS_MAX - 1) + 1;
+                    let sequence = numbered(group.number, index)?;
                     if sequence > after {
                         page.push(Numbered {
                             sequence,
@@ -534,6 +540,26 @@ impl Reading {
         let found = self.spool.has(about, ids).await;
         found.map_err(|error| broken(&error))
     }
+}
+
+/// The number of a record of a group.
+fn numbered(group: u64, index: u64) -> Result<u64, Failure> {
+    let number = group
+        .checked_mul(RECORDS_MAX)
+        .and_then(|number| number.checked_add(index)?.checked_add(1));
+    match number {
+        Some(number) if index < RECORDS_MAX && i64::try_from(number).is_ok() => Ok(number),
+        _ => Err(Failure {
+            message: format!("more than {RECORDS_MAX} entries of the export have one id or address"),
+            advice: "look for a column that is none of ids, or take the entries that repeat out of the file".into(),
+            code: PROBLEMS,
+        }),
+    }
+}
+
+/// The group before the one that goes on after a record: the last one may not be over.
+const fn group_before(after: u64) -> u64 {
+    (after / RECORDS_MAX).saturating_sub(1)
 }
 
 fn claimed(user: &ImportedUser, rules: &Rules, at: (u64, u64), claims: &mut Vec<Claim>) {
@@ -751,4 +777,36 @@ async fn file(
         .map_err(|error| broken(&error))?;
     told(tally.entries);
     Ok(tally.entries)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_record_has_a_number_of_its_own_and_what_follows_it_is_found_by_it() {
+        let number = |group, index| numbered(group, index).map_err(|failure| failure.message);
+        let mut last = 0;
+        for (group, index) in [
+            (1, 0),
+            (1, 999),
+            (1, 1_000),
+            (1, RECORDS_MAX - 1),
+            (2, 0),
+            (2, 1),
+            (3, RECORDS_MAX - 1),
+            (1_000_000_000_000, 0),
+        ] {
+            let now = number(group, index).unwrap();
+            assert!(now > last, "{group} {index}");
+            // The group is read again unless this was its last number.
+            let over = index == RECORDS_MAX - 1;
+            assert_eq!(group_before(now), group - u64::from(!over));
+            last = now;
+        }
+        assert_eq!(group_before(0), 0);
+        for (group, index) in [(1, RECORDS_MAX), (u64::MAX / RECORDS_MAX, 0), (u64::MAX, 0)] {
+            assert!(number(group, index).is_err(), "{group} {index}");
+        }
+    }
 }

@@ -353,6 +353,8 @@ impl<B: Backend> Target for DatabaseTarget<B> {
                 Undone::Broken(Broken {
                     unfit: Some(what), ..
                 }) => AccountsError::Unfit(what),
+                // Of a row that is changed, or of a rule that is looked at with the last statement.
+                Undone::Broken(Broken { unique: true, .. }) => AccountsError::Taken("address"),
                 other => other.told(),
             })
         })

@@ -514,6 +514,11 @@ impl<B: Backend> Work<'_, B> {
                 back.kept.push((user_id.to_owned(), why.to_owned()));
             }
         }
+        let lost = row.added.get("lost").and_then(Json::as_array);
+        for name in lost.into_iter().flatten().filter_map(Json::as_str) {
+            let why = format!("keeps the newer {name}: the one before was too much to be kept");
+            back.kept.push((user_id.to_owned(), why));
+        }
         Ok(())
     }
 

@@ -16,9 +16,12 @@ use crate::migration::import::target::{
 /// a password would seem to have been changed after it came.
 const SECOND_MS: i64 = 1000;
 
-/// Metadata that is longer, in bytes, is not kept for the way back: the text column it is noted in holds 64 KiB on MySQL, and quoting it
-/// may double it.
-const METADATA_KEPT_MAX: usize = 24 * 1024;
+/// What stood in the columns of a changed user, in bytes as it is written: more is not kept for the way back. The text column it is noted
+/// in holds 64 KiB on MySQL, and what was added to the user stands there too.
+const BEFORE_KEPT_MAX: usize = 48 * 1024;
+
+/// Longest detail of a row, in bytes: it stands in a text column that holds 64 KiB on MySQL, and who refuses a row must be able to say so.
+const DETAIL_BYTES_MAX: usize = 4 * 1024;
 
 const ACCOUNT: [&str; 13] = [
     "account.id",
@@ -145,7 +148,7 @@ impl<B: Backend> Store<B> {
                 maybe_text(left.target_id.as_deref()),
                 text(row.outcome.as_str()),
                 text(&row.reason),
-                text(&row.detail.replace('\0', "")),
+                text(&cut(&row.detail, DETAIL_BYTES_MAX)),
                 maybe_text(left.digest.as_deref()),
                 maybe_number(left.written_at),
                 maybe_text(left.added.as_deref()),
@@ -182,15 +185,43 @@ impl<B: Backend> Store<B> {
 
 /// What a key holds of a text that is only told.
 fn short(text: &str) -> String {
+    cut(text, KEY_LETTERS_MAX)
+}
+
+/// As much of a text as is at most so many bytes, in whole letters, without those that some databases do not take.
+fn cut(text: &str, most: usize) -> String {
     let plain = text.chars().filter(|letter| *letter != '\0');
     let mut out = String::new();
     for letter in plain {
-        if out.len() + letter.len_utf8() > KEY_LETTERS_MAX {
+        if out.len() + letter.len_utf8() > most {
             break;
         }
         out.push(letter);
     }
     out
+}
+
+/// What stood in columns, by their names, as far as there is room for it, and the names of those for which there is none. The short ones
+/// come first: no picture pushes out an address.
+fn kept<'f>(
+    mut before: Vec<(&'f str, Option<&'f String>)>,
+    most: usize,
+) -> (BTreeMap<&'f str, Option<&'f String>>, Vec<&'f str>) {
+    // As it is written: quoting one letter may take six.
+    let bytes = |value: Option<&String>| value.map_or(0, |text| json!(text).to_string().len());
+    before.sort_by_cached_key(|(name, value)| (bytes(*value), *name));
+    let (mut kept, mut lost) = (BTreeMap::new(), Vec::new());
+    let mut sum = 0_usize;
+    for (name, value) in before {
+        sum = sum.saturating_add(bytes(value));
+        match sum > most {
+            true => lost.push(name),
+            false => {
+                kept.insert(name, value);
+            }
+        }
+    }
+    (kept, lost)
 }
 
 /// What a user is, in the columns of [`USER`] and [`MORE`].
@@ -596,24 +627,20 @@ impl<B: Backend> Work<'_, B> {
         let added = self.add_ties(user_id, &ties, seal, at).await?;
         let after = self.whole(&[user_id.to_owned()]).await?.remove(user_id);
         let after = after.unwrap_or_default();
-        let mut has_lost_metadata = false;
-        let told: BTreeMap<&str, Option<&String>> = change
-            .columns
-            .iter()
-            .filter_map(|logical| {
-                let (_, name) = logical.split_once('.')?;
-                let value = before.stored.fields.get(name);
-                let bytes = value.map_or(0, String::len);
-                let lost = *logical == schema::METADATA && bytes > METADATA_KEPT_MAX;
-                has_lost_metadata |= lost;
-                (!lost).then_some((name, value))
-            })
-            .collect();
+        let told = change.columns.iter().filter_map(|logical| {
+            let (_, name) = logical.split_once('.')?;
+            Some((name, before.stored.fields.get(name)))
+        });
+        let (told, mut lost) = kept(told.collect(), BEFORE_KEPT_MAX);
+        let metadata = schema::METADATA.split_once('.').map(|(_, name)| name);
+        let all = lost.len();
+        lost.retain(|name| Some(*name) != metadata);
+        let has_lost_metadata = lost.len() < all;
         // Whoever takes it back may not know where metadata were written.
         let column = plan.column(schema::METADATA);
         let column = column.map(|column| (&column.name, &column.kind));
         let added = json!({ "before": told, "ties": added, "newer_hash": has_newer_hash, "lost_metadata": has_lost_metadata,
-            "metadata_column": column });
+            "lost": lost, "metadata_column": column });
         Ok(Left {
             target_id: Some(user_id.to_owned()),
             digest: Some(after.digest()),
@@ -980,5 +1007,39 @@ impl<'p, B: Backend> OfTies<'p, B> {
             work.insert(rows).await?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stood_before_is_kept_while_there_is_room_and_a_picture_pushes_out_no_address() {
+        let (email, name) = ("a@m.example".to_owned(), "\"".repeat(20));
+        let image = format!("data:image/png;base64,{}", "A".repeat(100));
+        let before = vec![
+            ("image", Some(&image)),
+            ("email", Some(&email)),
+            ("name", Some(&name)),
+            ("role", None),
+        ];
+        // 13 + 42 + 124 as they are written.
+        let (all, none) = kept(before.clone(), 179);
+        assert_eq!((all.len(), none), (4, vec![]));
+        let (some, lost) = kept(before.clone(), 178);
+        assert_eq!(lost, ["image"]);
+        assert_eq!(some[&"email"], Some(&email));
+        assert!(some.contains_key("role"));
+        let (some, lost) = kept(before, 54);
+        assert_eq!(lost, ["name", "image"]);
+        assert_eq!(some[&"email"], Some(&email));
+    }
+
+    #[test]
+    fn a_text_is_cut_between_letters() {
+        assert_eq!(cut("zo\u{0}\u{e9}", 4), "zo\u{e9}");
+        assert_eq!(cut("zo\u{e9}", 3), "zo");
+        assert_eq!(cut("\u{1F98A}", 3), "");
     }
 }
