@@ -228,7 +228,7 @@ pub(super) struct Rows {
 const VALUES_MAX: usize = 30_000;
 
 /// Rows in one statement at most: beyond it a statement takes longer to read than it saves.
-pub(super) const ROWS_MAX: usize = 500;
+const ROWS_MAX: usize = 500;
 
 /// What an error of the driver means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

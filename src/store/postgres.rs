@@ -97,12 +97,12 @@ struct Postgres {
     pooled: PgConnectOptions,
     behind_pooler: AtomicBool,
     place: String,
-    /// By table: whether row-level security holds for us there, and when that was asked.
-    policies: Mutex<BTreeMap<String, (bool, Instant)>>,
+    /// By table: the types of its columns, and when they were asked for.
+    kinds: Mutex<BTreeMap<String, (Kinds, Instant)>>,
 }
 
-/// How old that may be: whoever switches it on while people are imported waits no longer for it.
-const POLICIES_AGE_MAX: Duration = Duration::from_secs(60);
+/// How old that may be: whoever changes a table while people are imported waits no longer for it.
+const KINDS_AGE_MAX: Duration = Duration::from_secs(60);
 
 async fn open(mut settings: Settings) -> Result<Opened, OpenError> {
     let backend = Postgres::new(&mut settings)?;
@@ -274,56 +274,21 @@ fn query(
     query
 }
 
-/// Bytes of `COPY` that are sent at once.
-const COPY_BYTES: usize = 64 * 1024;
+/// Rows of one statement. A batch has a thousand, and a few more of what hangs on them.
+const ROWS_AT_ONCE: usize = 2_000;
 
-/// A value as `COPY` writes it. Source: PostgreSQL, COPY, "Text Format".
-fn copied(value: &Parameter, out: &mut Vec<u8>) {
-    match value {
-        Parameter::Null => out.extend_from_slice(b"\\N"),
-        Parameter::Number(number) => out.extend_from_slice(number.to_string().as_bytes()),
-        Parameter::Text(text) => {
-            for byte in text.bytes() {
-                match byte {
-                    b'\\' => out.extend_from_slice(b"\\\\"),
-                    b'\n' => out.extend_from_slice(b"\\n"),
-                    b'\r' => out.extend_from_slice(b"\\r"),
-                    b'\t' => out.extend_from_slice(b"\\t"),
-                    other => out.push(other),
-                }
-            }
-        }
-    }
-}
+/// The types of the columns of a table, by their names.
+type Kinds = Arc<BTreeMap<String, String>>;
 
 impl Postgres {
-    /// Whether row-level security holds for us in a table. Asked once in a while: it costs a round trip, and hardly ever changes.
-    async fn is_under_policies(
-        &self,
-        link: &mut PgConnection,
-        table: &str,
-    ) -> Result<bool, sqlx::Error> {
-        let known = || self.policies.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((active, asked)) = known().get(table)
-            && asked.elapsed() < POLICIES_AGE_MAX
+    /// The types of a table's columns. Asked once in a while: it costs a round trip, and they hardly ever change.
+    async fn kinds(&self, link: &mut PgConnection, table: &str) -> Result<Kinds, sqlx::Error> {
+        let known = || self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((kinds, asked)) = known().get(table)
+            && asked.elapsed() < KINDS_AGE_MAX
         {
-            return Ok(*active);
+            return Ok(Arc::clone(kinds));
         }
-        let pooled = self.behind_pooler.load(Ordering::Relaxed);
-        let asked = sqlx::query("SELECT pg_catalog.row_security_active($1)").persistent(!pooled);
-        let row = asked.bind(table.to_owned()).fetch_one(link).await?;
-        let active: bool = row.try_get(0)?;
-        // As many as there are tables of ours and of the app's.
-        known().insert(table.to_owned(), (active, Instant::now()));
-        Ok(active)
-    }
-
-    /// By `INSERT` of one list of texts for each column, turned into the columns' types.
-    async fn insert_under_policies(
-        &self,
-        link: &mut PgConnection,
-        rows: &Rows,
-    ) -> Result<(), sqlx::Error> {
         let pooled = self.behind_pooler.load(Ordering::Relaxed);
         // Without their lengths: a cast to a length cuts, and what is too long must be an error. A bare `character` is one letter, which
         // is why the modifier is -1 and not missing; a domain has a length of its own, so what it is made of is named instead of it.
@@ -335,41 +300,15 @@ impl Postgres {
              SELECT k.attname::text, pg_catalog.format_type(k.kind, -1)::text FROM kinds k \
              JOIN pg_catalog.pg_type t ON t.oid = k.kind WHERE t.typtype <> 'd'",
         );
-        let asked = asked.persistent(!pooled).bind(rows.table.clone());
-        let mut kinds: BTreeMap<String, String> = BTreeMap::new();
-        for row in asked.fetch_all(&mut *link).await? {
+        let asked = asked.persistent(!pooled).bind(table.to_owned());
+        let mut kinds = BTreeMap::new();
+        for row in asked.fetch_all(link).await? {
             kinds.insert(row.try_get(0)?, row.try_get(1)?);
         }
-        let columns = rows.columns.join(", ");
-        let (mut shown, mut lists, mut names) = (Vec::new(), Vec::new(), Vec::new());
-        for (at, column) in rows.columns.iter().enumerate() {
-            let plain = column.trim_matches('"').replace("\"\"", "\"");
-            let kind = kinds
-                .get(&plain)
-                .ok_or_else(|| sqlx::Error::ColumnNotFound(plain.clone()))?;
-            shown.push(format!("c{at}::{kind}"));
-            lists.push(format!("${}::text[]", at + 1));
-            names.push(format!("c{at}"));
-        }
-        let (shown, lists, names) = (shown.join(", "), lists.join(", "), names.join(", "));
-        let sql = format!(
-            "INSERT INTO {} ({columns}) SELECT {shown} FROM ROWS FROM (unnest({lists})) AS given ({names})",
-            rows.table
-        );
-        let sql: Arc<str> = sql.into();
-        for some in rows.rows.chunks(database::ROWS_MAX) {
-            let mut query = sqlx::query(AssertSqlSafe(Arc::clone(&sql))).persistent(!pooled);
-            for at in 0..rows.columns.len() {
-                let list = some.iter().map(|row| match row.get(at) {
-                    Some(Parameter::Text(text)) => Some(text.clone()),
-                    Some(Parameter::Number(number)) => Some(number.to_string()),
-                    Some(Parameter::Null) | None => None,
-                });
-                query = query.bind(list.collect::<Vec<Option<String>>>());
-            }
-            query.execute(&mut *link).await?;
-        }
-        Ok(())
+        let kinds = Arc::new(kinds);
+        // As many as there are tables of ours and of the app's.
+        known().insert(table.to_owned(), (Arc::clone(&kinds), Instant::now()));
+        Ok(kinds)
     }
 }
 
@@ -423,7 +362,7 @@ impl Postgres {
                 .extra_float_digits(None),
             direct: options.options([("statement_timeout", wait_ms)]),
             behind_pooler: AtomicBool::new(behind_pooler),
-            policies: Mutex::default(),
+            kinds: Mutex::default(),
             place,
         })
     }
@@ -590,29 +529,41 @@ impl Backend for Postgres {
         Ok(done.rows_affected())
     }
 
-    /// By `COPY`, whose values are texts that the columns read themselves. It is refused where policies hold for us.
+    /// By one list of texts for each column, turned into the columns' types. Not by `COPY`: its end is a small packet behind another, and
+    /// the driver's sockets hold such a one back until the other is acknowledged, which the system puts off for 40 ms. Nor is `COPY` to be
+    /// had where row-level security holds for us.
     async fn insert(&self, link: &mut PgConnection, rows: &Rows) -> Result<(), sqlx::Error> {
-        if self.is_under_policies(link, &rows.table).await? {
-            return self.insert_under_policies(link, rows).await;
-        }
+        let pooled = self.behind_pooler.load(Ordering::Relaxed);
+        let kinds = self.kinds(link, &rows.table).await?;
         let columns = rows.columns.join(", ");
-        let statement = format!("COPY {} ({columns}) FROM STDIN", rows.table);
-        let mut copy = link.copy_in_raw(&statement).await?;
-        let mut text = Vec::with_capacity(COPY_BYTES + COPY_BYTES / 4);
-        for row in &rows.rows {
-            for (at, value) in row.iter().enumerate() {
-                if at > 0 {
-                    text.push(b'\t');
-                }
-                copied(value, &mut text);
-            }
-            text.push(b'\n');
-            if text.len() >= COPY_BYTES {
-                copy.send(std::mem::take(&mut text)).await?;
-            }
+        let (mut shown, mut lists, mut names) = (Vec::new(), Vec::new(), Vec::new());
+        for (at, column) in rows.columns.iter().enumerate() {
+            let plain = column.trim_matches('"').replace("\"\"", "\"");
+            let kind = kinds
+                .get(&plain)
+                .ok_or_else(|| sqlx::Error::ColumnNotFound(plain.clone()))?;
+            shown.push(format!("c{at}::{kind}"));
+            lists.push(format!("${}::text[]", at + 1));
+            names.push(format!("c{at}"));
         }
-        copy.send(text).await?;
-        copy.finish().await?;
+        let (shown, lists, names) = (shown.join(", "), lists.join(", "), names.join(", "));
+        let sql = format!(
+            "INSERT INTO {} ({columns}) SELECT {shown} FROM ROWS FROM (unnest({lists})) AS given ({names})",
+            rows.table
+        );
+        let sql: Arc<str> = sql.into();
+        for some in rows.rows.chunks(ROWS_AT_ONCE) {
+            let mut query = sqlx::query(AssertSqlSafe(Arc::clone(&sql))).persistent(!pooled);
+            for at in 0..rows.columns.len() {
+                let list = some.iter().map(|row| match row.get(at) {
+                    Some(Parameter::Text(text)) => Some(text.clone()),
+                    Some(Parameter::Number(number)) => Some(number.to_string()),
+                    Some(Parameter::Null) | None => None,
+                });
+                query = query.bind(list.collect::<Vec<Option<String>>>());
+            }
+            query.execute(&mut *link).await?;
+        }
         Ok(())
     }
 
