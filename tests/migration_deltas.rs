@@ -397,6 +397,88 @@ async fn whoever_was_banned_since_is_told_of_where_the_app_has_no_place_for_it()
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_was_banned_since_is_kept_out_though_the_rest_of_their_row_does_not_fit() {
+    for (layout, rule) in [
+        (
+            "full.postgres.sql",
+            "ALTER TABLE \"user\" ADD CONSTRAINT short_names CHECK (length(name) <= 30)",
+        ),
+        (
+            "full.mysql.sql",
+            "ALTER TABLE \"user\" ADD CONSTRAINT short_names CHECK (CHAR_LENGTH(name) <= 30)",
+        ),
+    ] {
+        let ground = Ground::of(layout).await;
+        ground.place.run(rule).await;
+        let first = ["b", "c"].map(|id| person(id, &format!("{id}@m.example"), true));
+        let whence = list(&ground, "first.ndjson", &first);
+        ground.told(&import(&whence, &["--apply"]), &[0]).await;
+        let long = "somebody whose name is a long one";
+        let second = [
+            with(
+                first[0].clone(),
+                json!({ "updatedAt": CHANGED, "banned": true, "name": long }),
+            ),
+            with(
+                first[1].clone(),
+                json!({ "updatedAt": CHANGED, "name": long }),
+            ),
+        ];
+        let whence = list(&ground, "second.ndjson", &second);
+        let since = ["--apply", "--since", "2026-01-01"];
+        let done = ground.told(&import(&whence, &since), &[1]).await;
+        let wanted = counted(&[("refused", 1), ("updated", 1)]);
+        assert_eq!(outcomes(&done), wanted, "{layout}: {done}");
+        assert_eq!(done["reasons"]["does-not-fit"], 2, "{layout}: {done}");
+        let banned = async |id: &str| {
+            let banned = field(&ground, id, "banned").await;
+            matches!(banned.as_deref(), Some("true" | "t" | "1"))
+        };
+        assert!(banned("b").await && !banned("c").await, "{layout}");
+        for id in ["b", "c"] {
+            let name = field(&ground, id, "name").await;
+            assert_eq!(name.as_deref(), Some(id), "{layout}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_took_the_old_address_of_another_does_not_become_them() {
+    for layout in EACH {
+        let ground = Ground::of(layout).await;
+        let support = person("a", "support@m.example", true);
+        let whence = list(&ground, "first.ndjson", std::slice::from_ref(&support));
+        ground.told(&import(&whence, &["--apply"]), &[0]).await;
+        // The address is another's now, and whoever had it has another.
+        let second = [
+            with(
+                support,
+                json!({ "email": "a2@m.example", "updatedAt": CHANGED }),
+            ),
+            with(
+                person("b", "support@m.example", true),
+                json!({ "updatedAt": CHANGED, "accounts": [{ "provider": "github", "id": "7" }],
+                    "passwordHash": HASH, "passwordAlgorithm": "bcrypt" }),
+            ),
+        ];
+        let whence = list(&ground, "second.ndjson", &second);
+        for since in [&["--apply"][..], &["--apply", "--since", "2026-01-01"]] {
+            ground.told(&import(&whence, since), &[1]).await;
+            let user = found(&ground, "a").await.unwrap().user_id;
+            assert_eq!(
+                elsewhere(&ground, &user).await,
+                [""; 0],
+                "{layout} {since:?}"
+            );
+            let other = found(&ground, "b").await.map(|other| other.user_id);
+            assert_ne!(other, Some(user), "{layout} {since:?}");
+        }
+        let email = field(&ground, "a", "email").await;
+        assert_eq!(email.as_deref(), Some("a2@m.example"), "{layout}");
+    }
+}
+
 fn options(ground: &Ground, text: &str) -> String {
     let file = ground.path("options.toml");
     std::fs::write(&file, text).unwrap();
