@@ -9,7 +9,7 @@ use super::reading::Reading;
 use crate::migration::import::decide;
 use crate::migration::import::outcome::{self, Outcome};
 use crate::migration::import::record::{
-    ImportedInvitation, ImportedMember, ImportedOrganization, Note, Oddity,
+    ImportedInvitation, ImportedMember, ImportedOrganization, Note, Oddity, Place,
 };
 use crate::migration::import::source::About;
 use crate::migration::import::target::{
@@ -54,7 +54,7 @@ impl Organizations<'_> {
         let mut ready = Vec::with_capacity(all.len());
         for (sequence, of) in all {
             let mut notes = of.notes.clone();
-            let (outcome, target_id, write) = if let Some(id) = known.get(&of.source_id) {
+            let came_to = if let Some(id) = known.get(&of.source_id) {
                 (Outcome::Unchanged, Some(id.clone()), Write::Nothing)
             } else if let Some(note) = self.without_organizations() {
                 notes.push(note);
@@ -98,21 +98,13 @@ impl Organizations<'_> {
                 };
                 (Outcome::Created, None, Write::Organization(Box::new(write)))
             };
-            let (reason, detail) = outcome::told(&notes);
-            ready.push(Ready {
-                row: Row {
-                    sequence,
-                    kind: Kind::Organization,
-                    place: of.place,
-                    source_id: Some(of.source_id),
-                    target_id,
-                    outcome,
-                    reason,
-                    detail,
-                    write,
-                },
-                no_column: Vec::new(),
-            });
+            ready.push(made(
+                (sequence, Kind::Organization),
+                of.place,
+                of.source_id,
+                &notes,
+                came_to,
+            ));
         }
         Ok(ready)
     }
@@ -210,7 +202,7 @@ impl Organizations<'_> {
                 .get(&of.organization)
                 .zip(users.get(&of.user))
                 .map(|(organization, user)| (organization.clone(), user.clone()));
-            let (outcome, target_id, write) = if let Some(id) = known.get(&of.source_id) {
+            let came_to = if let Some(id) = known.get(&of.source_id) {
                 (Outcome::Unchanged, Some(id.clone()), Write::Nothing)
             } else if over {
                 (Outcome::Refused, None, Write::Nothing)
@@ -243,21 +235,13 @@ impl Organizations<'_> {
                 });
                 (Outcome::Refused, None, Write::Nothing)
             };
-            let (reason, detail) = outcome::told(&notes);
-            ready.push(Ready {
-                row: Row {
-                    sequence,
-                    kind: Kind::Member,
-                    place: of.place,
-                    source_id: Some(of.source_id),
-                    target_id,
-                    outcome,
-                    reason,
-                    detail,
-                    write,
-                },
-                no_column: Vec::new(),
-            });
+            ready.push(made(
+                (sequence, Kind::Member),
+                of.place,
+                of.source_id,
+                &notes,
+                came_to,
+            ));
         }
         Ok(ready)
     }
@@ -303,7 +287,7 @@ impl Organizations<'_> {
                 .or_else(|| owners.get(organization?))
                 .cloned()
                 .or_else(|| dry.then(String::new));
-            let (outcome, target_id, write) = if let Some(id) = known.get(&of.source_id) {
+            let came_to = if let Some(id) = known.get(&of.source_id) {
                 (Outcome::Unchanged, Some(id.clone()), Write::Nothing)
             } else if notes.iter().any(|note| note.what == Oddity::Over) {
                 (Outcome::Refused, None, Write::Nothing)
@@ -334,23 +318,40 @@ impl Organizations<'_> {
                 });
                 (Outcome::Refused, None, Write::Nothing)
             };
-            let (reason, detail) = outcome::told(&notes);
-            ready.push(Ready {
-                row: Row {
-                    sequence,
-                    kind: Kind::Invitation,
-                    place: of.place,
-                    source_id: Some(of.source_id),
-                    target_id,
-                    outcome,
-                    reason,
-                    detail,
-                    write,
-                },
-                no_column: Vec::new(),
-            });
+            ready.push(made(
+                (sequence, Kind::Invitation),
+                of.place,
+                of.source_id,
+                &notes,
+                came_to,
+            ));
         }
         Ok(ready)
+    }
+}
+
+/// A row, with what it came to.
+fn made(
+    (sequence, kind): (u64, Kind),
+    place: Place,
+    source_id: String,
+    notes: &[Note],
+    (outcome, target_id, write): (Outcome, Option<String>, Write),
+) -> Ready {
+    let (reason, detail) = outcome::told(notes);
+    Ready {
+        row: Row {
+            sequence,
+            kind,
+            place,
+            source_id: Some(source_id),
+            target_id,
+            outcome,
+            reason,
+            detail,
+            write,
+        },
+        no_column: Vec::new(),
     }
 }
 
