@@ -344,3 +344,142 @@ fn an_app_that_is_silent_is_answered_for_in_time() {
         assert!(headers(&head, "x-request-id").len() == 1, "{head}");
     }
 }
+
+/// Reads the head of an answer, and that nothing but it came before the next.
+fn status_of(head: &str) -> u16 {
+    head[9..12].parse().expect("a status")
+}
+
+#[test]
+fn one_connection_serves_requests_of_every_kind_in_turn() {
+    let app = App::scripted(|request, stream| {
+        let target = request.line.split(' ').nth(1).unwrap_or_default();
+        reply(stream, 200, &[], target.as_bytes());
+    });
+    let gateway = Setup::in_front_of(app.address).start();
+    let mut client = Wire::to(gateway.address);
+    for turn in 0..3 {
+        // Plain, in two pieces, with something for the next neighbour, refused, with a body, and not for us.
+        client.write(format!(
+            "GET /public/{turn}/a HTTP/1.1\r\nhost: app.test\r\n\r\n"
+        ));
+        assert_eq!(
+            read_answer(&mut client),
+            (200, format!("/public/{turn}/a").into_bytes())
+        );
+        client.write(format!("GET /public/{turn}/b HTTP/1.1\r\nho"));
+        std::thread::yield_now();
+        client.write("st: app.test\r\n\r\n");
+        assert_eq!(
+            read_answer(&mut client),
+            (200, format!("/public/{turn}/b").into_bytes())
+        );
+        client.write(format!(
+            "GET /public/{turn}/c HTTP/1.1\r\nhost: app.test\r\nte: trailers\r\n\r\n"
+        ));
+        assert_eq!(
+            read_answer(&mut client),
+            (200, format!("/public/{turn}/c").into_bytes())
+        );
+        client.write("GET /dashboard HTTP/1.1\r\nhost: app.test\r\n\r\n");
+        assert_eq!(read_answer(&mut client).0, 401);
+        client.write(format!(
+            "POST /public/{turn}/d HTTP/1.1\r\nhost: app.test\r\ncontent-length: 2\r\n\r\nab"
+        ));
+        assert_eq!(
+            read_answer(&mut client),
+            (200, format!("/public/{turn}/d").into_bytes())
+        );
+    }
+}
+
+#[test]
+fn an_answer_to_head_has_no_body_whatever_length_it_says() {
+    for way in WAYS {
+        let app = RawApp::start();
+        let gateway = gateway_before(&app);
+        let mut client = Wire::to(gateway.address);
+        let mut server = None;
+        for length in ["content-length: 5", "transfer-encoding: chunked"] {
+            client.write(format!(
+                "HEAD /public/page HTTP/1.1\r\nhost: app.test\r\n{way}\r\n"
+            ));
+            let server = server.get_or_insert_with(|| app.accept());
+            assert!(
+                server
+                    .read_head()
+                    .starts_with("HEAD /public/page HTTP/1.1\r\n")
+            );
+            server.write(format!("HTTP/1.1 200 OK\r\n{length}\r\n\r\n"));
+            assert_eq!(status_of(&client.read_head()), 200);
+        }
+        // Ours has none either.
+        client.write(format!(
+            "HEAD /dashboard HTTP/1.1\r\nhost: app.test\r\n{way}\r\n"
+        ));
+        assert_eq!(status_of(&client.read_head()), 401);
+        client.write(format!(
+            "HEAD /public/page HTTP/1.1\r\nhost: app.test\r\n{way}\r\n"
+        ));
+        let server = server.as_mut().expect("connected");
+        server.read_head();
+        server.write("HTTP/1.1 404 Not Found\r\ncontent-length: 9\r\n\r\n");
+        assert_eq!(status_of(&client.read_head()), 404, "{way}");
+    }
+}
+
+#[test]
+fn a_client_that_wants_no_more_is_let_go_after_its_answer() {
+    for way in WAYS {
+        let app = RawApp::start();
+        let gateway = gateway_before(&app);
+        let mut client = Wire::to(gateway.address);
+        client.write(format!("{GET}connection: close\r\n{way}\r\n"));
+        let mut server = app.accept();
+        server.read_head();
+        server.write("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+        let head = client.read_head();
+        assert_eq!(header(&head, "connection"), Some("close"), "{head}");
+        assert_eq!(client.read_to_end(), b"ok");
+    }
+}
+
+#[test]
+fn trailers_of_an_answer_stay_with_us() {
+    for way in WAYS {
+        let app = RawApp::start();
+        let gateway = gateway_before(&app);
+        let mut client = Wire::to(gateway.address);
+        client.write(format!("{GET}{way}\r\n"));
+        let mut server = app.accept();
+        server.read_head();
+        server.write("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nx-auth-user-id: mallory\r\n\r\n");
+        assert_eq!(read_answer(&mut client), (200, b"hello".to_vec()), "{way}");
+        // The connection to the app is at its next answer.
+        client.write(format!("{GET}{way}\r\n"));
+        server.read_head();
+        server.write("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nnext");
+        assert_eq!(read_answer(&mut client), (200, b"next".to_vec()), "{way}");
+    }
+}
+
+#[test]
+fn a_request_sent_before_its_turn_is_never_part_of_another() {
+    let app = RawApp::start();
+    let gateway = gateway_before(&app);
+    let mut client = Wire::to(gateway.address);
+    client.write(format!(
+        "{GET}\r\nGET /dashboard HTTP/1.1\r\nhost: app.test\r\n\r\n"
+    ));
+    let mut server = app.accept();
+    let head = server.read_head();
+    assert!(head.starts_with("GET /public/page "), "{head}");
+    server.write("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+    assert_eq!(read_answer(&mut client), (200, b"ok".to_vec()));
+    // Nothing of the second goes to the app without having been judged.
+    let rest = String::from_utf8(client.read_to_end()).expect("text");
+    assert!(
+        rest.is_empty() || rest.starts_with("HTTP/1.1 401"),
+        "{rest}"
+    );
+}

@@ -21,7 +21,6 @@ use pingora::{Error, ErrorSource, ErrorType, Result};
 use super::body::{self, Held};
 use super::door::Door;
 use super::doubt::Doubt;
-use super::exchange;
 use super::forward::{self, Client, RequestId, Trace};
 use super::intercept::{self, Watch};
 use super::line::Line;
@@ -121,20 +120,20 @@ pub struct Ctx {
     pub(super) permit: Option<Permit>,
     decided: Option<Decided>,
     pub(super) app: usize,
-    pub(super) manner: Manner,
+    manner: Manner,
     pub(super) attempts: usize,
     private: bool,
     watch: Option<Watch>,
     /// Whether the app's Better Auth reads this request itself, and sets its cookies itself.
     at_auth: bool,
     place: Option<Place>,
-    pub(super) passage: Passage,
+    passage: Passage,
     /// Whether a session of the old system was presented of which nobody knows whether it lives.
     undecided: bool,
     /// The Server Actions its body names are looked for while it passes.
-    pub(super) actions: Option<Box<Scanner>>,
+    actions: Option<Box<Scanner>>,
     /// Whether the body is held, and waits for nobody's leave.
-    pub(super) is_held: bool,
+    is_held: bool,
     /// Whether the credential was looked at already: the next look is no other use of it.
     is_asked: bool,
     /// The answer to a request that was refused when its head was with the app already.
@@ -144,6 +143,39 @@ pub struct Ctx {
     body_seen: u64,
     refused: Option<&'static str>,
     _in_flight: InFlight,
+}
+
+impl Ctx {
+    /// Nothing is known yet.
+    pub(super) fn new(metrics: &Arc<Metrics>) -> Self {
+        Self {
+            started: Instant::now(),
+            trace: Trace {
+                request_id: RequestId::default(),
+                new_parent: None,
+            },
+            client: None,
+            permit: None,
+            decided: None,
+            app: 0,
+            manner: Manner::Exchange,
+            attempts: 0,
+            private: true,
+            watch: None,
+            at_auth: false,
+            place: None,
+            passage: Passage::default(),
+            undecided: false,
+            actions: None,
+            is_held: false,
+            is_asked: false,
+            refusal: None,
+            is_turned_away: false,
+            body_seen: 0,
+            refused: None,
+            _in_flight: InFlight::begin(metrics),
+        }
+    }
 }
 
 /// The part of a decision that is logged and counted.
@@ -172,7 +204,7 @@ impl Drop for InFlight {
 }
 
 /// Why a request is refused before anybody asks who sent it.
-struct Malformed {
+pub(super) struct Malformed {
     status: StatusCode,
     reason: &'static str,
 }
@@ -202,33 +234,7 @@ impl ProxyHttp for Shared {
     type CTX = Ctx;
 
     fn new_ctx(&self) -> Ctx {
-        Ctx {
-            started: Instant::now(),
-            trace: Trace {
-                request_id: RequestId::default(),
-                new_parent: None,
-            },
-            client: None,
-            permit: None,
-            decided: None,
-            app: 0,
-            manner: Manner::Exchange,
-            attempts: 0,
-            private: true,
-            watch: None,
-            at_auth: false,
-            place: None,
-            passage: Passage::default(),
-            undecided: false,
-            actions: None,
-            is_held: false,
-            is_asked: false,
-            refusal: None,
-            is_turned_away: false,
-            body_seen: 0,
-            refused: None,
-            _in_flight: InFlight::begin(&self.metrics),
-        }
+        Ctx::new(&self.metrics)
     }
 
     // Pingora's default is a compression module, switched off. We never touch bodies, so it need not be there.
@@ -316,16 +322,9 @@ impl ProxyHttp for Shared {
                 answer
             }
             Err(malformed) => {
-                ctx.refused = Some(malformed.reason);
-                self.metrics.refused(malformed.reason);
                 // Whoever frames a request badly may have sent the next one along.
                 exchange.set_keepalive(None);
-                respond::problem(
-                    malformed.status,
-                    title(malformed.status),
-                    malformed.reason,
-                    &ctx.trace.request_id,
-                )
+                self.turn_down(&malformed, ctx)
             }
         };
         write(exchange, answer, &ctx.trace.request_id).await?;
@@ -426,18 +425,17 @@ impl ProxyHttp for Shared {
         Ok(())
     }
 
-    async fn proxy_upstream_filter(&self, exchange: &mut Exchange, ctx: &mut Ctx) -> Result<bool> {
-        let passed = exchange::pass(self, exchange, ctx).await?;
-        Ok(matches!(passed, exchange::Passed::Not))
-    }
-
     async fn response_filter(
         &self,
         exchange: &mut Exchange,
         response: &mut ResponseHeader,
         ctx: &mut Ctx,
     ) -> Result<()> {
-        self.answered(exchange, response, ctx).await
+        self.answered(exchange.req_header(), response, ctx).await?;
+        if response.status == StatusCode::SWITCHING_PROTOCOLS {
+            exchange.set_read_timeout(Some(self.settings.timeouts.tunnel_idle));
+        }
+        Ok(())
     }
 
     fn response_body_filter(
@@ -460,47 +458,12 @@ impl ProxyHttp for Shared {
         error: &Error,
         ctx: &mut Ctx,
     ) -> FailToProxy {
-        if let Some(answer) = ctx.refusal.take() {
-            ctx.is_turned_away = true;
-            exchange.set_keepalive(None);
-            let status = answer.status.as_u16();
-            if exchange.response_written().is_none() {
-                // The client may be gone: then there is nobody left to tell.
-                let _ = write(exchange, answer, &ctx.trace.request_id).await;
-            }
-            return FailToProxy {
-                error_code: status,
-                can_reuse_downstream: false,
-            };
-        }
-        let status = status_of(error);
-        if *error.esource() == ErrorSource::Upstream {
-            self.metrics.upstream_failed();
-        }
-        if status != 0 && exchange.response_written().is_none() {
-            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
-            exchange.set_keepalive(None);
-            let form = ctx
-                .decided
-                .as_ref()
-                .map_or(Form::Program, |decided| decided.form);
-            let id = &ctx.trace.request_id;
-            let (code, message) = match ctx.refused {
-                Some(reason) => (reason, "The request was not accepted.\n"),
-                None if status.is_client_error() => ("request", "The request was not accepted.\n"),
-                None => ("upstream", "The app did not answer.\n"),
-            };
-            let answer = match form {
-                Form::Document | Form::DocumentPost => {
-                    respond::page(status, title(status), message.trim_end(), id)
-                }
-                Form::ServerAction => respond::text(status, message),
-                Form::Program | Form::Preflight => {
-                    respond::problem(status, title(status), code, id)
-                }
-            };
+        let is_begun = exchange.response_written().is_some();
+        let (status, answer) = self.failure(error, is_begun, ctx);
+        exchange.set_keepalive(None);
+        if let Some(answer) = answer {
             // The client may be gone: then there is nobody left to tell.
-            let _ = write(exchange, answer, id).await;
+            let _ = write(exchange, answer, &ctx.trace.request_id).await;
         }
         FailToProxy {
             error_code: status,
@@ -514,58 +477,14 @@ impl ProxyHttp for Shared {
     }
 
     fn request_summary(&self, exchange: &Exchange, _ctx: &Ctx) -> String {
-        // Queries carry reset tokens and OAuth codes: never in a log.
-        let head = exchange.req_header();
-        format!(
-            "{} {}",
-            head.method,
-            intercept::loggable_path(
-                verify::without_original(head.uri.path()),
-                &self.auth_base_path
-            )
-        )
+        self.summary(exchange.req_header())
     }
 
     async fn logging(&self, exchange: &mut Exchange, error: Option<&Error>, ctx: &mut Ctx) {
         let status = exchange
             .response_written()
             .map_or(0, |response| response.status.as_u16());
-        self.metrics.answered(status);
-        if let Some(watch) = ctx.watch.take().filter(|_| ctx.attempts > 0)
-            && let Some(what) = watch.abandon(&self.line)
-        {
-            self.metrics.evicted(what);
-        }
-        if !self.access_log {
-            return;
-        }
-        let head = exchange.req_header();
-        let (verdict, reason, route, form, validation_us) = match &ctx.decided {
-            Some(decided) => (
-                decided.verdict,
-                decided.reason,
-                self.gate.routes.route(decided.route).pattern.as_str(),
-                decided.form.as_str(),
-                u64::try_from(decided.took.as_micros()).unwrap_or(u64::MAX),
-            ),
-            None => ("refused", ctx.refused.unwrap_or("own"), "", "", 0),
-        };
-        let path = verify::without_original(head.uri.path());
-        let told = access::Request {
-            method: head.method.as_str(),
-            path: &intercept::loggable_path(path, &self.auth_base_path),
-            status,
-            verdict,
-            reason: ctx.refused.unwrap_or(reason),
-            route,
-            kind: form,
-            client: ctx.client.as_ref().map(|client| client.text.as_str()),
-            duration_us: u64::try_from(ctx.started.elapsed().as_micros()).unwrap_or(u64::MAX),
-            validation_us,
-            request_id: &ctx.trace.request_id,
-            error: error.map(|error| error.etype().as_str()),
-        };
-        told.tell();
+        self.tell(exchange.req_header(), status, error, ctx);
     }
 }
 
@@ -576,7 +495,7 @@ impl Gateway {
     /// When it cannot be changed as it must be: then it must not go out.
     pub(super) async fn answered(
         &self,
-        exchange: &mut Exchange,
+        head: &RequestHeader,
         response: &mut ResponseHeader,
         ctx: &mut Ctx,
     ) -> Result<()> {
@@ -584,31 +503,27 @@ impl Gateway {
         {
             return Ok(());
         }
-        if response.status == StatusCode::SWITCHING_PROTOCOLS {
-            if ctx.manner != Manner::Tunnel {
-                // A client that did not ask would take whatever follows for its next answer.
-                let unasked = "the app switches protocols unasked";
-                return Err(Error::explain(ErrorType::InvalidHTTPHeader, unasked).into_up());
-            }
-            exchange.set_read_timeout(Some(self.settings.timeouts.tunnel_idle));
+        if response.status == StatusCode::SWITCHING_PROTOCOLS && ctx.manner != Manner::Tunnel {
+            // A client that did not ask would take whatever follows for its next answer.
+            let unasked = "the app switches protocols unasked";
+            return Err(Error::explain(ErrorType::InvalidHTTPHeader, unasked).into_up());
         }
         if let Some(watch) = ctx.watch.take()
             && let Some(what) = watch.finish(response.status, &self.line)
         {
             self.metrics.evicted(what);
         }
-        let request = &exchange.req_header().headers;
         intercept::learn(
             &response.headers,
-            request,
+            &head.headers,
             &self.responder.session_cookies,
             &self.line,
         );
         if response.status.is_redirection() {
-            ctx.private |= self.watch_bounce(exchange.req_header(), response)?;
+            ctx.private |= self.watch_bounce(head, response)?;
         }
         if let Some(renewer) = &self.renewer {
-            self.keep_cookie(renewer, exchange.req_header(), response, ctx)?;
+            self.keep_cookie(renewer, head, response, ctx)?;
         }
         if let Some(entry) = ctx.permit.as_ref().and_then(Permit::principal)
             && !ctx.at_auth
@@ -640,6 +555,114 @@ impl Gateway {
         }
         response.insert_header("X-Request-Id", ctx.trace.request_id.to_value())?;
         Ok(())
+    }
+
+    /// What becomes of an exchange that failed: its status (0: there is nobody left to tell), and the answer, unless one has begun.
+    pub(super) fn failure(
+        &self,
+        error: &Error,
+        is_begun: bool,
+        ctx: &mut Ctx,
+    ) -> (u16, Option<Answer>) {
+        if let Some(answer) = ctx.refusal.take() {
+            ctx.is_turned_away = true;
+            return (answer.status.as_u16(), Some(answer).filter(|_| !is_begun));
+        }
+        let status = status_of(error);
+        if *error.esource() == ErrorSource::Upstream {
+            self.metrics.upstream_failed();
+        }
+        if status == 0 || is_begun {
+            return (status, None);
+        }
+        let shown = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
+        let form = ctx
+            .decided
+            .as_ref()
+            .map_or(Form::Program, |decided| decided.form);
+        let id = &ctx.trace.request_id;
+        let (code, message) = match ctx.refused {
+            Some(reason) => (reason, "The request was not accepted.\n"),
+            None if shown.is_client_error() => ("request", "The request was not accepted.\n"),
+            None => ("upstream", "The app did not answer.\n"),
+        };
+        let answer = match form {
+            Form::Document | Form::DocumentPost => {
+                respond::page(shown, title(shown), message.trim_end(), id)
+            }
+            Form::ServerAction => respond::text(shown, message),
+            Form::Program | Form::Preflight => respond::problem(shown, title(shown), code, id),
+        };
+        (status, Some(answer))
+    }
+
+    /// The answer to a request that nobody looks at further.
+    pub(super) fn turn_down(&self, malformed: &Malformed, ctx: &mut Ctx) -> Answer {
+        ctx.refused = Some(malformed.reason);
+        self.metrics.refused(malformed.reason);
+        respond::problem(
+            malformed.status,
+            title(malformed.status),
+            malformed.reason,
+            &ctx.trace.request_id,
+        )
+    }
+
+    /// A request in a few words. Queries carry reset tokens and OAuth codes: never in a log.
+    pub(super) fn summary(&self, head: &RequestHeader) -> String {
+        format!(
+            "{} {}",
+            head.method,
+            intercept::loggable_path(
+                verify::without_original(head.uri.path()),
+                &self.auth_base_path
+            )
+        )
+    }
+
+    /// Counts a request that has its answer (0: it has none), and tells of it in the access log.
+    pub(super) fn tell(
+        &self,
+        head: &RequestHeader,
+        status: u16,
+        error: Option<&Error>,
+        ctx: &mut Ctx,
+    ) {
+        self.metrics.answered(status);
+        if let Some(watch) = ctx.watch.take().filter(|_| ctx.attempts > 0)
+            && let Some(what) = watch.abandon(&self.line)
+        {
+            self.metrics.evicted(what);
+        }
+        if !self.access_log {
+            return;
+        }
+        let (verdict, reason, route, form, validation_us) = match &ctx.decided {
+            Some(decided) => (
+                decided.verdict,
+                decided.reason,
+                self.gate.routes.route(decided.route).pattern.as_str(),
+                decided.form.as_str(),
+                u64::try_from(decided.took.as_micros()).unwrap_or(u64::MAX),
+            ),
+            None => ("refused", ctx.refused.unwrap_or("own"), "", "", 0),
+        };
+        let path = verify::without_original(head.uri.path());
+        let told = access::Request {
+            method: head.method.as_str(),
+            path: &intercept::loggable_path(path, &self.auth_base_path),
+            status,
+            verdict,
+            reason: ctx.refused.unwrap_or(reason),
+            route,
+            kind: form,
+            client: ctx.client.as_ref().map(|client| client.text.as_str()),
+            duration_us: u64::try_from(ctx.started.elapsed().as_micros()).unwrap_or(u64::MAX),
+            validation_us,
+            request_id: &ctx.trace.request_id,
+            error: error.map(|error| error.etype().as_str()),
+        };
+        told.tell();
     }
 
     /// A piece of an answer has passed, and it was not the last: one that lasts ends when the session it is for does.
@@ -847,7 +870,7 @@ impl Gateway {
     }
 
     /// Looks at a request until it is clear what happens to it: an answer of ours, or (`None`) the app's.
-    async fn consider(
+    pub(super) async fn consider(
         &self,
         head: &RequestHeader,
         client: Client,
@@ -1202,7 +1225,7 @@ impl Gateway {
     }
 
     /// A number nobody needs to be unable to guess (SplitMix64).
-    fn random(&self) -> u64 {
+    pub(super) fn random(&self) -> u64 {
         let drawn = self.drawn.fetch_add(1, Ordering::Relaxed);
         let mut mixed = self
             .seed
@@ -1255,7 +1278,7 @@ fn hand_over(response: &mut ResponseHeader, owed: &[HeaderValue]) -> Result<bool
 }
 
 /// The target as it came. HTTP/2 carries it in pieces, of which the path is one.
-fn target_bytes(head: &RequestHeader) -> &[u8] {
+pub(super) fn target_bytes(head: &RequestHeader) -> &[u8] {
     head.raw_path()
 }
 
@@ -1296,7 +1319,7 @@ fn hides_part_of_the_target(exchange: &Exchange) -> bool {
     })
 }
 
-fn accepts_events(head: &RequestHeader) -> bool {
+pub(super) fn accepts_events(head: &RequestHeader) -> bool {
     head.headers
         .get(http::header::ACCEPT)
         .and_then(|accept| accept.to_str().ok())
@@ -1326,15 +1349,21 @@ fn keep_private(response: &mut ResponseHeader) -> Result<()> {
     Ok(())
 }
 
-async fn write(exchange: &mut Exchange, answer: Answer, request_id: &str) -> Result<()> {
+/// The head of an answer of ours.
+pub(super) fn head_of(answer: &mut Answer, request_id: &str) -> Result<ResponseHeader> {
     let mut header = ResponseHeader::build(answer.status, Some(answer.headers.len() + 2))?;
-    for (name, value) in answer.headers {
+    for (name, value) in answer.headers.drain(..) {
         header.append_header(name, value)?;
     }
     header.insert_header(CONTENT_LENGTH, answer.body.len().to_string())?;
     if !request_id.is_empty() {
         header.insert_header("X-Request-Id", request_id)?;
     }
+    Ok(header)
+}
+
+async fn write(exchange: &mut Exchange, mut answer: Answer, request_id: &str) -> Result<()> {
+    let header = head_of(&mut answer, request_id)?;
     let no_body = answer.body.is_empty() || exchange.req_header().method == Method::HEAD;
     exchange
         .write_response_header(Box::new(header), no_body)

@@ -30,6 +30,7 @@ use super::kept;
 use super::line::{self, Line};
 use super::migration;
 use super::outage::Outage;
+use super::plain::Plain;
 use super::proxy::{Gateway, Shared};
 use super::renew::Renewer;
 use super::respond::{Responder, SessionCookies};
@@ -421,7 +422,10 @@ pub fn start(gateway: Gateway) -> Result<Running, StartError> {
     let mut options = HttpServerOptions::default();
     options.h2_idle_timeout = Some(settings.timeouts.idle);
     proxy.server_options = Some(options);
-    let mut service = Service::new("proxy".into(), Endable(Arc::new(proxy)));
+    let mut service = Service::new(
+        "proxy".into(),
+        Plain::new(Arc::clone(&gateway), Arc::new(Endable(Arc::new(proxy)))),
+    );
     for address in &settings.listen {
         match &settings.tls {
             None => service.add_tcp(&address.to_string()),

@@ -326,6 +326,23 @@ pub fn end_of_this_exchange() -> Option<Arc<End>> {
         .ok()
 }
 
+/// Carries out an exchange that can be ended from outside: `None` then.
+pub async fn endable<T>(exchange: impl Future<Output = Option<T>>) -> Option<T> {
+    let mut exchange = std::pin::pin!(exchange);
+    let until_ended = poll_fn(|cx| {
+        if let Poll::Ready(done) = exchange.as_mut().poll(cx) {
+            return Poll::Ready(done);
+        }
+        let over = END.with(|end| end.borrow().as_ref().is_some_and(|end| end.is_over(cx)));
+        if over {
+            Poll::Ready(None)
+        } else {
+            Poll::Pending
+        }
+    });
+    END.scope(RefCell::new(None), until_ended).await
+}
+
 /// The proxy, whose exchanges can be ended from outside: dropped, wherever they are, with both of their connections.
 pub struct Endable<A>(pub Arc<A>);
 
@@ -336,19 +353,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> HttpServerApp for Endable<A> {
         session: ServerSession,
         shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
-        let mut exchange = self.0.process_new_http(session, shutdown);
-        let until_ended = poll_fn(|cx| {
-            if let Poll::Ready(done) = exchange.as_mut().poll(cx) {
-                return Poll::Ready(done);
-            }
-            let over = END.with(|end| end.borrow().as_ref().is_some_and(|end| end.is_over(cx)));
-            if over {
-                Poll::Ready(None)
-            } else {
-                Poll::Pending
-            }
-        });
-        END.scope(RefCell::new(None), until_ended).await
+        endable(self.0.process_new_http(session, shutdown)).await
     }
 
     fn h2_options(&self) -> Option<H2Options> {

@@ -1,0 +1,174 @@
+//! Reads and writes that end in time, with one timer for each connection.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use pingora::protocols::Stream;
+use pingora::{Error, ErrorType, OrErr as _, Result};
+use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// Where a timer stands that nobody has set, and how long it waits at most: longer than anything lives.
+const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// A timer that is set before each wait and hardly ever rings. To set it is to write down a number: it is moved only when it rings too
+/// early, or would ring too late.
+pub struct Deadline {
+    sleep: Pin<Box<Sleep>>,
+    due: Instant,
+}
+
+impl Deadline {
+    /// Not set.
+    pub fn new() -> Self {
+        let due = Instant::now() + FAR;
+        Self {
+            sleep: Box::pin(sleep_until(due)),
+            due,
+        }
+    }
+
+    fn set(&mut self, within: Duration) {
+        self.due = Instant::now() + within.min(FAR);
+        if self.due < self.sleep.deadline() {
+            self.sleep.as_mut().reset(self.due);
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            ready!(self.sleep.as_mut().poll(cx));
+            if self.due <= self.sleep.deadline() {
+                return Poll::Ready(());
+            }
+            self.sleep.as_mut().reset(self.due);
+        }
+    }
+}
+
+/// Waits for the first bytes of a request; none: the end, or nobody waits any longer. There is no buffer while nothing comes.
+pub async fn first(
+    stream: &mut Stream,
+    most: usize,
+    within: Duration,
+    deadline: &mut Deadline,
+    mut is_over: impl FnMut(&mut Context<'_>) -> bool,
+) -> io::Result<BytesMut> {
+    deadline.set(within);
+    poll_fn(|cx| {
+        let mut came = BytesMut::with_capacity(most);
+        match poll_read(stream, &mut came, cx) {
+            Poll::Ready(Ok(_)) => return Poll::Ready(Ok(came)),
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+            Poll::Pending => {}
+        }
+        if is_over(cx) || deadline.poll(cx).is_ready() {
+            return Poll::Ready(Ok(BytesMut::new()));
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+/// Reads more of an answer, while the client stays. Says how much came; 0: the end.
+pub async fn answer(
+    app: &mut Stream,
+    client: &mut Stream,
+    came: &mut BytesMut,
+    within: Duration,
+    deadline: &mut Deadline,
+) -> Result<usize> {
+    deadline.set(within);
+    poll_fn(|cx| {
+        if let Poll::Ready(read) = poll_read(app, came, cx) {
+            let read = read.or_err(ErrorType::ReadError, "while reading an answer");
+            return Poll::Ready(read.map_err(|error| error.into_up()));
+        }
+        let mut one = [0; 1];
+        let mut more = ReadBuf::new(&mut one);
+        if let Poll::Ready(left) = Pin::new(&mut *client).poll_read(cx, &mut more) {
+            let left = left.map(|()| more.filled().len());
+            return Poll::Ready(Err(left_early(left)));
+        }
+        if deadline.poll(cx).is_ready() {
+            let late = Error::explain(ErrorType::ReadTimedout, "while reading an answer");
+            return Poll::Ready(Err(late.into_up()));
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+/// A client that closes, or sends more than it said.
+fn left_early(left: io::Result<usize>) -> Box<Error> {
+    let error = match left {
+        Ok(0) => Error::explain(ErrorType::ConnectionClosed, "the client left"),
+        Ok(_) => Error::explain(ErrorType::InvalidHTTPHeader, "a body that was not declared"),
+        Err(error) => Error::because(ErrorType::ReadError, "the client left", error),
+    };
+    error.into_down()
+}
+
+/// Whether a connection was closed over there: what was asked over it was not answered, and is nobody's.
+pub fn was_reset(error: &Error) -> bool {
+    let cause = error.root_cause().downcast_ref::<io::Error>();
+    cause.is_some_and(|cause| cause.raw_os_error().is_some())
+}
+
+/// Writes all of it, and waits so long whenever nothing moves.
+pub async fn write(
+    stream: &mut Stream,
+    mut rest: &[u8],
+    within: Duration,
+    deadline: &mut Deadline,
+) -> Result<()> {
+    let mut is_set = false;
+    let written = poll_fn(|cx| {
+        loop {
+            let stream = Pin::new(&mut *stream);
+            let polled = if rest.is_empty() {
+                stream.poll_flush(cx).map_ok(|()| 0)
+            } else {
+                stream.poll_write(cx, rest)
+            };
+            match polled {
+                Poll::Ready(Ok(0)) if rest.is_empty() => return Poll::Ready(Ok(())),
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(length)) => {
+                    rest = rest.get(length..).unwrap_or_default();
+                    is_set = false;
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {
+                    if !is_set {
+                        deadline.set(within);
+                        is_set = true;
+                    }
+                    ready!(deadline.poll(cx));
+                    return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+                }
+            }
+        }
+    });
+    written.await.map_err(|error| {
+        let kind = match error.kind() {
+            io::ErrorKind::TimedOut => ErrorType::WriteTimedout,
+            _ => ErrorType::WriteError,
+        };
+        Error::because(kind, "while writing", error)
+    })
+}
+
+/// Reads into what is free of a buffer.
+fn poll_read(
+    stream: &mut Stream,
+    into: &mut BytesMut,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<usize>> {
+    let mut read = std::pin::pin!(tokio::io::AsyncReadExt::read_buf(stream, into));
+    read.as_mut().poll(cx)
+}
