@@ -35,8 +35,8 @@ use crate::store::{StoredKeys, keys_http, keys_table};
 use crate::target::Target;
 use crate::{store, telemetry};
 
-/// Threads of the runtime on which the store's drivers live. They only wait and decode.
-const STORE_THREADS: usize = 2;
+/// Threads of the runtime on which the store's drivers live: they only wait and decode, and each takes memory of its own.
+const STORE_THREADS: usize = 1;
 
 /// What the table of routes says about the routes it was given.
 pub fn check_routes(settings: &route::Settings) -> Vec<RouteFinding> {

@@ -1,17 +1,21 @@
-//! The admin listener: health, metrics, and forgetting sessions. On a port of its own, with threads of its own.
+//! The admin listener: health, metrics, and forgetting sessions. On a port of its own, on a thread that no request keeps busy.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, WWW_AUTHENTICATE};
 use http::{HeaderMap, Method, Response, StatusCode};
+use pingora::apps::ServerApp as _;
 use pingora::apps::http_app::ServeHttp;
 use pingora::protocols::http::ServerSession;
+use pingora::protocols::l4;
 use serde::Deserialize;
 use subtle::ConstantTimeEq as _;
+use tokio::sync::watch;
 
 use super::migration::bans;
 use super::proxy::Gateway;
@@ -22,6 +26,9 @@ use crate::session::resolve::Sessions;
 
 /// Longest body read, in bytes: it holds one id.
 const BODY_BYTES_MAX: usize = 16 * 1024;
+
+/// How soon a connection is accepted again after one could not be.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
 /// Answers on the admin listener.
 pub struct Admin {
@@ -103,6 +110,28 @@ impl ServeHttp for Admin {
 }
 
 impl Admin {
+    /// Answers whoever connects, until it is dropped.
+    pub async fn listen(self, listener: std::net::TcpListener) {
+        let Ok(listener) = tokio::net::TcpListener::from_std(listener) else {
+            return;
+        };
+        let admin = Arc::new(self);
+        // Each connection is for one answer: none is left that has to be told of a stop.
+        let (_running, shutdown) = watch::channel(false);
+        loop {
+            let Ok((stream, _)) = listener.accept().await else {
+                // Out of descriptors, mostly: there may be some again.
+                tokio::time::sleep(ACCEPT_AGAIN).await;
+                continue;
+            };
+            let (admin, shutdown) = (Arc::clone(&admin), shutdown.clone());
+            tokio::spawn(async move {
+                let stream = Box::new(l4::stream::Stream::from(stream));
+                admin.process_new(stream, &shutdown).await;
+            });
+        }
+    }
+
     async fn ready(&self, verbose: bool) -> Response<Vec<u8>> {
         let stopping = self.stopping.load(Ordering::SeqCst);
         // A store that is down does not take the gateway out of service: public pages and remembered sessions go on.

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use futures_util::future::join_all;
 use pingora::apps::HttpServerOptions;
+use pingora::listeners::{L4BufferSettings, ListenerConfig};
 use pingora::proxy::http_proxy;
 use pingora::server::configuration::ServerConf;
 use pingora::server::{
@@ -376,7 +377,6 @@ pub struct Running {
     pub gateway: Arc<Gateway>,
     stopping: Arc<AtomicBool>,
     stop: watch::Sender<Stop>,
-    stop_admin: watch::Sender<Stop>,
     hang_up: watch::Sender<Stop>,
     stop_within: Duration,
 }
@@ -428,7 +428,11 @@ pub fn start(gateway: Gateway) -> Result<Running, StartError> {
     );
     for address in &settings.listen {
         match &settings.tls {
-            None => service.add_tcp(&address.to_string()),
+            // Heads and bodies are read in large pieces already: a buffer below would only copy them, and take 64 KiB a connection.
+            None => service.add_listener(
+                ListenerConfig::tcp(address.to_string())
+                    .l4_buffer(L4BufferSettings::default().read(0)),
+            ),
             Some(files) => {
                 service.add_tls_with_settings(
                     &address.to_string(),
@@ -439,54 +443,33 @@ pub fn start(gateway: Gateway) -> Result<Running, StartError> {
         }
     }
     let proxy = server.add_service(service);
+    let mut tended: Vec<Tended> = Vec::new();
     for app in &gateway.apps {
-        let name = format!("upstream {}", app.name());
-        // Listening waits until the upstream's name was asked for once: the first request finds an address.
-        proxy.add_dependency(
-            server.add_service(background_service(&name, Balancing(app.balancer()))),
-        );
+        tended.push(app.balancer());
     }
     if let Some(keys) = &gateway.api_keys {
-        server.add_service(background_service("api key uses", Counting(keys.clone())));
+        tended.push(Arc::new(Counting(keys.clone())));
     }
-    server.add_service(background_service(
-        "streams",
-        Sweeping(Arc::clone(&gateway)),
-    ));
-    server.add_service(background_service(
-        "kept connections",
-        Tidying(Arc::clone(&gateway)),
-    ));
+    tended.push(Arc::new(Sweeping(Arc::clone(&gateway))));
+    tended.push(Arc::new(Tidying(Arc::clone(&gateway))));
     if let Some(folder) = &gateway.app_folder {
-        let watching = Watching {
+        tended.push(Arc::new(Watching {
             gateway: Arc::clone(&gateway),
             folder: folder.clone(),
-        };
-        server.add_service(background_service("app build", watching));
+        }));
     }
+    // Listening waits until the upstreams' names were asked for once: the first request finds an address.
+    proxy.add_dependency(server.add_service(background_service("beside", Beside(tended))));
     run(server, stopped)?;
+    // Not of the server, because it stays while that stops: `/readyz` says so, `/metrics` shows how far it is.
     let (hang_up, hung_up) = watch::channel(Stop::No);
-    if gateway.line.state().is_some() {
-        hold_line(Arc::clone(&gateway.line), hung_up);
-    }
-    // A server of its own, because it stays while the other one stops: `/readyz` says so, `/metrics` shows how far it is.
-    let (stop_admin, admin_stopped) = watch::channel(Stop::No);
-    if let Some(address) = settings.admin {
-        let admin = Admin {
-            gateway: Arc::clone(&gateway),
-            address,
-            token: settings.admin_token.clone(),
-            stopping: Arc::clone(&stopping),
-        };
-        let mut service = Service::new("admin".into(), admin);
-        service.add_tcp(&address.to_string());
-        let mut server = pingora(ServerConf {
-            threads: 1,
-            ..conf(&settings)
-        });
-        server.add_service(service);
-        run(server, admin_stopped)?;
-    }
+    let admin = settings.admin.map(|address| Admin {
+        gateway: Arc::clone(&gateway),
+        address,
+        token: settings.admin_token.clone(),
+        stopping: Arc::clone(&stopping),
+    });
+    stay(Arc::clone(&gateway.line), admin, hung_up)?;
     for address in settings.listen.iter().chain(&settings.admin) {
         await_accepting(*address)?;
     }
@@ -494,14 +477,31 @@ pub fn start(gateway: Gateway) -> Result<Running, StartError> {
         gateway,
         stopping,
         stop,
-        stop_admin,
         hang_up,
         stop_within: settings.timeouts.stop,
     })
 }
 
-/// Listens on the line on a thread of its own, however busy the proxy and the store are, until the gateway stops or is gone.
-fn hold_line(line: Arc<Line>, mut hung_up: watch::Receiver<Stop>) {
+/// Listens on the line and answers on the admin listener, on a thread of its own, however busy the proxy and the store are, until the
+/// gateway has stopped or is gone.
+fn stay(
+    line: Arc<Line>,
+    admin: Option<Admin>,
+    mut hung_up: watch::Receiver<Stop>,
+) -> Result<(), StartError> {
+    let has_line = line.state().is_some();
+    if !has_line && admin.is_none() {
+        return Ok(());
+    }
+    let listener = match &admin {
+        Some(admin) => {
+            let listener = try_listening("admin", admin.address)?;
+            let set = listener.set_nonblocking(true);
+            set.map_err(|cause| StartError::Internal(cause.to_string()))?;
+            Some(listener)
+        }
+        None => None,
+    };
     thread::spawn(move || {
         let Ok(runtime) = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -510,14 +510,25 @@ fn hold_line(line: Arc<Line>, mut hung_up: watch::Receiver<Stop>) {
             return;
         };
         runtime.block_on(async {
+            let holding = async {
+                if has_line {
+                    line.run().await;
+                }
+            };
+            let answering = async {
+                if let Some((admin, listener)) = admin.zip(listener) {
+                    admin.listen(listener).await;
+                }
+            };
             tokio::select! {
                 _ = hung_up.wait_for(|stop| *stop != Stop::No) => {}
-                () = line.run() => {}
+                _ = futures_util::future::join(holding, answering) => {}
             }
         });
         // A connection that hangs must not keep us.
         runtime.shutdown_background();
     });
+    Ok(())
 }
 
 fn conf(settings: &Settings) -> ServerConf {
@@ -583,7 +594,6 @@ impl Running {
         while !self.gateway.line.has_told_all() && began.elapsed() < TELL_AT_STOP_WITHIN {
             thread::sleep(LOOK_EVERY);
         }
-        self.stop_admin.send_replace(Stop::Now);
         self.hang_up.send_replace(Stop::Now);
     }
 
@@ -671,19 +681,37 @@ impl ShutdownSignalWatch for Signal {
     }
 }
 
-/// Resolves an upstream's names and checks its addresses, for as long as the server runs.
-struct Balancing(
-    Arc<pingora_load_balancing::LoadBalancer<pingora_load_balancing::selection::RoundRobin>>,
-);
+/// Something that is looked after for as long as the server runs.
+type Tended = Arc<dyn BackgroundService + Send + Sync>;
+
+/// What is looked after beside the requests: all of it on one thread, because a thread holds memory of its own. Each is a task, and a
+/// defect in one ends no other.
+struct Beside(Vec<Tended>);
 
 #[async_trait]
-impl BackgroundService for Balancing {
+impl BackgroundService for Beside {
     async fn start_with_ready_notifier(
         &self,
         shutdown: ShutdownWatch,
         ready: ServiceReadyNotifier,
     ) {
-        self.0.start_with_ready_notifier(shutdown, ready).await;
+        let mut tasks = Vec::new();
+        let mut unready = Vec::new();
+        for tended in &self.0 {
+            let (sender, is_ready) = watch::channel(false);
+            unready.push(is_ready);
+            let (tended, shutdown) = (Arc::clone(tended), shutdown.clone());
+            tasks.push(tokio::spawn(async move {
+                let notifier = ServiceReadyNotifier::new(sender);
+                tended.start_with_ready_notifier(shutdown, notifier).await;
+            }));
+        }
+        for mut is_ready in unready {
+            // Said by dropping the other end.
+            while is_ready.changed().await.is_ok() {}
+        }
+        ready.notify_ready();
+        join_all(tasks).await;
     }
 }
 

@@ -272,7 +272,7 @@ pub(super) fn store(
     let scheme = url.expose().split(':').next().unwrap_or_default();
     let is_file = store::kind_of_scheme(scheme)
         .is_some_and(|kind| matches!(kind.build.address, store::Address::File));
-    let most = if is_file { 4 } else { 10 };
+    let most = if is_file { 2 } else { 10 };
     let connections = count(reader, table.connections.as_ref(), most, 1..=10_000);
     let secondary = secondary(table, &url, tree, reader);
     Some(store::Settings {
