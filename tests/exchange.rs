@@ -483,3 +483,61 @@ fn a_request_sent_before_its_turn_is_never_part_of_another() {
         "{rest}"
     );
 }
+
+#[test]
+fn chunks_that_are_none_are_a_bad_gateway_when_nothing_was_said_yet() {
+    let app = RawApp::start();
+    let gateway = gateway_before(&app);
+    let mut client = Wire::to(gateway.address);
+    client.write(format!("{GET}\r\n"));
+    let mut server = app.accept();
+    server.read_head();
+    server.write("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n");
+    let head = client.read_head();
+    assert!(head.starts_with("HTTP/1.1 502"), "{head}");
+}
+
+#[test]
+fn a_client_that_breaks_off_is_not_asked_for_a_second_time_nor_held_against_the_app() {
+    let app = RawApp::start();
+    let gateway = gateway_before(&app);
+    let mut client = Wire::to(gateway.address);
+    // Over a connection that waits: only there is anything asked again.
+    client.write(format!("{GET}\r\n"));
+    let mut server = app.accept();
+    server.read_head();
+    server.write("HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\n");
+    client.read_head();
+    server.write("unread");
+    client.write(format!("{GET}\r\n"));
+    server.read_head();
+    // What is unread makes a reset of it.
+    drop(client);
+    assert!(server.read_to_end().is_empty());
+    // Whoever comes next is the first that is heard of again.
+    let mut client = Wire::to(gateway.address);
+    client.write("GET /public/next HTTP/1.1\r\nhost: app.test\r\n\r\n");
+    let mut server = app.accept();
+    let head = server.read_head();
+    assert!(head.starts_with("GET /public/next "), "{head}");
+    server.write("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+    assert!(client.read_head().starts_with("HTTP/1.1 200"));
+    let counted = gateway.running.gateway.metrics.render();
+    assert!(
+        counted.contains("\nvestibule_upstream_failures_total 0\n"),
+        "{counted}"
+    );
+}
+
+#[test]
+fn an_answer_until_the_end_that_says_so_as_it_was_said_once_arrives_whole() {
+    let app = RawApp::start();
+    let gateway = gateway_before(&app);
+    let mut client = Wire::to(gateway.address);
+    client.write(format!("{GET}\r\n"));
+    let mut server = app.accept();
+    server.read_head();
+    server.write("HTTP/1.1 200 OK\r\ntransfer-encoding: identity\r\n\r\nhello");
+    server.close();
+    assert_eq!(read_answer(&mut client), (200, b"hello".to_vec()));
+}

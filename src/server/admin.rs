@@ -124,6 +124,8 @@ impl Admin {
                 tokio::time::sleep(ACCEPT_AGAIN).await;
                 continue;
             };
+            // Head and body are two writes; without it the second may wait for the first to be acknowledged.
+            let _ = stream.set_nodelay(true);
             let (admin, shutdown) = (Arc::clone(&admin), shutdown.clone());
             tokio::spawn(async move {
                 let stream = Box::new(l4::stream::Stream::from(stream));

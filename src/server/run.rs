@@ -510,16 +510,17 @@ fn stay(
             return;
         };
         runtime.block_on(async {
-            let holding = async {
+            // Tasks of their own: a defect in one does not end the other.
+            let holding = tokio::spawn(async move {
                 if has_line {
                     line.run().await;
                 }
-            };
-            let answering = async {
+            });
+            let answering = tokio::spawn(async move {
                 if let Some((admin, listener)) = admin.zip(listener) {
                     admin.listen(listener).await;
                 }
-            };
+            });
             tokio::select! {
                 _ = hung_up.wait_for(|stop| *stop != Stop::No) => {}
                 _ = futures_util::future::join(holding, answering) => {}

@@ -8,6 +8,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::future::poll_fn;
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
@@ -326,12 +327,20 @@ pub fn end_of_this_exchange() -> Option<Arc<End>> {
         .ok()
 }
 
-/// Carries out an exchange that can be ended from outside: `None` then.
-pub async fn endable<T>(exchange: impl Future<Output = Option<T>>) -> Option<T> {
-    let mut exchange = std::pin::pin!(exchange);
-    let until_ended = poll_fn(|cx| {
+/// Within this, exchanges can be ended from outside: one at a time, by [`until_ended`].
+pub async fn endable<T>(exchanges: impl Future<Output = T>) -> T {
+    END.scope(RefCell::new(None), exchanges).await
+}
+
+/// Carries out an exchange until it is done or ended from outside (`None`). It is not moved: that would copy kilobytes for each.
+pub async fn until_ended<T>(
+    mut exchange: Pin<&mut (impl Future<Output = T> + ?Sized)>,
+) -> Option<T> {
+    // Of the one before.
+    END.with(RefCell::take);
+    poll_fn(|cx| {
         if let Poll::Ready(done) = exchange.as_mut().poll(cx) {
-            return Poll::Ready(done);
+            return Poll::Ready(Some(done));
         }
         let over = END.with(|end| end.borrow().as_ref().is_some_and(|end| end.is_over(cx)));
         if over {
@@ -339,8 +348,8 @@ pub async fn endable<T>(exchange: impl Future<Output = Option<T>>) -> Option<T> 
         } else {
             Poll::Pending
         }
-    });
-    END.scope(RefCell::new(None), until_ended).await
+    })
+    .await
 }
 
 /// The proxy, whose exchanges can be ended from outside: dropped, wherever they are, with both of their connections.
@@ -353,7 +362,8 @@ impl<A: HttpServerApp + Send + Sync + 'static> HttpServerApp for Endable<A> {
         session: ServerSession,
         shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
-        endable(self.0.process_new_http(session, shutdown)).await
+        let mut exchange = self.0.process_new_http(session, shutdown);
+        endable(until_ended(exchange.as_mut())).await.flatten()
     }
 
     fn h2_options(&self) -> Option<H2Options> {

@@ -96,37 +96,40 @@ fn says_to_keep(head: &ResponseHeader) -> bool {
 
 /// Where the body of an answer to a GET ends (RFC 9112, section 6.3).
 fn body_of(head: &mut ResponseHeader, bodiless: bool) -> Result<Body> {
-    let is_chunked = match head.headers.get_all(TRANSFER_ENCODING).iter().next_back() {
-        Some(line) => {
-            // Lengths and chunks: the chunks count.
-            let last = line.as_bytes().rsplit(|byte| *byte == b',').next();
-            if !last.is_some_and(|last| last.trim_ascii().eq_ignore_ascii_case(b"chunked")) {
-                return invalid("an answer whose last transfer encoding is not chunked");
-            }
-            head.remove_header(&CONTENT_LENGTH);
-            true
-        }
-        None => false,
-    };
-    let length = length_of(&head.headers)?;
-    if let Some(length) = length
-        && head.headers.get_all(CONTENT_LENGTH).iter().nth(1).is_some()
-    {
-        head.insert_header(CONTENT_LENGTH, length.to_string())?;
-    }
     let has_none = bodiless
         || head.status.is_informational()
         || matches!(
             head.status,
             StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
         );
+    if has_none {
+        return Ok(Body {
+            left: Left::Nothing,
+        });
+    }
+    if let Some(line) = head.headers.get_all(TRANSFER_ENCODING).iter().next_back() {
+        let last = line.as_bytes().rsplit(|byte| *byte == b',').next();
+        let last = last.unwrap_or_default().trim_ascii();
+        let left = if last.eq_ignore_ascii_case(b"chunked") {
+            Left::Chunks(Chunk::Size)
+        } else if last.eq_ignore_ascii_case(b"identity") {
+            // What old servers say who write until they close.
+            Left::UntilClosed
+        } else {
+            return invalid("an answer whose last transfer encoding is not chunked");
+        };
+        // Lengths and chunks: the chunks count.
+        head.remove_header(&CONTENT_LENGTH);
+        return Ok(Body { left });
+    }
+    let length = length_of(&head.headers)?;
+    if let Some(length) = length
+        && head.headers.get_all(CONTENT_LENGTH).iter().nth(1).is_some()
+    {
+        head.insert_header(CONTENT_LENGTH, length.to_string())?;
+    }
     Ok(Body {
-        left: match (has_none, is_chunked, length) {
-            (true, _, _) => Left::Nothing,
-            (_, true, _) => Left::Chunks(Chunk::Size),
-            (_, _, Some(length)) => Left::of(length),
-            (_, _, None) => Left::UntilClosed,
-        },
+        left: length.map_or(Left::UntilClosed, Left::of),
     })
 }
 
@@ -370,6 +373,18 @@ mod tests {
             ),
             ("HTTP/1.1 200 OK\r\n", false, true, false),
             ("HTTP/1.1 204 No Content\r\n", true, false, true),
+            (
+                "HTTP/1.1 200 OK\r\ntransfer-encoding: identity\r\ncontent-length: 5\r\n",
+                false,
+                true,
+                false,
+            ),
+            (
+                "HTTP/1.1 304 Not Modified\r\ntransfer-encoding: gzip\r\n",
+                true,
+                false,
+                true,
+            ),
             (
                 "HTTP/1.1 304 Not Modified\r\ncontent-length: 5\r\n",
                 true,

@@ -69,18 +69,9 @@ impl Plain {
     pub const fn new(gateway: Arc<Gateway>, pingora: Arc<Endable<HttpProxy<Shared>>>) -> Self {
         Self { gateway, pingora }
     }
-}
 
-#[async_trait]
-impl ServerApp for Plain {
-    async fn process_new(
-        self: &Arc<Self>,
-        stream: Stream,
-        shutdown: &ShutdownWatch,
-    ) -> Option<Stream> {
-        if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
-            return self.pingora.process_new(stream, shutdown).await;
-        }
+    /// Answers one request after the other, until either side has had enough.
+    async fn serve_connection(&self, stream: Stream, shutdown: &ShutdownWatch) {
         let address = stream
             .get_socket_digest()
             .and_then(|digest| digest.peer_addr()?.as_inet().copied());
@@ -96,29 +87,45 @@ impl ServerApp for Plain {
         let mut stopped = std::pin::pin!(stopping.wait_for(|stops| *stops));
         loop {
             let Some(came) = connection.first_bytes(silent, stopped.as_mut()).await else {
-                connection.stream.shutdown().await;
-                return None;
+                return connection.close().await;
             };
-            let next = streams::endable(async { Some(connection.serve(came).await) }).await;
-            silent = self.gateway.settings.timeouts.idle;
+            // Let go before the connection is taken apart.
+            let next = {
+                let served = std::pin::pin!(connection.serve(came));
+                streams::until_ended(served).await
+            };
             match next {
                 Some(Next::Again) => {}
                 Some(Next::Pingora(came)) => {
                     let mut session = ServerSession::new_http1(connection.stream);
                     session.set_keepalive(Some(silent.as_secs().max(1)));
                     session.set_pipelined_prefix(came);
-                    let served = self.pingora.process_new_http(session, shutdown).await?;
+                    let served = self.pingora.process_new_http(session, shutdown).await;
+                    let Some(served) = served else { return };
                     // What else it says of a connection is about pipelining, which is off.
                     (connection.stream, _) = served.consume();
                 }
-                Some(Next::End) => {
-                    connection.stream.shutdown().await;
-                    return None;
-                }
+                Some(Next::End) => return connection.close().await,
                 // Ended from outside.
-                None => return None,
+                None => return,
             }
+            silent = self.gateway.settings.timeouts.idle;
         }
+    }
+}
+
+#[async_trait]
+impl ServerApp for Plain {
+    async fn process_new(
+        self: &Arc<Self>,
+        stream: Stream,
+        shutdown: &ShutdownWatch,
+    ) -> Option<Stream> {
+        if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
+            return self.pingora.process_new(stream, shutdown).await;
+        }
+        streams::endable(self.serve_connection(stream, shutdown)).await;
+        None
     }
 
     async fn cleanup(&self) {
@@ -137,13 +144,29 @@ struct Connection<'g> {
 
 /// What was said of one exchange so far.
 struct Said {
-    /// The status of the answer; 0: none has begun.
+    /// The status of the answer; 0: there was none.
     status: u16,
+    /// Whether anything was written, of an early head too: another answer would follow in the middle of it.
+    has_begun: bool,
     /// Whether the client's connection serves again.
     keeps: bool,
 }
 
+impl Said {
+    /// The last answer goes out.
+    const fn begin(&mut self, status: StatusCode) {
+        self.status = status.as_u16();
+        self.has_begun = true;
+    }
+}
+
 impl Connection<'_> {
+    /// Says goodbye, but not for longer than anything is written: a client that reads nothing would keep the connection for ever.
+    async fn close(mut self) {
+        let within = self.gateway.settings.timeouts.response_write;
+        let _ = tokio::time::timeout(within, self.stream.shutdown()).await;
+    }
+
     /// Waits for the next request. `None`: there is none.
     async fn first_bytes(
         &mut self,
@@ -170,13 +193,14 @@ impl Connection<'_> {
         let mut ctx = Ctx::new(&self.gateway.metrics);
         let mut said = Said {
             status: 0,
+            has_begun: false,
             keeps: request::keeps(&head.headers) && !*self.shutdown.borrow(),
         };
         let exchanged = self.exchange(&head, &mut ctx, &mut said).await;
         let error = exchanged.err();
         if let Some(error) = &error {
             said.keeps = false;
-            let (_, answer) = self.gateway.failure(error, said.status != 0, &mut ctx);
+            let (_, answer) = self.gateway.failure(error, said.has_begun, &mut ctx);
             tracing::error!("{}: {error}", self.gateway.summary(&head));
             if let Some(answer) = answer {
                 // The client may be gone: then there is nobody left to tell.
@@ -229,6 +253,7 @@ impl Connection<'_> {
         if head.method != Method::HEAD {
             wire.extend_from_slice(&answer.body);
         }
+        said.begin(response.status);
         self.tell_client(&wire).await
     }
 
@@ -263,7 +288,10 @@ impl Connection<'_> {
             }
             let mut early = Vec::new();
             write_lines(&received.head, &mut early);
+            said.has_begun = true;
             self.tell_client(&early).await?;
+            // It is whole.
+            said.has_begun = false;
             let bodiless = head.method == Method::HEAD;
             received = self
                 .next_head(app, &mut stream, received.rest, bodiless)
@@ -394,6 +422,7 @@ impl Connection<'_> {
         let mut wire = Vec::with_capacity(ANSWER_BYTES);
         write_head(&mut response, said, &mut wire)?;
         let used = body.take(&rest, &mut wire).map_err(|e| e.into_up())?;
+        said.begin(response.status);
         self.tell_client(&wire).await?;
         if body.is_done() {
             return Ok(keeps && used == rest.len());
@@ -437,12 +466,11 @@ fn is_special(gateway: &Gateway, head: &RequestHeader) -> bool {
 }
 
 /// Writes the head of the last answer to a request.
-fn write_head(response: &mut ResponseHeader, said: &mut Said, wire: &mut Vec<u8>) -> Result<()> {
+fn write_head(response: &mut ResponseHeader, said: &Said, wire: &mut Vec<u8>) -> Result<()> {
     response.insert_header(DATE, get_cached_date())?;
     let connection = if said.keeps { "keep-alive" } else { "close" };
     response.insert_header(CONNECTION, connection)?;
     write_lines(response, wire);
-    said.status = response.status.as_u16();
     Ok(())
 }
 

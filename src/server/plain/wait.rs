@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use pingora::protocols::Stream;
-use pingora::{Error, ErrorType, OrErr as _, Result};
+use pingora::{Error, ErrorSource, ErrorType, OrErr as _, Result};
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -113,8 +113,11 @@ fn left_early(left: io::Result<usize>) -> Box<Error> {
     error.into_down()
 }
 
-/// Whether a connection was closed over there: what was asked over it was not answered, and is nobody's.
+/// Whether the app's connection was closed over there: what was asked over it was not answered, and is nobody's.
 pub fn was_reset(error: &Error) -> bool {
+    if *error.esource() != ErrorSource::Upstream {
+        return false;
+    }
     let cause = error.root_cause().downcast_ref::<io::Error>();
     cause.is_some_and(|cause| cause.raw_os_error().is_some())
 }
