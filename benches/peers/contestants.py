@@ -84,15 +84,19 @@ class Stage:
 
     # --- without auth ---------------------------------------------------------------------------------------------------------
 
-    def plain(self, name, about, build="tuned", *more):
+    def plain(self, name, about, build="tuned", *more, environment=None):
         port = process.port()
         command = [self.tools[build], f"127.0.0.1:{port}", f"127.0.0.1:{self.app}", *more]
         # At SIGTERM it would wait for minutes, for connections that are kept.
-        server = Process(command, self.folder, name, end=signal.SIGINT).await_port(port)
+        server = Process(command, self.folder, name, environment, end=signal.SIGINT).await_port(port)
         return Contestant(name, about, port, [server])
 
     def tuned(self):
         return self.plain("pingora", "plain Pingora 0.9.1, Vestibule's allocator and profile", "tuned")
+
+    def small_pages(self):
+        """As Vestibule takes its memory: it is not the program that makes the difference there."""
+        return self.plain("pingora-small", "the same, its memory in pages of 4 KiB", "tuned", environment={"MIMALLOC_ALLOW_THP": "0"})
 
     def minimal(self):
         return self.plain("pingora-minimal", "plain Pingora 0.9.1, system allocator, thin LTO", "minimal")
