@@ -358,6 +358,12 @@ impl Connection<'_> {
         }
     }
 
+    /// Reads more of an answer, or notices that the client leaves. Says how much came; 0: the end.
+    async fn more(&mut self, app: &App, stream: &mut Stream, came: &mut BytesMut) -> Result<usize> {
+        let within = app.first_byte_timeout();
+        wait::answer(stream, &mut self.stream, came, within, &mut self.deadline).await
+    }
+
     /// Reads the next head of an answer, or notices that the client leaves. `None`: the connection ended before any of it.
     async fn next_head(
         &mut self,
@@ -376,13 +382,7 @@ impl Connection<'_> {
                 }
             }
             came.reserve(ANSWER_BYTES);
-            let read = wait::answer(
-                stream,
-                &mut self.stream,
-                &mut came,
-                app.first_byte_timeout(),
-                &mut self.deadline,
-            );
+            let read = self.more(app, stream, &mut came);
             match read.await {
                 Ok(0) if came.is_empty() => return Ok(None),
                 // What a closed connection says: it was reset before any answer.
@@ -431,13 +431,7 @@ impl Connection<'_> {
         while !body.is_done() {
             gateway.goes_on(ctx)?;
             came.reserve(PIECE_BYTES);
-            let read = wait::answer(
-                stream,
-                &mut self.stream,
-                &mut came,
-                app.first_byte_timeout(),
-                &mut self.deadline,
-            );
+            let read = self.more(app, stream, &mut came);
             wire.clear();
             if read.await? == 0 {
                 body.end(&mut wire).map_err(|error| error.into_up())?;

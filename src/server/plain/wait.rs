@@ -175,3 +175,64 @@ fn poll_read(
     let mut read = std::pin::pin!(tokio::io::AsyncReadExt::read_buf(stream, into));
     read.as_mut().poll(cx)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::BytesMut;
+    use pingora::protocols::Stream;
+    use pingora::{ErrorSource, ErrorType};
+    use tokio::io::AsyncWriteExt as _;
+
+    use super::{Deadline, answer, first, write};
+
+    const SOON: Duration = Duration::from_millis(20);
+    const LATE: Duration = Duration::from_secs(60);
+
+    fn pair() -> (Stream, tokio::io::DuplexStream) {
+        let (ours, theirs) = tokio::io::duplex(16);
+        (Box::new(ours), theirs)
+    }
+
+    #[tokio::test]
+    async fn a_client_that_reads_nothing_is_not_written_to_for_ever() {
+        let (mut client, _theirs) = pair();
+        let mut deadline = Deadline::new();
+        // Set for later before, as a connection's timer mostly is.
+        deadline.set(LATE);
+        let written = write(&mut client, &[0; 64], SOON, &mut deadline).await;
+        let error = written.expect_err("nobody reads");
+        assert_eq!(*error.etype(), ErrorType::WriteTimedout);
+    }
+
+    #[tokio::test]
+    async fn silence_ends_a_wait_and_a_timer_that_rang_serves_again() {
+        let (mut app, mut theirs) = pair();
+        let (mut client, _stays) = pair();
+        let (mut deadline, mut came) = (Deadline::new(), BytesMut::with_capacity(16));
+        for _ in 0..2 {
+            let late = answer(&mut app, &mut client, &mut came, SOON, &mut deadline).await;
+            let late = late.expect_err("the app is silent");
+            assert_eq!(*late.etype(), ErrorType::ReadTimedout);
+            assert_eq!(*late.esource(), ErrorSource::Upstream);
+        }
+        theirs.write_all(b"here").await.expect("there is room");
+        let read = answer(&mut app, &mut client, &mut came, LATE, &mut deadline).await;
+        assert_eq!((read.ok(), &came[..]), (Some(4), &b"here"[..]));
+        let nothing = first(&mut client, 16, SOON, &mut deadline, |_| false).await;
+        assert!(nothing.expect("no end").is_empty());
+    }
+
+    #[tokio::test]
+    async fn whoever_leaves_is_told_apart_from_whoever_breaks_off() {
+        let (mut app, _stays) = pair();
+        let (mut client, theirs) = pair();
+        let (mut deadline, mut came) = (Deadline::new(), BytesMut::with_capacity(16));
+        drop(theirs);
+        let left = answer(&mut app, &mut client, &mut came, LATE, &mut deadline).await;
+        let left = left.expect_err("the client left");
+        assert_eq!(*left.esource(), ErrorSource::Downstream);
+        assert!(!super::was_reset(&left));
+    }
+}
