@@ -60,9 +60,9 @@ fn what_the_app_is_told_is_the_same_on_both_ways() {
 }
 
 /// A form of answer: its name, how it is written after the status line, how long its body is, whether its connection serves again.
-type Form = (&'static str, String, usize, bool);
+pub type Form = (&'static str, String, usize, bool);
 
-fn forms() -> [Form; 6] {
+pub fn forms() -> [Form; 6] {
     let big = "x".repeat(300_000);
     let chunked = format!("5\r\nhello\r\n{:x}\r\n{big}\r\n0\r\n\r\n", big.len());
     [

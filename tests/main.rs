@@ -25,6 +25,7 @@ mod dev;
 mod differential;
 mod door;
 mod exchange;
+mod exchange_h2;
 mod extension;
 mod faults;
 mod forward_auth;

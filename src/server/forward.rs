@@ -281,6 +281,16 @@ pub fn to_wire(
     wire.extend_from_slice(head.raw_path());
     wire.extend_from_slice(b" HTTP/1.1\r\n");
     let headers = &head.headers;
+    // HTTP/2 mostly names the host in the target alone.
+    let authority = match head.uri.authority() {
+        Some(authority) if !headers.contains_key(HOST) => {
+            Some(HeaderValue::from_str(authority.as_str()).map_err(unwritable)?)
+        }
+        _ => None,
+    };
+    if let Some(host) = &authority {
+        put_line(&mut wire, &HOST, host);
+    }
     let data = head.uri.path().contains("/_next/data/");
     let mut cookies = 0;
     for (name, value) in headers {
@@ -305,7 +315,7 @@ pub fn to_wire(
         wire.extend_from_slice(b"\r\n");
     }
     let told = Told {
-        host: headers.get(HOST),
+        host: authority.as_ref().or_else(|| headers.get(HOST)),
         client,
         trace,
     };

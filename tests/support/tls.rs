@@ -111,6 +111,15 @@ pub type Answer = http::Response<Vec<u8>>;
 
 impl H2 {
     pub fn to(address: SocketAddr, certificate: &Certificate) -> Self {
+        Self::with(address, certificate, &h2::client::Builder::new())
+    }
+
+    /// With these settings of HTTP/2.
+    pub fn with(
+        address: SocketAddr,
+        certificate: &Certificate,
+        settings: &h2::client::Builder,
+    ) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -126,7 +135,7 @@ impl H2 {
                 .await
                 .expect("a handshake");
             assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
-            let (requests, connection) = h2::client::handshake(stream).await.expect("HTTP/2");
+            let (requests, connection) = settings.handshake(stream).await.expect("HTTP/2");
             tokio::spawn(async move {
                 let _ = connection.await;
             });
@@ -148,15 +157,30 @@ impl H2 {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> Result<Answer, h2::Error> {
-        let mut request = http::Request::builder()
-            .method(method)
-            .uri(format!("https://{NAME}{target}"))
-            .version(http::Version::HTTP_2);
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let request = request.body(()).expect("a request");
-        self.exchange(request, body)
+        self.exchange(request(method, target, headers), body)
+    }
+
+    /// Begins a request without a body, and waits for nothing.
+    pub fn open(&self, method: &str, target: &str, headers: &[(&str, &str)]) -> Open<'_> {
+        let request = request(method, target, headers);
+        self.runtime.block_on(async {
+            let mut requests = self.requests.clone().ready().await.expect("a connection");
+            let (answer, sending) = requests.send_request(request, true).expect("a stream");
+            Open {
+                client: self,
+                sending,
+                answer,
+                body: None,
+            }
+        })
+    }
+
+    fn wait<T>(&self, waiting: impl Future<Output = T>) -> T {
+        self.runtime.block_on(async {
+            tokio::time::timeout(PATIENCE, waiting)
+                .await
+                .expect("it comes in time")
+        })
     }
 
     pub fn exchange(&self, request: http::Request<()>, body: &[u8]) -> Result<Answer, h2::Error> {
@@ -182,6 +206,59 @@ impl H2 {
                 .await
                 .expect("an answer in time")
         })
+    }
+}
+
+/// A request at [`NAME`].
+fn request(method: &str, target: &str, headers: &[(&str, &str)]) -> http::Request<()> {
+    let mut request = http::Request::builder()
+        .method(method)
+        .uri(format!("https://{NAME}{target}"))
+        .version(http::Version::HTTP_2);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    request.body(()).expect("a request")
+}
+
+/// A request of an ordinary client that is under way.
+pub struct Open<'c> {
+    client: &'c H2,
+    sending: h2::SendStream<Bytes>,
+    answer: h2::client::ResponseFuture,
+    body: Option<h2::RecvStream>,
+}
+
+impl Open<'_> {
+    /// The head of the answer, and whether that is all of it.
+    pub fn head(&mut self) -> Result<(http::Response<()>, bool), h2::Error> {
+        let (head, body) = self.client.wait(&mut self.answer)?.into_parts();
+        let is_all = body.is_end_stream();
+        self.body = Some(body);
+        Ok((http::Response::from_parts(head, ()), is_all))
+    }
+
+    /// The next piece of its body; `None`: its end. The other side is not told that there is room for more.
+    pub fn piece(&mut self) -> Option<Result<Bytes, h2::Error>> {
+        let body = self.body.as_mut().expect("the head came");
+        self.client.wait(body.data())
+    }
+
+    /// The rest of the body.
+    pub fn rest(&mut self) -> Result<Vec<u8>, h2::Error> {
+        let mut rest = Vec::new();
+        while let Some(piece) = self.piece() {
+            let piece = piece?;
+            rest.extend_from_slice(&piece);
+            let body = self.body.as_mut().expect("the head came");
+            body.flow_control().release_capacity(piece.len())?;
+        }
+        Ok(rest)
+    }
+
+    /// Wants no answer any more.
+    pub fn reset(mut self) {
+        self.sending.send_reset(h2::Reason::CANCEL);
     }
 }
 

@@ -29,11 +29,16 @@ pub struct Received {
     pub keeps: bool,
 }
 
-/// Reads the head of an answer. The inner error: it is not whole yet.
+/// Reads the head of an answer. The inner error: it is not whole yet. `spelled`: its names are kept as they are spelled, which costs an
+/// allocation each.
 ///
 /// # Errors
 /// When it is no head of an answer, or nobody knows where its body ends.
-pub fn read(came: Bytes, bodiless: bool) -> Result<std::result::Result<Received, BytesMut>> {
+pub fn read(
+    came: Bytes,
+    bodiless: bool,
+    spelled: bool,
+) -> Result<std::result::Result<Received, BytesMut>> {
     let mut places = [const { MaybeUninit::uninit() }; HEADERS_MAX];
     let mut read = httparse::Response::new(&mut []);
     // As lenient as Pingora.
@@ -49,7 +54,11 @@ pub fn read(came: Bytes, bodiless: bool) -> Result<std::result::Result<Received,
         }
         return Ok(Err(came.try_into_mut().unwrap_or_else(BytesMut::from)));
     };
-    let mut head = ResponseHeader::build(read.code.unwrap_or(0), Some(read.headers.len() + 4))?;
+    let (code, names) = (read.code.unwrap_or(0), Some(read.headers.len() + 4));
+    let mut head = match spelled {
+        true => ResponseHeader::build(code, names)?,
+        false => ResponseHeader::build_no_case(code, names)?,
+    };
     head.set_reason_phrase(read.reason)?;
     head.set_version(match read.version {
         Some(0) => Version::HTTP_10,
@@ -153,6 +162,30 @@ fn length_of(headers: &HeaderMap) -> Result<Option<u64>> {
     Ok(length)
 }
 
+/// Takes what came of a body, as it goes to a client.
+pub trait Sink {
+    /// A piece of it. `framed`: whoever needs to know where it ends is told with it.
+    fn piece(&mut self, piece: &[u8], framed: bool);
+
+    /// The end of one whose pieces were framed.
+    fn end(&mut self);
+}
+
+/// HTTP/1.1: in chunks.
+impl Sink for Vec<u8> {
+    fn piece(&mut self, piece: &[u8], framed: bool) {
+        if framed {
+            write_chunk(piece, self);
+        } else {
+            self.extend_from_slice(piece);
+        }
+    }
+
+    fn end(&mut self) {
+        self.extend_from_slice(LAST_CHUNK);
+    }
+}
+
 /// What is still to come of a body.
 pub struct Body {
     left: Left,
@@ -197,29 +230,29 @@ impl Body {
         matches!(self.left, Left::UntilClosed)
     }
 
-    /// Writes what came of it as it goes to the client, framed anew where it is framed. Says how much of what came was used: what was
+    /// Hands on what came of it as it goes to the client, framed anew where it is framed. Says how much of what came was used: what was
     /// not is not whole yet, or not of this body.
     ///
     /// # Errors
     /// When it is not framed as it says.
-    pub fn take(&mut self, came: &[u8], wire: &mut Vec<u8>) -> Result<usize> {
+    pub fn take(&mut self, came: &[u8], wire: &mut impl Sink) -> Result<usize> {
         match &mut self.left {
             Left::Nothing => Ok(0),
             Left::Bytes(left) => {
                 let piece = came.get(..whole(*left, came.len())).unwrap_or(came);
-                wire.extend_from_slice(piece);
+                wire.piece(piece, false);
                 self.left = Left::of(*left - piece.len() as u64);
                 Ok(piece.len())
             }
             Left::UntilClosed => {
-                write_chunk(came, wire);
+                wire.piece(came, true);
                 Ok(came.len())
             }
             Left::Chunks(_) => self.take_chunks(came, wire),
         }
     }
 
-    fn take_chunks(&mut self, came: &[u8], wire: &mut Vec<u8>) -> Result<usize> {
+    fn take_chunks(&mut self, came: &[u8], wire: &mut impl Sink) -> Result<usize> {
         let mut used = 0;
         while let Left::Chunks(chunk) = &mut self.left {
             let rest = came.get(used..).unwrap_or_default();
@@ -241,7 +274,7 @@ impl Body {
                 },
                 Chunk::Data(left) => {
                     let piece = rest.get(..whole(*left, rest.len())).unwrap_or(rest);
-                    write_chunk(piece, wire);
+                    wire.piece(piece, true);
                     used += piece.len();
                     *left -= piece.len() as u64;
                     if *left == 0 {
@@ -271,7 +304,7 @@ impl Body {
                     let line = rest.get(..end).unwrap_or_default();
                     if matches!(line, [] | [b'\r']) {
                         // Trailers stay here: nobody has looked at them.
-                        wire.extend_from_slice(LAST_CHUNK);
+                        wire.end();
                         self.left = Left::Nothing;
                     }
                 }
@@ -284,12 +317,12 @@ impl Body {
     ///
     /// # Errors
     /// When the body had not.
-    pub fn end(&mut self, wire: &mut Vec<u8>) -> Result<()> {
+    pub fn end(&mut self, wire: &mut impl Sink) -> Result<()> {
         if !self.ends_with_connection() {
             let cut = "the app broke off in the body of its answer";
             return Error::e_explain(ErrorType::ConnectionClosed, cut);
         }
-        wire.extend_from_slice(LAST_CHUNK);
+        wire.end();
         self.left = Left::Nothing;
         Ok(())
     }
@@ -323,7 +356,7 @@ mod tests {
 
     fn received(answer: &str) -> pingora::Result<Received> {
         let came = Bytes::copy_from_slice(answer.as_bytes());
-        read(came, false).map(|read| read.expect("a whole head"))
+        read(came, false, true).map(|read| read.expect("a whole head"))
     }
 
     #[test]

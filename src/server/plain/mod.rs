@@ -1,33 +1,37 @@
-//! Plain exchanges: a GET over HTTP/1.1, and its answer, over connections that we read and write ourselves.
+//! Plain exchanges: a GET and its answer, over connections to the app that we read and write ourselves.
 //!
 //! Pingora's own way serves every request there is, with bodies, upgrades, caches and trailers, and each pays for all of them: a session
 //! per request, two channels, a task that watches each waiting connection, several copies of each head. Most requests are a GET whose
 //! head came in one piece. These go this way: one head read, one head out, one head back, and pieces of the answer as they come.
 //! Whatever is not as plain is given to Pingora as it came, before anybody has looked at it, and the connection is taken back afterwards.
+//!
+//! What is asked, judged, passed on and answered is written once. How a client is read and written is its protocol's: `h1` and `h2`.
 
 mod answer;
+mod h1;
+mod h2;
 mod request;
 mod wait;
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::task::{Context, Poll};
 
 use async_trait::async_trait;
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use http::header::{CONNECTION, DATE, TRANSFER_ENCODING};
 use http::{Method, StatusCode};
 use pingora::apps::{HttpServerApp as _, ServerApp};
 use pingora::http::{RequestHeader, ResponseHeader};
-use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::date::get_cached_date;
+use pingora::protocols::l4::socket::SocketAddr;
 use pingora::protocols::{ALPN, Stream};
 use pingora::proxy::HttpProxy;
 use pingora::server::ShutdownWatch;
 use pingora::{Error, ErrorType, OkOrErr as _, Result};
 
-use self::answer::Received;
+use self::answer::{Body, Received};
 use self::wait::Deadline;
 use super::forward::{self, Client, Trace};
 use super::proxy::{self, Ctx, Gateway, Shared};
@@ -35,12 +39,6 @@ use super::respond::Answer;
 use super::streams::{self, Endable};
 use super::upstream::{ATTEMPTS_MAX, App, Place};
 use super::verify;
-
-/// How long a new connection may be silent: what Pingora allows.
-const FIRST_REQUEST_WITHIN: Duration = Duration::from_secs(60);
-
-/// How long a head of a request mostly is at most. What is longer arrives in pieces, and is Pingora's.
-const REQUEST_BYTES: usize = 8 * 1024;
 
 /// How much of an answer is read at once: its head, and mostly all of it.
 const ANSWER_BYTES: usize = 8 * 1024;
@@ -52,64 +50,17 @@ const PIECE_BYTES: usize = 32 * 1024;
 pub struct Plain {
     gateway: Arc<Gateway>,
     pingora: Arc<Endable<HttpProxy<Shared>>>,
-}
-
-/// What a connection is to do next.
-enum Next {
-    /// This request is not plain: Pingora reads what came once more.
-    Pingora(BytesMut),
-    /// Another request.
-    Again,
-    /// Nothing.
-    End,
+    http2: Arc<h2::Http2>,
 }
 
 impl Plain {
     /// In front of it.
-    pub const fn new(gateway: Arc<Gateway>, pingora: Arc<Endable<HttpProxy<Shared>>>) -> Self {
-        Self { gateway, pingora }
-    }
-
-    /// Answers one request after the other, until either side has had enough.
-    async fn serve_connection(&self, stream: Stream, shutdown: &ShutdownWatch) {
-        let address = stream
-            .get_socket_digest()
-            .and_then(|digest| digest.peer_addr()?.as_inet().copied());
-        let mut connection = Connection {
-            gateway: &self.gateway,
-            stream,
-            peer: address.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |address| address.ip()),
-            deadline: Deadline::new(),
-            shutdown: shutdown.clone(),
-        };
-        let mut silent = FIRST_REQUEST_WITHIN;
-        let mut stopping = shutdown.clone();
-        let mut stopped = std::pin::pin!(stopping.wait_for(|stops| *stops));
-        loop {
-            let Some(came) = connection.first_bytes(silent, stopped.as_mut()).await else {
-                return connection.close().await;
-            };
-            // Let go before the connection is taken apart.
-            let next = {
-                let served = std::pin::pin!(connection.serve(came));
-                streams::until_ended(served).await
-            };
-            match next {
-                Some(Next::Again) => {}
-                Some(Next::Pingora(came)) => {
-                    let mut session = ServerSession::new_http1(connection.stream);
-                    session.set_keepalive(Some(silent.as_secs().max(1)));
-                    session.set_pipelined_prefix(came);
-                    let served = self.pingora.process_new_http(session, shutdown).await;
-                    let Some(served) = served else { return };
-                    // What else it says of a connection is about pipelining, which is off.
-                    (connection.stream, _) = served.consume();
-                }
-                Some(Next::End) => return connection.close().await,
-                // Ended from outside.
-                None => return,
-            }
-            silent = self.gateway.settings.timeouts.idle;
+    pub fn new(gateway: Arc<Gateway>, pingora: Arc<Endable<HttpProxy<Shared>>>) -> Self {
+        let http2 = h2::Http2::new(Arc::clone(&gateway), Arc::clone(&pingora));
+        Self {
+            gateway,
+            pingora,
+            http2: Arc::new(http2),
         }
     }
 }
@@ -122,7 +73,7 @@ impl ServerApp for Plain {
         shutdown: &ShutdownWatch,
     ) -> Option<Stream> {
         if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
-            return self.pingora.process_new(stream, shutdown).await;
+            return self.http2.process_new(stream, shutdown).await;
         }
         streams::endable(self.serve_connection(stream, shutdown)).await;
         None
@@ -133,13 +84,53 @@ impl ServerApp for Plain {
     }
 }
 
-/// A connection of a client.
-struct Connection<'g> {
-    gateway: &'g Arc<Gateway>,
-    stream: Stream,
+/// The client's side of an exchange.
+trait Downstream {
+    /// What is written to it at once.
+    type Wire: Wire;
+
+    /// Writes some of it. Says whether that was all. `ends`: nothing of this answer follows.
+    fn poll_write(
+        &mut self,
+        wire: &mut Self::Wire,
+        ends: bool,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<bool>>;
+
+    /// Notices that it leaves, or sends more than it said.
+    fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<Box<Error>>;
+}
+
+/// What is about to be written to a client, as its protocol writes it.
+trait Wire: Send {
+    /// Whether names of headers go out as they were spelled.
+    const SPELLS_NAMES: bool;
+
+    /// Nothing.
+    fn new() -> Self;
+
+    /// The head of an early answer.
+    fn put_early(&mut self, response: &ResponseHeader);
+
+    /// The head of the last one.
+    fn put_head(&mut self, response: ResponseHeader, said: &Said) -> Result<()>;
+
+    /// A body that is whole.
+    fn put_body(&mut self, body: Bytes);
+
+    /// What came of the app's. Says how much of it was used.
+    fn put_piece(&mut self, body: &mut Body, came: &Bytes) -> Result<usize>;
+
+    /// Nothing more comes of it.
+    fn put_end(&mut self, body: &mut Body) -> Result<()>;
+}
+
+/// One request of a client.
+struct Exchange<'e, D> {
+    gateway: &'e Arc<Gateway>,
+    client: &'e mut D,
     peer: IpAddr,
-    deadline: Deadline,
-    shutdown: ShutdownWatch,
+    deadline: &'e mut Deadline,
 }
 
 /// What was said of one exchange so far.
@@ -153,6 +144,15 @@ struct Said {
 }
 
 impl Said {
+    /// Nothing yet.
+    const fn nothing(keeps: bool) -> Self {
+        Self {
+            status: 0,
+            has_begun: false,
+            keeps,
+        }
+    }
+
     /// The last answer goes out.
     const fn begin(&mut self, status: StatusCode) {
         self.status = status.as_u16();
@@ -160,56 +160,22 @@ impl Said {
     }
 }
 
-impl Connection<'_> {
-    /// Says goodbye, but not for longer than anything is written: a client that reads nothing would keep the connection for ever.
-    async fn close(mut self) {
-        let within = self.gateway.settings.timeouts.response_write;
-        let _ = tokio::time::timeout(within, self.stream.shutdown()).await;
-    }
-
-    /// Waits for the next request. `None`: there is none.
-    async fn first_bytes(
-        &mut self,
-        within: Duration,
-        mut stopped: Pin<&mut impl Future>,
-    ) -> Option<BytesMut> {
-        let read = wait::first(
-            &mut self.stream,
-            REQUEST_BYTES,
-            within,
-            &mut self.deadline,
-            |cx| stopped.as_mut().poll(cx).is_ready(),
-        );
-        read.await.ok().filter(|came| !came.is_empty())
-    }
-
-    /// Answers one request.
-    async fn serve(&mut self, came: BytesMut) -> Next {
-        let came = came.freeze();
-        let head = request::plain(&came).filter(|head| !is_special(self.gateway, head));
-        let Some(head) = head else {
-            return Next::Pingora(came.try_into_mut().unwrap_or_else(BytesMut::from));
-        };
-        let mut ctx = Ctx::new(&self.gateway.metrics);
-        let mut said = Said {
-            status: 0,
-            has_begun: false,
-            keeps: request::keeps(&head.headers) && !*self.shutdown.borrow(),
-        };
-        let exchanged = self.exchange(&head, &mut ctx, &mut said).await;
-        let error = exchanged.err();
+impl<D: Downstream + Send> Exchange<'_, D> {
+    /// Answers it.
+    async fn serve(&mut self, head: &RequestHeader, said: &mut Said) {
+        let gateway = self.gateway;
+        let mut ctx = Ctx::new(&gateway.metrics);
+        let error = self.exchange(head, &mut ctx, said).await.err();
         if let Some(error) = &error {
             said.keeps = false;
-            let (_, answer) = self.gateway.failure(error, said.has_begun, &mut ctx);
-            tracing::error!("{}: {error}", self.gateway.summary(&head));
+            let (_, answer) = gateway.failure(error, said.has_begun, &mut ctx);
+            tracing::error!("{}: {error}", gateway.summary(head));
             if let Some(answer) = answer {
                 // The client may be gone: then there is nobody left to tell.
-                let _ = self.answer(&head, answer, &ctx.trace, &mut said).await;
+                let _ = self.answer(head, answer, &ctx.trace, said).await;
             }
         }
-        let gateway = self.gateway;
-        gateway.tell(&head, said.status, error.as_deref(), &mut ctx);
-        if said.keeps { Next::Again } else { Next::End }
+        gateway.tell(head, said.status, error.as_deref(), &mut ctx);
     }
 
     async fn exchange(
@@ -247,20 +213,24 @@ impl Connection<'_> {
         trace: &Trace,
         said: &mut Said,
     ) -> Result<()> {
-        let mut response = proxy::head_of(&mut answer, &trace.request_id)?;
-        let mut wire = Vec::with_capacity(ANSWER_BYTES);
-        write_head(&mut response, said, &mut wire)?;
+        let response = proxy::head_of(&mut answer, &trace.request_id)?;
+        let status = response.status;
+        let mut wire = D::Wire::new();
+        wire.put_head(response, said)?;
         if head.method != Method::HEAD {
-            wire.extend_from_slice(&answer.body);
+            wire.put_body(answer.body);
         }
-        said.begin(response.status);
-        self.tell_client(&wire).await
+        said.begin(status);
+        self.tell_client(&mut wire, true).await
     }
 
-    async fn tell_client(&mut self, wire: &[u8]) -> Result<()> {
+    async fn tell_client(&mut self, wire: &mut D::Wire, ends: bool) -> Result<()> {
         let within = self.gateway.settings.timeouts.response_write;
-        let written = wait::write(&mut self.stream, wire, within, &mut self.deadline).await;
-        written.map_err(|error| error.into_down())
+        let Self {
+            client, deadline, ..
+        } = self;
+        let written = wait::written(within, deadline, |cx| client.poll_write(wire, ends, cx));
+        written.await.map_err(|error| error.into_down())
     }
 
     /// Passes a request on, and its answer back.
@@ -286,10 +256,10 @@ impl Connection<'_> {
             if !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS {
                 break;
             }
-            let mut early = Vec::new();
-            write_lines(&received.head, &mut early);
+            let mut early = D::Wire::new();
+            early.put_early(&received.head);
             said.has_begun = true;
-            self.tell_client(&early).await?;
+            self.tell_client(&mut early, false).await?;
             // It is whole.
             said.has_begun = false;
             let bodiless = head.method == Method::HEAD;
@@ -338,7 +308,7 @@ impl Connection<'_> {
             // The app may have closed it while it waited. Then nothing of an answer is seen, and others may be as dead.
             waiting_too = false;
             let within = app.write_timeout();
-            let sent = wait::write(&mut stream, wire, within, &mut self.deadline).await;
+            let sent = wait::write(&mut stream, wire, within, self.deadline).await;
             match sent {
                 Ok(()) => {}
                 Err(_) if is_kept => continue,
@@ -361,7 +331,7 @@ impl Connection<'_> {
     /// Reads more of an answer, or notices that the client leaves. Says how much came; 0: the end.
     async fn more(&mut self, app: &App, stream: &mut Stream, came: &mut BytesMut) -> Result<usize> {
         let within = app.first_byte_timeout();
-        wait::answer(stream, &mut self.stream, came, within, &mut self.deadline).await
+        wait::answer(stream, self.client, came, within, self.deadline).await
     }
 
     /// Reads the next head of an answer, or notices that the client leaves. `None`: the connection ended before any of it.
@@ -376,7 +346,9 @@ impl Connection<'_> {
         loop {
             if !came.is_empty() {
                 let whole = std::mem::take(&mut came).freeze();
-                match answer::read(whole, bodiless).map_err(|error| error.into_up())? {
+                match answer::read(whole, bodiless, D::Wire::SPELLS_NAMES)
+                    .map_err(|error| error.into_up())?
+                {
                     Ok(received) => return Ok(Some(received)),
                     Err(partial) => came = partial,
                 }
@@ -419,32 +391,49 @@ impl Connection<'_> {
         }
         let gateway = self.gateway;
         gateway.answered(request, &mut response, ctx).await?;
-        let mut wire = Vec::with_capacity(ANSWER_BYTES);
-        write_head(&mut response, said, &mut wire)?;
-        let used = body.take(&rest, &mut wire).map_err(|e| e.into_up())?;
-        said.begin(response.status);
-        self.tell_client(&wire).await?;
+        let status = response.status;
+        let mut wire = D::Wire::new();
+        wire.put_head(response, said)?;
+        let used = wire.put_piece(&mut body, &rest)?;
+        said.begin(status);
+        self.tell_client(&mut wire, body.is_done()).await?;
         if body.is_done() {
             return Ok(keeps && used == rest.len());
         }
-        let mut came = BytesMut::from(rest.get(used..).unwrap_or_default());
+        let mut came = left_over(rest, used);
         while !body.is_done() {
             gateway.goes_on(ctx)?;
             came.reserve(PIECE_BYTES);
             let read = self.more(app, stream, &mut came);
-            wire.clear();
             if read.await? == 0 {
-                body.end(&mut wire).map_err(|error| error.into_up())?;
+                wire.put_end(&mut body)?;
+                self.tell_client(&mut wire, true).await?;
             } else {
-                let used = body.take(&came, &mut wire).map_err(|e| e.into_up())?;
-                let _ = came.split_to(used);
-            }
-            if !wire.is_empty() {
-                self.tell_client(&wire).await?;
+                let piece = std::mem::take(&mut came).freeze();
+                let used = wire.put_piece(&mut body, &piece)?;
+                self.tell_client(&mut wire, body.is_done()).await?;
+                came = left_over(piece, used);
             }
         }
         Ok(keeps && came.is_empty())
     }
+}
+
+/// What of it was not used, in the same buffer when nobody else holds it.
+fn left_over(came: Bytes, used: usize) -> BytesMut {
+    match came.try_into_mut() {
+        Ok(mut came) => {
+            came.advance(used.min(came.len()));
+            came
+        }
+        Err(came) => BytesMut::from(came.get(used..).unwrap_or_default()),
+    }
+}
+
+/// The address of a client; that of nobody where none is known.
+fn address_of(peer: Option<&SocketAddr>) -> IpAddr {
+    peer.and_then(SocketAddr::as_inet)
+        .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |address| address.ip())
 }
 
 /// Whether a request is for a part of the gateway that speaks Pingora's language only, or for one that may take long.

@@ -28,6 +28,25 @@ const BETWEEN_NEIGHBOURS: [HeaderName; 11] = [
 /// How many headers a plain request has at most. Browsers send twenty, proxies in front add some.
 const HEADERS_MAX: usize = 100;
 
+/// Neither a proxy's target, nor a part that is dropped, nor bytes that are written in several ways.
+fn is_clean(target: &[u8]) -> bool {
+    let is_clean = |byte: &u8| (b'!'..=b'~').contains(byte) && *byte != b'#';
+    target.starts_with(b"/") && target.iter().all(is_clean)
+}
+
+/// Whether a request over HTTP/2 is plain, as far as its head says: a GET or HEAD, with nothing in it that is for the next neighbour. Its
+/// host is one and its framing is clear, or Pingora would not have accepted it. `TE` is no reason: there it only says that trailers would
+/// be read, and browsers say so with each request.
+pub fn is_plain(head: &RequestHeader) -> bool {
+    (head.method == Method::GET || head.method == Method::HEAD)
+        && head.version == Version::HTTP_2
+        && is_clean(head.raw_path())
+        && !head
+            .headers
+            .keys()
+            .any(|name| *name != TE && BETWEEN_NEIGHBOURS.contains(name))
+}
+
 /// The head of a request, if that is plain: one GET or HEAD over HTTP/1.1, whole, alone, with one host, and nothing in it that is for the
 /// next neighbour or that anybody reads in two ways. What is no request at all is not plain either.
 pub fn plain(came: &Bytes) -> Option<RequestHeader> {
@@ -46,9 +65,7 @@ pub fn plain(came: &Bytes) -> Option<RequestHeader> {
         return None;
     }
     let target = read.path?.as_bytes();
-    // Neither a proxy's target, nor a part that is dropped, nor bytes that are written in several ways.
-    let is_clean = |byte: &u8| (b'!'..=b'~').contains(byte) && *byte != b'#';
-    if !target.starts_with(b"/") || !target.iter().all(is_clean) {
+    if !is_clean(target) {
         return None;
     }
     let mut headers = HeaderMap::with_capacity(read.headers.len());
@@ -85,6 +102,8 @@ pub fn keeps(headers: &HeaderMap) -> bool {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
+    use http::{Request, Version};
+    use pingora::http::RequestHeader;
 
     use super::plain;
 
@@ -125,6 +144,32 @@ mod tests {
             "",
         ] {
             assert!(!is_plain(odd), "{odd:?}");
+        }
+    }
+
+    #[test]
+    fn over_http2_the_same_is_plain_and_trailers_may_be_welcome() {
+        let is_plain = |method: &str, target: &str, name: &str| {
+            let request = Request::builder()
+                .method(method)
+                .uri(format!("https://app.test{target}"))
+                .version(Version::HTTP_2)
+                .header(name, "trailers");
+            let (parts, ()) = request.body(()).expect("a request").into_parts();
+            super::is_plain(&RequestHeader::from(parts))
+        };
+        assert!(is_plain("GET", "/a?b=%2F&c", "cookie"));
+        assert!(is_plain("HEAD", "/", "te"));
+        for (method, target, name) in [
+            ("POST", "/a", "cookie"),
+            ("OPTIONS", "/a", "cookie"),
+            ("GET", "/\u{e4}", "cookie"),
+            ("GET", "/a", "content-length"),
+            ("GET", "/a", "expect"),
+            ("GET", "/a", "trailer"),
+            ("GET", "/a", "proxy-authorization"),
+        ] {
+            assert!(!is_plain(method, target, name), "{method} {target} {name}");
         }
     }
 }

@@ -9,43 +9,48 @@ use std::time::Duration;
 use bytes::BytesMut;
 use pingora::protocols::Stream;
 use pingora::{Error, ErrorSource, ErrorType, OrErr as _, Result};
-use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
+use tokio::io::AsyncWrite as _;
 use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::Downstream;
 
 /// Where a timer stands that nobody has set, and how long it waits at most: longer than anything lives.
 const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// A timer that is set before each wait and hardly ever rings. To set it is to write down a number: it is moved only when it rings too
-/// early, or would ring too late.
+/// early, or would ring too late. There is none before the first wait.
 pub struct Deadline {
-    sleep: Pin<Box<Sleep>>,
+    sleep: Option<Pin<Box<Sleep>>>,
     due: Instant,
 }
 
 impl Deadline {
     /// Not set.
     pub fn new() -> Self {
-        let due = Instant::now() + FAR;
         Self {
-            sleep: Box::pin(sleep_until(due)),
-            due,
+            sleep: None,
+            due: Instant::now() + FAR,
         }
     }
 
     fn set(&mut self, within: Duration) {
         self.due = Instant::now() + within.min(FAR);
-        if self.due < self.sleep.deadline() {
-            self.sleep.as_mut().reset(self.due);
+        if let Some(sleep) = &mut self.sleep
+            && self.due < sleep.deadline()
+        {
+            sleep.as_mut().reset(self.due);
         }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let due = self.due;
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(due)));
         loop {
-            ready!(self.sleep.as_mut().poll(cx));
-            if self.due <= self.sleep.deadline() {
+            ready!(sleep.as_mut().poll(cx));
+            if due <= sleep.deadline() {
                 return Poll::Ready(());
             }
-            self.sleep.as_mut().reset(self.due);
+            sleep.as_mut().reset(due);
         }
     }
 }
@@ -77,7 +82,7 @@ pub async fn first(
 /// Reads more of an answer, while the client stays. Says how much came; 0: the end.
 pub async fn answer(
     app: &mut Stream,
-    client: &mut Stream,
+    client: &mut impl Downstream,
     came: &mut BytesMut,
     within: Duration,
     deadline: &mut Deadline,
@@ -88,11 +93,8 @@ pub async fn answer(
             let read = read.or_err(ErrorType::ReadError, "while reading an answer");
             return Poll::Ready(read.map_err(|error| error.into_up()));
         }
-        let mut one = [0; 1];
-        let mut more = ReadBuf::new(&mut one);
-        if let Poll::Ready(left) = Pin::new(&mut *client).poll_read(cx, &mut more) {
-            let left = left.map(|()| more.filled().len());
-            return Poll::Ready(Err(left_early(left)));
+        if let Poll::Ready(left) = client.poll_left(cx) {
+            return Poll::Ready(Err(left));
         }
         if deadline.poll(cx).is_ready() {
             let late = Error::explain(ErrorType::ReadTimedout, "while reading an answer");
@@ -101,16 +103,6 @@ pub async fn answer(
         Poll::Pending
     })
     .await
-}
-
-/// A client that closes, or sends more than it said.
-fn left_early(left: io::Result<usize>) -> Box<Error> {
-    let error = match left {
-        Ok(0) => Error::explain(ErrorType::ConnectionClosed, "the client left"),
-        Ok(_) => Error::explain(ErrorType::InvalidHTTPHeader, "a body that was not declared"),
-        Err(error) => Error::because(ErrorType::ReadError, "the client left", error),
-    };
-    error.into_down()
 }
 
 /// Whether the app's connection was closed over there: what was asked over it was not answered, and is nobody's.
@@ -122,29 +114,46 @@ pub fn was_reset(error: &Error) -> bool {
     cause.is_some_and(|cause| cause.raw_os_error().is_some())
 }
 
-/// Writes all of it, and waits so long whenever nothing moves.
+/// Writes all of it.
 pub async fn write(
     stream: &mut Stream,
     mut rest: &[u8],
     within: Duration,
     deadline: &mut Deadline,
 ) -> Result<()> {
+    written(within, deadline, |cx| poll_write(stream, &mut rest, cx)).await
+}
+
+/// Writes some of it; after the last of it, flushes. Says whether that was all.
+pub fn poll_write(
+    stream: &mut Stream,
+    rest: &mut &[u8],
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<bool>> {
+    let stream = Pin::new(stream);
+    if rest.is_empty() {
+        return stream.poll_flush(cx).map_ok(|()| true);
+    }
+    let length = ready!(stream.poll_write(cx, rest))?;
+    if length == 0 {
+        return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+    }
+    *rest = rest.get(length..).unwrap_or_default();
+    Poll::Ready(Ok(false))
+}
+
+/// Writes until that was all, and waits so long whenever nothing moves.
+pub async fn written(
+    within: Duration,
+    deadline: &mut Deadline,
+    mut write: impl FnMut(&mut Context<'_>) -> Poll<io::Result<bool>>,
+) -> Result<()> {
     let mut is_set = false;
     let written = poll_fn(|cx| {
         loop {
-            let stream = Pin::new(&mut *stream);
-            let polled = if rest.is_empty() {
-                stream.poll_flush(cx).map_ok(|()| 0)
-            } else {
-                stream.poll_write(cx, rest)
-            };
-            match polled {
-                Poll::Ready(Ok(0)) if rest.is_empty() => return Poll::Ready(Ok(())),
-                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Poll::Ready(Ok(length)) => {
-                    rest = rest.get(length..).unwrap_or_default();
-                    is_set = false;
-                }
+            match write(cx) {
+                Poll::Ready(Ok(true)) => return Poll::Ready(Ok(())),
+                Poll::Ready(Ok(false)) => is_set = false,
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => {
                     if !is_set {
@@ -186,6 +195,7 @@ mod tests {
     use tokio::io::AsyncWriteExt as _;
 
     use super::{Deadline, answer, first, write};
+    use crate::server::plain::h1::Caller;
 
     const SOON: Duration = Duration::from_millis(20);
     const LATE: Duration = Duration::from_secs(60);
@@ -209,7 +219,8 @@ mod tests {
     #[tokio::test]
     async fn silence_ends_a_wait_and_a_timer_that_rang_serves_again() {
         let (mut app, mut theirs) = pair();
-        let (mut client, _stays) = pair();
+        let (client, _stays) = pair();
+        let mut client = Caller(client);
         let (mut deadline, mut came) = (Deadline::new(), BytesMut::with_capacity(16));
         for _ in 0..2 {
             let late = answer(&mut app, &mut client, &mut came, SOON, &mut deadline).await;
@@ -220,14 +231,15 @@ mod tests {
         theirs.write_all(b"here").await.expect("there is room");
         let read = answer(&mut app, &mut client, &mut came, LATE, &mut deadline).await;
         assert_eq!((read.ok(), &came[..]), (Some(4), &b"here"[..]));
-        let nothing = first(&mut client, 16, SOON, &mut deadline, |_| false).await;
+        let nothing = first(&mut client.0, 16, SOON, &mut deadline, |_| false).await;
         assert!(nothing.expect("no end").is_empty());
     }
 
     #[tokio::test]
     async fn whoever_leaves_is_told_apart_from_whoever_breaks_off() {
         let (mut app, _stays) = pair();
-        let (mut client, theirs) = pair();
+        let (client, theirs) = pair();
+        let mut client = Caller(client);
         let (mut deadline, mut came) = (Deadline::new(), BytesMut::with_capacity(16));
         drop(theirs);
         let left = answer(&mut app, &mut client, &mut came, LATE, &mut deadline).await;

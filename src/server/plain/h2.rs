@@ -1,0 +1,296 @@
+//! Clients that speak HTTP/2: many requests at once on a connection, each a stream with a task of its own.
+//!
+//! Connections, their limits, their idle time and how they end are Pingora's, and so is each stream until somebody looks at it: streams
+//! that are plain are answered here, over the connections to the app that HTTP/1.1 uses as well.
+
+use std::collections::VecDeque;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use h2::{Reason, SendStream};
+use http::header::TE;
+use pingora::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream};
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::protocols::http::ServerSession;
+use pingora::protocols::http::v2::server::{H2Options, HttpSession};
+use pingora::proxy::HttpProxy;
+use pingora::server::ShutdownWatch;
+use pingora::{Error, ErrorType, Result};
+
+use super::answer::{Body, Sink};
+use super::wait::Deadline;
+use super::{Downstream, Exchange, Said, Wire, address_of, is_special, request};
+use crate::server::proxy::{Gateway, Shared};
+use crate::server::streams::{self, Endable};
+
+/// Pieces of a body from this long are handed on in the buffer they came in, which is held until they have left. Shorter ones are
+/// gathered in one of their own: else each of them would hold a whole buffer, for as long as the client reads nothing.
+const HANDED_ON_FROM: usize = 4 * 1024;
+
+/// Answers streams that are plain, and gives Pingora the rest.
+pub struct Http2 {
+    gateway: Arc<Gateway>,
+    pingora: Arc<Endable<HttpProxy<Shared>>>,
+}
+
+impl Http2 {
+    /// In front of it.
+    pub const fn new(gateway: Arc<Gateway>, pingora: Arc<Endable<HttpProxy<Shared>>>) -> Self {
+        Self { gateway, pingora }
+    }
+}
+
+#[async_trait]
+impl HttpServerApp for Http2 {
+    async fn process_new_http(
+        self: &Arc<Self>,
+        mut session: ServerSession,
+        shutdown: &ShutdownWatch,
+    ) -> Option<ReusedHttpStream> {
+        match &mut session {
+            ServerSession::H2(stream) if is_plain(&self.gateway, stream) => {
+                streams::endable(serve(&self.gateway, stream)).await;
+                None
+            }
+            _ => self.pingora.process_new_http(session, shutdown).await,
+        }
+    }
+
+    fn h2_options(&self) -> Option<H2Options> {
+        self.pingora.h2_options()
+    }
+
+    fn server_options(&self) -> Option<&HttpServerOptions> {
+        self.pingora.server_options()
+    }
+
+    async fn http_cleanup(&self) {
+        self.pingora.http_cleanup().await;
+    }
+}
+
+/// Whether a stream is a plain request, and all of it is here.
+fn is_plain(gateway: &Gateway, stream: &HttpSession) -> bool {
+    let head = stream.req_header();
+    request::is_plain(head) && stream.is_body_empty() && !is_special(gateway, head)
+}
+
+/// Answers a request. Its stream is not moved: it is most of a kilobyte.
+async fn serve(gateway: &Arc<Gateway>, stream: &mut HttpSession) {
+    let (blank, ()) = http::Request::new(()).into_parts();
+    let mut head = std::mem::replace(stream.req_header_mut(), RequestHeader::from(blank));
+    // It is for us alone.
+    head.remove_header(&TE);
+    let peer = address_of(stream.client_addr());
+    let mut client = Asker {
+        stream,
+        body: None,
+        has_ended: false,
+    };
+    let mut said = Said::nothing(true);
+    let mut exchange = Exchange {
+        gateway,
+        client: &mut client,
+        peer,
+        deadline: &mut Deadline::new(),
+    };
+    let served = std::pin::pin!(exchange.serve(&head, &mut said));
+    streams::until_ended(served).await;
+}
+
+/// A client that waits for the answer on one stream.
+struct Asker<'s> {
+    stream: &'s mut HttpSession,
+    /// Where the body goes, once the head is written.
+    body: Option<SendStream<Bytes>>,
+    has_ended: bool,
+}
+
+impl Asker<'_> {
+    /// Writes a head, and nothing after it when `ends` says so.
+    fn write_head(&mut self, head: Box<ResponseHeader>, ends: bool) -> io::Result<()> {
+        let written = self.stream.write_response_header(head, ends);
+        written.map_err(io::Error::other)?;
+        self.body = self.stream.take_response_body_writer();
+        self.has_ended = ends;
+        Ok(())
+    }
+}
+
+impl Drop for Asker<'_> {
+    /// An answer that broke off is never taken for a whole one.
+    fn drop(&mut self) {
+        match &mut self.body {
+            Some(body) if !self.has_ended => body.send_reset(Reason::INTERNAL_ERROR),
+            Some(_) => {}
+            None => self.stream.shutdown(),
+        }
+    }
+}
+
+impl Downstream for Asker<'_> {
+    type Wire = Pieces;
+
+    fn poll_write(
+        &mut self,
+        wire: &mut Pieces,
+        ends: bool,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<bool>> {
+        wire.settle();
+        if let Some(head) = wire.head.take() {
+            self.write_head(head, ends && wire.pieces.is_empty())?;
+        }
+        let Some(body) = &mut self.body else {
+            // An early answer: Pingora writes none either.
+            return Poll::Ready(Ok(true));
+        };
+        if let Some(piece) = wire.pieces.front_mut() {
+            body.reserve_capacity(piece.len());
+            let mut free = body.capacity();
+            // That of a moment ago may be gone again.
+            while free == 0 {
+                free = match ready!(body.poll_capacity(cx)) {
+                    Some(free) => free.map_err(io::Error::other)?,
+                    None => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+                };
+            }
+            let part = piece.split_to(free.min(piece.len()));
+            if piece.is_empty() {
+                wire.pieces.pop_front();
+            }
+            self.has_ended = ends && wire.pieces.is_empty();
+            let sent = body.send_data(part, self.has_ended);
+            sent.map_err(io::Error::other)?;
+        } else if ends && !self.has_ended {
+            self.has_ended = true;
+            let sent = body.send_data(Bytes::new(), true);
+            sent.map_err(io::Error::other)?;
+        }
+        Poll::Ready(Ok(wire.pieces.is_empty()))
+    }
+
+    fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<Box<Error>> {
+        let left = match &mut self.body {
+            Some(body) => ready!(body.poll_reset(cx)).map_err(io::Error::other),
+            None => ready!(Pin::new(&mut self.stream.idle()).poll(cx)).map_err(io::Error::other),
+        };
+        let why = "the client left";
+        let error = match left {
+            Ok(_) => Error::explain(ErrorType::ConnectionClosed, why),
+            Err(cause) => Error::because(ErrorType::ConnectionClosed, why, cause),
+        };
+        Poll::Ready(error.into_down())
+    }
+}
+
+/// A head and pieces of a body, which frames are made of.
+pub struct Pieces {
+    head: Option<Box<ResponseHeader>>,
+    pieces: VecDeque<Bytes>,
+    /// Short ones, which follow those.
+    gathered: Vec<u8>,
+}
+
+impl Pieces {
+    fn settle(&mut self) {
+        if !self.gathered.is_empty() {
+            self.pieces
+                .push_back(std::mem::take(&mut self.gathered).into());
+        }
+    }
+}
+
+impl Wire for Pieces {
+    const SPELLS_NAMES: bool = false;
+
+    fn new() -> Self {
+        Self {
+            head: None,
+            pieces: VecDeque::new(),
+            gathered: Vec::new(),
+        }
+    }
+
+    fn put_early(&mut self, _response: &ResponseHeader) {
+        // Pingora writes none either.
+    }
+
+    fn put_head(&mut self, response: ResponseHeader, _said: &Said) -> Result<()> {
+        self.head = Some(Box::new(response));
+        Ok(())
+    }
+
+    fn put_body(&mut self, body: Bytes) {
+        if !body.is_empty() {
+            self.settle();
+            self.pieces.push_back(body);
+        }
+    }
+
+    fn put_piece(&mut self, body: &mut Body, came: &Bytes) -> Result<usize> {
+        let taken = body.take(came, &mut Cut { came, into: self });
+        taken.map_err(|error| error.into_up())
+    }
+
+    fn put_end(&mut self, body: &mut Body) -> Result<()> {
+        let came = &Bytes::new();
+        let ended = body.end(&mut Cut { came, into: self });
+        ended.map_err(|error| error.into_up())
+    }
+}
+
+/// Pieces of what came. Frames of HTTP/2 say themselves where they end.
+struct Cut<'p> {
+    came: &'p Bytes,
+    into: &'p mut Pieces,
+}
+
+impl Sink for Cut<'_> {
+    fn piece(&mut self, piece: &[u8], _framed: bool) {
+        if piece.len() >= HANDED_ON_FROM {
+            self.into.put_body(self.came.slice_ref(piece));
+        } else {
+            self.into.gathered.extend_from_slice(piece);
+        }
+    }
+
+    fn end(&mut self) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::{HANDED_ON_FROM, Pieces, Wire as _};
+    use crate::server::plain::answer;
+
+    fn put(answer: &str) -> (Bytes, Vec<Bytes>) {
+        let came = Bytes::copy_from_slice(answer.as_bytes());
+        let read = answer::read(came, false, false).expect("a head");
+        let mut received = read.expect("a whole head");
+        let mut wire = Pieces::new();
+        let rest = received.rest;
+        let used = wire.put_piece(&mut received.body, &rest).expect("a body");
+        assert_eq!((used, received.body.is_done()), (rest.len(), true));
+        wire.settle();
+        (rest, wire.pieces.into())
+    }
+
+    #[test]
+    fn short_pieces_are_gathered_in_their_place_and_long_ones_are_not_copied() {
+        let long = "x".repeat(HANDED_ON_FROM);
+        let (came, pieces) = put(&format!(
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n2\r\nbc\r\n{HANDED_ON_FROM:x}\r\n{long}\r\n1\r\nd\r\n0\r\n\r\n"
+        ));
+        assert_eq!(pieces, ["abc", long.as_str(), "d"]);
+        assert!(came.as_ptr_range().contains(&pieces[1].as_ptr()));
+        assert!(!came.as_ptr_range().contains(&pieces[0].as_ptr()));
+        let (_, pieces) = put("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+        assert!(pieces.is_empty());
+    }
+}
