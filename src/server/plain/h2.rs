@@ -22,7 +22,7 @@ use pingora::server::ShutdownWatch;
 use pingora::{Error, ErrorType, Result};
 
 use super::answer::{Body, Sink};
-use super::wait::Deadline;
+use super::wait::Spare;
 use super::{Downstream, Exchange, Said, Wire, address_of, is_special, request};
 use crate::server::proxy::{Gateway, Shared};
 use crate::server::streams::{self, Endable};
@@ -35,12 +35,50 @@ const HANDED_ON_FROM: usize = 4 * 1024;
 pub struct Http2 {
     gateway: Arc<Gateway>,
     pingora: Arc<Endable<HttpProxy<Shared>>>,
+    timers: Spare,
 }
 
 impl Http2 {
     /// In front of it.
     pub const fn new(gateway: Arc<Gateway>, pingora: Arc<Endable<HttpProxy<Shared>>>) -> Self {
-        Self { gateway, pingora }
+        Self {
+            gateway,
+            pingora,
+            timers: Spare::new(),
+        }
+    }
+
+    /// Whether a stream is a plain request, and all of it is here.
+    fn is_plain(&self, stream: &HttpSession) -> bool {
+        let head = stream.req_header();
+        request::is_plain(head) && stream.is_body_empty() && !is_special(&self.gateway, head)
+    }
+
+    /// Answers a request. Its stream is not moved: it is most of a kilobyte.
+    async fn serve(&self, stream: &mut HttpSession) {
+        let (blank, ()) = http::Request::new(()).into_parts();
+        let mut head = std::mem::replace(stream.req_header_mut(), RequestHeader::from(blank));
+        // It is for us alone.
+        head.remove_header(&TE);
+        let peer = address_of(stream.client_addr());
+        let mut client = Asker {
+            stream,
+            body: None,
+            has_ended: false,
+        };
+        let mut deadline = self.timers.take();
+        let mut said = Said::nothing(true);
+        {
+            let mut exchange = Exchange {
+                gateway: &self.gateway,
+                client: &mut client,
+                peer,
+                deadline: &mut deadline,
+            };
+            let served = std::pin::pin!(exchange.serve(&head, &mut said));
+            streams::until_ended(served).await;
+        }
+        self.timers.put(deadline);
     }
 }
 
@@ -52,8 +90,8 @@ impl HttpServerApp for Http2 {
         shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
         match &mut session {
-            ServerSession::H2(stream) if is_plain(&self.gateway, stream) => {
-                streams::endable(serve(&self.gateway, stream)).await;
+            ServerSession::H2(stream) if self.is_plain(stream) => {
+                streams::endable(self.serve(stream)).await;
                 None
             }
             _ => self.pingora.process_new_http(session, shutdown).await,
@@ -71,35 +109,6 @@ impl HttpServerApp for Http2 {
     async fn http_cleanup(&self) {
         self.pingora.http_cleanup().await;
     }
-}
-
-/// Whether a stream is a plain request, and all of it is here.
-fn is_plain(gateway: &Gateway, stream: &HttpSession) -> bool {
-    let head = stream.req_header();
-    request::is_plain(head) && stream.is_body_empty() && !is_special(gateway, head)
-}
-
-/// Answers a request. Its stream is not moved: it is most of a kilobyte.
-async fn serve(gateway: &Arc<Gateway>, stream: &mut HttpSession) {
-    let (blank, ()) = http::Request::new(()).into_parts();
-    let mut head = std::mem::replace(stream.req_header_mut(), RequestHeader::from(blank));
-    // It is for us alone.
-    head.remove_header(&TE);
-    let peer = address_of(stream.client_addr());
-    let mut client = Asker {
-        stream,
-        body: None,
-        has_ended: false,
-    };
-    let mut said = Said::nothing(true);
-    let mut exchange = Exchange {
-        gateway,
-        client: &mut client,
-        peer,
-        deadline: &mut Deadline::new(),
-    };
-    let served = std::pin::pin!(exchange.serve(&head, &mut said));
-    streams::until_ended(served).await;
 }
 
 /// A client that waits for the answer on one stream.

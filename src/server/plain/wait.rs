@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -51,6 +52,34 @@ impl Deadline {
                 return Poll::Ready(());
             }
             sleep.as_mut().reset(due);
+        }
+    }
+}
+
+/// How many timers are kept while nobody waits: few are enough, because each is put back within a request.
+const SPARE_MAX: usize = 64;
+
+/// Timers that nobody needs now. To make one and to take it away again costs two locks a request; and to set the only one there is costs
+/// a system call, which wakes whoever sleeps until the next of them.
+pub struct Spare(Mutex<Vec<Deadline>>);
+
+impl Spare {
+    /// None yet.
+    pub const fn new() -> Self {
+        Self(Mutex::new(Vec::new()))
+    }
+
+    /// One of them, or a new one.
+    pub fn take(&self) -> Deadline {
+        let spare = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        spare.unwrap_or_else(Deadline::new)
+    }
+
+    /// Keeps it for the next.
+    pub fn put(&self, deadline: Deadline) {
+        let mut spare = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if spare.len() < SPARE_MAX {
+            spare.push(deadline);
         }
     }
 }
