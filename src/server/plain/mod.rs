@@ -6,28 +6,29 @@
 //! Whatever is not as plain is given to Pingora as it came, before anybody has looked at it, and the connection is taken back afterwards.
 
 mod answer;
+mod lines;
 mod request;
 mod wait;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use http::header::{CONNECTION, DATE, TRANSFER_ENCODING};
+use http::header::TRANSFER_ENCODING;
 use http::{Method, StatusCode};
 use pingora::apps::{HttpServerApp as _, ServerApp};
-use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::http::RequestHeader;
 use pingora::protocols::http::ServerSession;
-use pingora::protocols::http::date::get_cached_date;
 use pingora::protocols::{ALPN, Stream};
 use pingora::proxy::HttpProxy;
 use pingora::server::ShutdownWatch;
 use pingora::{Error, ErrorType, OkOrErr as _, Result};
 
 use self::answer::Received;
+use self::lines::Ours;
 use self::wait::Deadline;
 use super::forward::{self, Client, Trace};
 use super::proxy::{self, Ctx, Gateway, Shared};
@@ -104,6 +105,7 @@ impl Plain {
                     let Some(served) = served else { return };
                     // What else it says of a connection is about pipelining, which is off.
                     (connection.stream, _) = served.consume();
+                    connection.deadline.time_went_by();
                 }
                 Some(Next::End) => return connection.close().await,
                 // Ended from outside.
@@ -150,6 +152,8 @@ struct Said {
     has_begun: bool,
     /// Whether the client's connection serves again.
     keeps: bool,
+    /// When all of it was, if anybody has looked.
+    ended: Option<Instant>,
 }
 
 impl Said {
@@ -186,15 +190,16 @@ impl Connection<'_> {
     /// Answers one request.
     async fn serve(&mut self, came: BytesMut) -> Next {
         let came = came.freeze();
-        let head = request::plain(&came).filter(|head| !is_special(self.gateway, head));
-        let Some(head) = head else {
+        let read = request::plain(&came).filter(|(head, _)| !is_special(self.gateway, head));
+        let Some((head, keeps)) = read else {
             return Next::Pingora(came.try_into_mut().unwrap_or_else(BytesMut::from));
         };
-        let mut ctx = Ctx::new(&self.gateway.metrics);
+        let mut ctx = Ctx::new(&self.gateway.metrics, self.deadline.now());
         let mut said = Said {
             status: 0,
             has_begun: false,
-            keeps: request::keeps(&head.headers) && !*self.shutdown.borrow(),
+            keeps: keeps && !*self.shutdown.borrow(),
+            ended: None,
         };
         let exchanged = self.exchange(&head, &mut ctx, &mut said).await;
         let error = exchanged.err();
@@ -208,7 +213,9 @@ impl Connection<'_> {
             }
         }
         let gateway = self.gateway;
-        gateway.tell(&head, said.status, error.as_deref(), &mut ctx);
+        let ended = said.ended.unwrap_or_else(Instant::now);
+        self.deadline.is_now(ended);
+        gateway.tell(&head, said.status, error.as_deref(), ended, &mut ctx);
         if said.keeps { Next::Again } else { Next::End }
     }
 
@@ -227,7 +234,16 @@ impl Connection<'_> {
             &head.headers,
         );
         ctx.client = Some(client);
-        let answer = match gateway.consider(head, client, ctx).await {
+        let (considered, has_waited) = {
+            let considered = std::pin::pin!(gateway.consider(head, client, ctx));
+            wait::noticed(considered).await
+        };
+        if has_waited {
+            self.deadline.time_went_by();
+        } else {
+            self.deadline.is_now(ctx.decided_at);
+        }
+        let answer = match considered {
             Ok(None) => return self.pass(head, ctx, said).await,
             Ok(Some(answer)) => answer,
             Err(malformed) => {
@@ -243,17 +259,18 @@ impl Connection<'_> {
     async fn answer(
         &mut self,
         head: &RequestHeader,
-        mut answer: Answer,
+        answer: Answer,
         trace: &Trace,
         said: &mut Said,
     ) -> Result<()> {
-        let mut response = proxy::head_of(&mut answer, &trace.request_id)?;
         let mut wire = Vec::with_capacity(ANSWER_BYTES);
-        write_head(&mut response, said, &mut wire)?;
-        if head.method != Method::HEAD {
-            wire.extend_from_slice(&answer.body);
-        }
-        said.begin(response.status);
+        let ours = Ours {
+            keeps: said.keeps,
+            request_id: trace.request_id.as_bytes(),
+            caches: None,
+        };
+        lines::write_answer(&answer, &head.method, &ours, &mut wire);
+        said.begin(answer.status);
         self.tell_client(&wire).await
     }
 
@@ -276,7 +293,7 @@ impl Connection<'_> {
             &gateway.identity,
             permit.principal().map(|entry| &**entry),
             client,
-            gateway.gate.clock.now(),
+            gateway.passed_at(ctx),
             &ctx.trace,
         )?;
         let asked = self.ask(app, &wire, head.method == Method::HEAD, ctx);
@@ -287,7 +304,7 @@ impl Connection<'_> {
                 break;
             }
             let mut early = Vec::new();
-            write_lines(&received.head, &mut early);
+            lines::write_early(&received.head, &received.came, &mut early);
             said.has_begun = true;
             self.tell_client(&early).await?;
             // It is whole.
@@ -303,7 +320,9 @@ impl Connection<'_> {
             .give(app, &mut stream, received, head, ctx, said)
             .await?;
         if keeps {
-            app.kept.put(stream, place.address, &place.name);
+            let ended = Instant::now();
+            said.ended = Some(ended);
+            app.kept.put(stream, place.address, &place.name, ended);
         }
         Ok(())
     }
@@ -325,11 +344,15 @@ impl Connection<'_> {
                     "the upstream's name does not resolve",
                 )
             })?;
-            let kept = waiting_too.then(|| app.kept.take(place.address, &place.name));
+            let now = self.deadline.now();
+            let kept = waiting_too.then(|| app.kept.take(place.address, &place.name, now));
             let (mut stream, is_kept) = match kept.flatten() {
                 Some(stream) => (stream, true),
                 None => match app.connect(&place).await {
-                    Ok(stream) => (stream, false),
+                    Ok(stream) => {
+                        self.deadline.time_went_by();
+                        (stream, false)
+                    }
                     // Nothing was sent yet: another address may be asked.
                     Err(_) if ctx.attempts < ATTEMPTS_MAX => continue,
                     Err(error) => return Err(error.into_up()),
@@ -409,6 +432,7 @@ impl Connection<'_> {
     ) -> Result<bool> {
         let Received {
             head: mut response,
+            came: written,
             mut body,
             rest,
             keeps,
@@ -418,9 +442,14 @@ impl Connection<'_> {
             response.insert_header(TRANSFER_ENCODING, "chunked")?;
         }
         let gateway = self.gateway;
-        gateway.answered(request, &mut response, ctx).await?;
+        let caches = gateway.answered(request, &mut response, ctx).await?;
         let mut wire = Vec::with_capacity(ANSWER_BYTES);
-        write_head(&mut response, said, &mut wire)?;
+        let ours = Ours {
+            keeps: said.keeps,
+            request_id: ctx.trace.request_id.as_bytes(),
+            caches,
+        };
+        lines::write(&response, &written, &ours, &mut wire);
         let used = body.take(&rest, &mut wire).map_err(|e| e.into_up())?;
         said.begin(response.status);
         self.tell_client(&wire).await?;
@@ -457,23 +486,4 @@ fn is_special(gateway: &Gateway, head: &RequestHeader) -> bool {
             .as_ref()
             .and_then(|migration| migration.arrivals.as_ref())
             .is_some_and(|arrivals| arrivals.concerns(&head.headers))
-}
-
-/// Writes the head of the last answer to a request.
-fn write_head(response: &mut ResponseHeader, said: &Said, wire: &mut Vec<u8>) -> Result<()> {
-    response.insert_header(DATE, get_cached_date())?;
-    let connection = if said.keeps { "keep-alive" } else { "close" };
-    response.insert_header(CONNECTION, connection)?;
-    write_lines(response, wire);
-    Ok(())
-}
-
-fn write_lines(response: &ResponseHeader, wire: &mut Vec<u8>) {
-    wire.extend_from_slice(b"HTTP/1.1 ");
-    wire.extend_from_slice(response.status.as_str().as_bytes());
-    wire.push(b' ');
-    wire.extend_from_slice(response.get_reason_phrase().unwrap_or_default().as_bytes());
-    wire.extend_from_slice(b"\r\n");
-    response.header_to_h1_wire(wire);
-    wire.extend_from_slice(b"\r\n");
 }
