@@ -10,7 +10,7 @@ use crate::route::{Matches, Route, RouteId, RouteTable};
 use crate::session::resolve::{Resolution, Sessions, Tier};
 use crate::session::{Freshness, Rejection};
 use crate::target::Ambiguity;
-use crate::time::Clock;
+use crate::time::{Clock, UnixMs};
 
 /// Judges requests. Built whole from the configuration; a new configuration makes a new gate.
 pub struct Gate {
@@ -37,6 +37,8 @@ pub struct Decision {
     pub route: RouteId,
     /// The route that says where the request goes: the one its target names as it stands.
     pub destination: RouteId,
+    /// When it was made.
+    pub at: UnixMs,
     /// The kind of request.
     pub form: Form,
     /// How far finding out went.
@@ -45,6 +47,24 @@ pub struct Decision {
     pub rejection: Option<Rejection>,
     /// Whether any of the rules turns strangers away: then no shared cache may keep the answer.
     pub protected: bool,
+}
+
+/// What was found out about a caller.
+struct Known {
+    resolution: Resolution,
+    tier: Tier,
+    /// When.
+    at: UnixMs,
+}
+
+impl Known {
+    const fn nobody(at: UnixMs) -> Self {
+        Self {
+            resolution: Resolution::Anonymous,
+            tier: Tier::None,
+            at,
+        }
+    }
 }
 
 impl Gate {
@@ -76,16 +96,21 @@ impl Gate {
     async fn weigh(&self, request: &RequestView<'_>, found: &Matches, is_use: bool) -> Decision {
         let form = request.form();
         let rules = || found.all().map(|id| (id, self.routes.route(id)));
-        let (resolution, tier) = match freshness(rules().map(|(_, route)| route)) {
+        let known = match freshness(rules().map(|(_, route)| route)) {
             Some(freshness) if form != Form::Preflight => {
                 let order = declared(rules().map(|(_, route)| route));
                 self.authenticate(request, order, freshness, is_use).await // the only wait
             }
-            _ => (Resolution::Anonymous, Tier::None),
+            _ => Known::nobody(self.clock.now()),
         };
+        let Known {
+            resolution,
+            tier,
+            at: now,
+        } = known;
         let at = Circumstances {
             form,
-            now: self.clock.now(),
+            now,
             reauth: asks_to_sign_in_again(request),
         };
 
@@ -108,6 +133,7 @@ impl Gate {
             reason,
             route,
             destination: found.primary,
+            at: now,
             form,
             tier,
             rejection: match resolution {
@@ -121,7 +147,7 @@ impl Gate {
     /// Who is calling, at most `cache_ttl` ago, without it counting as a use.
     pub async fn who(&self, request: &RequestView<'_>) -> Resolution {
         let asked = self.authenticate(request, &[], Freshness::Cached, false);
-        asked.await.0
+        asked.await.resolution
     }
 
     /// Who is calling by one kind of credential, at most `cache_ttl` ago: for what passes by and ends sessions. `None`: none of that
@@ -131,8 +157,9 @@ impl Gate {
         kind: &dyn Authenticator,
         request: &RequestView<'_>,
     ) -> Option<Resolution> {
-        let asked = self.ask(kind, request, Freshness::Cached, false);
-        asked.await.map(|(resolution, _)| resolution)
+        let now = self.clock.now();
+        let asked = self.ask(kind, request, Freshness::Cached, false, now);
+        asked.await.map(|known| known.resolution)
     }
 
     /// Who is calling: the first kind of credential that is presented says so. One that does not count leaves the word to the next
@@ -143,20 +170,23 @@ impl Gate {
         order: &[String],
         freshness: Freshness,
         is_use: bool,
-    ) -> (Resolution, Tier) {
+    ) -> Known {
         let mut refused = None;
+        let mut now = self.clock.now();
         for kind in self.in_order(order) {
-            let Some((resolution, tier)) = self.ask(kind, request, freshness, is_use).await else {
+            let asked = self.ask(kind, request, freshness, is_use, now);
+            let Some(known) = asked.await else {
                 continue;
             };
-            match resolution {
+            now = known.at;
+            match known.resolution {
                 Resolution::Rejected(_) if self.fall_through => {
-                    refused.get_or_insert((resolution, tier));
+                    refused.get_or_insert(known);
                 }
-                known => return (known, tier),
+                _ => return known,
             }
         }
-        refused.unwrap_or((Resolution::Anonymous, Tier::None))
+        refused.unwrap_or(Known::nobody(now))
     }
 
     /// What one kind of credential says of who is calling. `None`: none of that kind is presented.
@@ -166,12 +196,16 @@ impl Gate {
         request: &RequestView<'_>,
         freshness: Freshness,
         is_use: bool,
-    ) -> Option<(Resolution, Tier)> {
+        now: UnixMs,
+    ) -> Option<Known> {
         let credential = match kind.extract(request) {
             Presented::Absent => return None,
             Presented::Malformed => {
-                let rejection = Rejection::Malformed;
-                return Some((Resolution::Rejected(rejection), Tier::Forged));
+                return Some(Known {
+                    resolution: Resolution::Rejected(Rejection::Malformed),
+                    tier: Tier::Forged,
+                    at: now,
+                });
             }
             Presented::Found(credential) => credential,
         };
@@ -180,11 +214,18 @@ impl Gate {
             request,
             freshness,
             is_use,
-            now: self.clock.now(),
+            now,
         };
-        Some(match kind.at_once(&asked) {
-            Some(known) => known,
-            None => kind.find_out(&asked).await,
+        let (known, at) = match kind.at_once(&asked) {
+            Some(known) => (known, now),
+            // Somebody was asked, and time went by.
+            None => (kind.find_out(&asked).await, self.clock.now()),
+        };
+        let (resolution, tier) = known;
+        Some(Known {
+            resolution,
+            tier,
+            at,
         })
     }
 

@@ -14,7 +14,7 @@ pub fn pairs(headers: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8])> {
     headers
         .get_all(COOKIE)
         .iter()
-        .flat_map(|line| line.as_bytes().split(|&b| b == b';'))
+        .flat_map(|line| pieces(line.as_bytes()))
         .filter_map(pair)
 }
 
@@ -69,6 +69,17 @@ fn blanks_off(text: &[u8]) -> &[u8] {
         text = rest;
     }
     text
+}
+
+/// What stands between semicolons. Cookies are long, and looked through on every request.
+fn pieces(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = Some(line);
+    std::iter::from_fn(move || {
+        let line = rest?;
+        let end = memchr::memchr(b';', line);
+        rest = end.and_then(|end| line.get(end + 1..));
+        line.get(..end.unwrap_or(line.len()))
+    })
 }
 
 fn pair(piece: &[u8]) -> Option<(&[u8], &[u8])> {

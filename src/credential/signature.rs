@@ -9,6 +9,7 @@ use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
 use hmac::{Hmac, KeyInit, Mac};
+use memchr::{memchr, memrchr};
 use sha2::Sha256;
 
 use crate::secret::Secret;
@@ -35,30 +36,14 @@ impl<'r> Signed<'r> {
     /// Splits a cookie value as browsers send it, still encoded, without copying it: escapes stand in the signature only, if at all.
     /// `None` says nothing: whatever is spelled otherwise is for [`Self::parse`] to judge, after decoding.
     pub fn parse_plain(raw: &'r [u8]) -> Option<Self> {
-        let dot = raw
-            .iter()
-            .rposition(|byte| *byte == b'.')
-            .filter(|at| *at > 0)?;
+        let dot = memrchr(b'.', raw).filter(|at| *at > 0)?;
         let (value, escaped) = (raw.get(..dot)?, raw.get(dot + 1..)?);
-        if value.starts_with(b"\"") || value.contains(&b'%') {
+        if value.starts_with(b"\"") || memchr(b'%', value).is_some() {
             return None;
         }
-        let mut letters = [0; SIGNATURE_LETTERS];
-        let mut places = letters.iter_mut();
-        let mut bytes = escaped.iter();
-        let digit = |byte: Option<&u8>| char::from(*byte?).to_digit(16);
-        while let Some(&byte) = bytes.next() {
-            let letter = match byte {
-                b'%' => u8::try_from(digit(bytes.next())? << 4 | digit(bytes.next())?).ok()?,
-                byte => byte,
-            };
-            // A dot that was escaped moves the split.
-            if letter == b'.' || !letter.is_ascii() {
-                return None;
-            }
-            *places.next()? = letter;
-        }
-        if places.next().is_some() || letters.last() != Some(&b'=') {
+        let letters = unescape(escaped)?;
+        // A dot that was escaped moves the split.
+        if letters.last() != Some(&b'=') || !letters.is_ascii() || letters.contains(&b'.') {
             return None;
         }
         Some(Self {
@@ -87,6 +72,24 @@ impl<'r> Signed<'r> {
             }
         };
         Some(Self { value, signature })
+    }
+}
+
+/// A signature without its escapes; `None` when it is not as long as one.
+fn unescape(escaped: &[u8]) -> Option<[u8; SIGNATURE_LETTERS]> {
+    let mut letters = [0; SIGNATURE_LETTERS];
+    let (mut free, mut rest) = (&mut letters[..], escaped);
+    loop {
+        let (run, after) = rest.split_at(memchr(b'%', rest).unwrap_or(rest.len()));
+        free.split_off_mut(..run.len())?.copy_from_slice(run);
+        let Some(([_, high, low], after)) = after.split_first_chunk() else {
+            let is_whole = after.is_empty() && free.is_empty();
+            return is_whole.then_some(letters);
+        };
+        let digit = |letter: u8| char::from(letter).to_digit(16);
+        let letter = u8::try_from(digit(*high)? << 4 | digit(*low)?).ok()?;
+        *free.split_off_first_mut()? = letter;
+        rest = after;
     }
 }
 

@@ -45,6 +45,7 @@ mod tests {
 
     fn decision(rejection: Option<Rejection>, tier: Tier) -> Decision {
         Decision {
+            at: crate::time::UnixMs(0),
             verdict: Verdict::Forbidden,
             reason: Reason::Denied,
             route: RouteId(0),

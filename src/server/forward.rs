@@ -166,7 +166,8 @@ const WRITTEN_MAX: usize = 17;
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The name of a request, on its way to the app and on its answer.
+pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
@@ -409,6 +410,11 @@ pub struct Trace {
 pub struct RequestId(HeaderValue);
 
 impl RequestId {
+    /// As it is written.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+
     /// As a header.
     pub fn to_value(&self) -> HeaderValue {
         self.0.clone()

@@ -42,8 +42,8 @@ impl Kept {
         }
     }
 
-    /// A connection to this address that is still good, as far as anybody can know before using it.
-    pub fn take(&self, to: SocketAddr, name: &str) -> Option<Stream> {
+    /// A connection to this address that is still good at `now`, as far as anybody can know before using it.
+    pub fn take(&self, to: SocketAddr, name: &str, now: Instant) -> Option<Stream> {
         loop {
             let mut found = {
                 let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
@@ -52,21 +52,22 @@ impl Kept {
                     .rposition(|each| each.to == to && each.name == name)?;
                 waiting.remove(at)
             };
-            if found.since.elapsed() < self.idle && is_quiet(&mut found.stream) {
+            if now.saturating_duration_since(found.since) < self.idle && is_quiet(&mut found.stream)
+            {
                 return Some(found.stream);
             }
         }
     }
 
-    /// Puts one down after use. With too many waiting already, it is closed.
-    pub fn put(&self, stream: Stream, to: SocketAddr, name: &str) {
+    /// Puts one down after use, at `now`. With too many waiting already, it is closed.
+    pub fn put(&self, stream: Stream, to: SocketAddr, name: &str, now: Instant) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if waiting.len() < self.most {
             waiting.push(Waiting {
                 stream,
                 to,
                 name: name.to_owned(),
-                since: Instant::now(),
+                since: now,
             });
         }
     }

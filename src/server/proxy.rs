@@ -46,6 +46,7 @@ use crate::session::resolve::Tier;
 use crate::target::{Ambiguity, Target};
 use crate::telemetry::access;
 use crate::telemetry::metrics::Metrics;
+use crate::time::UnixMs;
 
 /// Where the public keys of the assertion are.
 const KEY_SET_PATH: &str = "/.well-known/vestibule/jwks.json";
@@ -115,6 +116,8 @@ pub struct Gateway {
 /// What is known of one request between the phases.
 pub struct Ctx {
     started: Instant,
+    /// When it was judged; until then, when it came.
+    pub(super) decided_at: Instant,
     pub(super) trace: Trace,
     pub(super) client: Option<Client>,
     pub(super) permit: Option<Permit>,
@@ -146,10 +149,11 @@ pub struct Ctx {
 }
 
 impl Ctx {
-    /// Nothing is known yet.
-    pub(super) fn new(metrics: &Arc<Metrics>) -> Self {
+    /// Nothing is known yet of a request whose head came at `started`.
+    pub(super) fn new(metrics: &Arc<Metrics>, started: Instant) -> Self {
         Self {
-            started: Instant::now(),
+            started,
+            decided_at: started,
             trace: Trace {
                 request_id: RequestId::default(),
                 new_parent: None,
@@ -185,6 +189,8 @@ struct Decided {
     form: Form,
     route: RouteId,
     took: Duration,
+    /// When, by the clock on the wall.
+    at: UnixMs,
 }
 
 /// Counts a request as being answered for as long as its context lives.
@@ -234,7 +240,7 @@ impl ProxyHttp for Shared {
     type CTX = Ctx;
 
     fn new_ctx(&self) -> Ctx {
-        Ctx::new(&self.metrics)
+        Ctx::new(&self.metrics, Instant::now())
     }
 
     // Pingora's default is a compression module, switched off. We never touch bodies, so it need not be there.
@@ -431,8 +437,16 @@ impl ProxyHttp for Shared {
         response: &mut ResponseHeader,
         ctx: &mut Ctx,
     ) -> Result<()> {
-        self.answered(exchange.req_header(), response, ctx).await?;
-        if response.status == StatusCode::SWITCHING_PROTOCOLS {
+        let switches = response.status == StatusCode::SWITCHING_PROTOCOLS;
+        if response.status.is_informational() && !switches {
+            return Ok(());
+        }
+        let caches = self.answered(exchange.req_header(), response, ctx).await?;
+        if let Some(caches) = caches {
+            response.insert_header(CACHE_CONTROL, HeaderValue::from_static(caches))?;
+        }
+        response.insert_header("X-Request-Id", ctx.trace.request_id.to_value())?;
+        if switches {
             exchange.set_read_timeout(Some(self.settings.timeouts.tunnel_idle));
         }
         Ok(())
@@ -484,12 +498,13 @@ impl ProxyHttp for Shared {
         let status = exchange
             .response_written()
             .map_or(0, |response| response.status.as_u16());
-        self.tell(exchange.req_header(), status, error, ctx);
+        self.tell(exchange.req_header(), status, error, Instant::now(), ctx);
     }
 }
 
 impl Gateway {
-    /// What an answer of the app becomes on its way to the client.
+    /// What an answer of the app (the last one to its request) becomes on its way to the client. Two headers are left to whoever sends
+    /// it: `X-Request-Id`, and `Cache-Control` where that is ours to say: what it says then.
     ///
     /// # Errors
     /// When it cannot be changed as it must be: then it must not go out.
@@ -498,11 +513,7 @@ impl Gateway {
         head: &RequestHeader,
         response: &mut ResponseHeader,
         ctx: &mut Ctx,
-    ) -> Result<()> {
-        if response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS
-        {
-            return Ok(());
-        }
+    ) -> Result<Option<&'static str>> {
         if response.status == StatusCode::SWITCHING_PROTOCOLS && ctx.manner != Manner::Tunnel {
             // A client that did not ask would take whatever follows for its next answer.
             let unasked = "the app switches protocols unasked";
@@ -541,9 +552,7 @@ impl Gateway {
         if streams::is_stream(response.status, &response.headers) {
             self.keep_watching(ctx)?;
         }
-        if ctx.private {
-            keep_private(response)?;
-        }
+        let caches = ctx.private.then(|| keep_private(response));
         let leaked: Vec<HeaderName> = response
             .headers
             .keys()
@@ -553,8 +562,7 @@ impl Gateway {
         for name in &leaked {
             response.remove_header(name);
         }
-        response.insert_header("X-Request-Id", ctx.trace.request_id.to_value())?;
-        Ok(())
+        Ok(caches)
     }
 
     /// What becomes of an exchange that failed: its status (0: there is nobody left to tell), and the answer, unless one has begun.
@@ -620,12 +628,13 @@ impl Gateway {
         )
     }
 
-    /// Counts a request that has its answer (0: it has none), and tells of it in the access log.
+    /// Counts a request that had its answer at `ended` (0: it has none), and tells of it in the access log.
     pub(super) fn tell(
         &self,
         head: &RequestHeader,
         status: u16,
         error: Option<&Error>,
+        ended: Instant,
         ctx: &mut Ctx,
     ) {
         self.metrics.answered(status);
@@ -643,7 +652,7 @@ impl Gateway {
                 decided.reason,
                 self.gate.routes.route(decided.route).pattern.as_str(),
                 decided.form.as_str(),
-                u64::try_from(decided.took.as_micros()).unwrap_or(u64::MAX),
+                micros(decided.took),
             ),
             None => ("refused", ctx.refused.unwrap_or("own"), "", "", 0),
         };
@@ -657,12 +666,18 @@ impl Gateway {
             route,
             kind: form,
             client: ctx.client.as_ref().map(|client| client.text.as_str()),
-            duration_us: u64::try_from(ctx.started.elapsed().as_micros()).unwrap_or(u64::MAX),
+            duration_us: micros(ended.saturating_duration_since(ctx.started)),
             validation_us,
             request_id: &ctx.trace.request_id,
             error: error.map(|error| error.etype().as_str()),
         };
         told.tell();
+    }
+
+    /// What time a request is passed on at, by the clock on the wall: when it was judged, a moment ago.
+    pub(super) fn passed_at(&self, ctx: &Ctx) -> UnixMs {
+        let decided = ctx.decided.as_ref();
+        decided.map_or_else(|| self.gate.clock.now(), |decided| decided.at)
     }
 
     /// A piece of an answer has passed, and it was not the last: one that lasts ends when the session it is for does.
@@ -922,7 +937,8 @@ impl Gateway {
             .map_err(|ambiguity| Malformed::bad(ambiguity.as_str()))?;
         spare_the_undecided(&mut decision, ctx);
         ctx.is_asked = decision.tier != Tier::None;
-        let took = began.elapsed();
+        ctx.decided_at = Instant::now();
+        let took = ctx.decided_at.saturating_duration_since(began);
         self.note(&decision, took, ctx);
         if let Some(answer) = self
             .responder
@@ -949,7 +965,7 @@ impl Gateway {
             && let Some(entry) = permit.principal()
             && !ctx.at_auth
         {
-            slider.begin(entry, &request, &self.gate.sessions, self.gate.clock.now());
+            slider.begin(entry, &request, &self.gate.sessions, decision.at);
         }
         if let Verdict::Allow(permit) = decision.verdict {
             ctx.private =
@@ -1221,6 +1237,7 @@ impl Gateway {
             form: decision.form,
             route: decision.route,
             took,
+            at: decision.at,
         });
     }
 
@@ -1326,8 +1343,9 @@ pub(super) fn accepts_events(head: &RequestHeader) -> bool {
         .is_some_and(|accept| accept.contains("text/event-stream"))
 }
 
-/// No shared cache may keep this answer, whatever the app said. `no-transform` stays: it keeps streams unbuffered.
-fn keep_private(response: &mut ResponseHeader) -> Result<()> {
+/// No shared cache may keep this answer, whatever the app said: what `Cache-Control` says then. `no-transform` stays: it keeps streams
+/// unbuffered.
+fn keep_private(response: &mut ResponseHeader) -> &'static str {
     let no_transform = response.headers.get_all(CACHE_CONTROL).iter().any(|value| {
         value
             .to_str()
@@ -1340,13 +1358,11 @@ fn keep_private(response: &mut ResponseHeader) -> Result<()> {
             response.remove_header(name);
         }
     }
-    let value = if no_transform {
+    if no_transform {
         PRIVATE_UNCHANGED
     } else {
         PRIVATE
-    };
-    response.insert_header(CACHE_CONTROL, HeaderValue::from_static(value))?;
-    Ok(())
+    }
 }
 
 /// The head of an answer of ours.
@@ -1403,6 +1419,10 @@ fn status_of(error: &Error) -> u16 {
             },
         },
     }
+}
+
+fn micros(took: Duration) -> u64 {
+    u64::try_from(took.as_micros()).unwrap_or(u64::MAX)
 }
 
 fn title(status: StatusCode) -> &'static str {

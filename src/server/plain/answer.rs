@@ -4,7 +4,7 @@ use std::mem::MaybeUninit;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{HeaderMap, StatusCode, Version};
+use http::{HeaderMap, HeaderName, StatusCode, Version};
 use pingora::http::{ResponseHeader, header_value_from_raw};
 use pingora::{Error, ErrorType, OrErr as _, Result};
 
@@ -21,6 +21,8 @@ const CHUNK_LINE_MAX: usize = 16 * 1024;
 pub struct Received {
     /// The head.
     pub head: ResponseHeader,
+    /// The same as the app wrote it.
+    pub came: Bytes,
     /// What is still to come.
     pub body: Body,
     /// What came of it already.
@@ -29,16 +31,11 @@ pub struct Received {
     pub keeps: bool,
 }
 
-/// Reads the head of an answer. The inner error: it is not whole yet. `spelled`: its names are kept as they are spelled, which costs an
-/// allocation each.
+/// Reads the head of an answer. The inner error: it is not whole yet.
 ///
 /// # Errors
 /// When it is no head of an answer, or nobody knows where its body ends.
-pub fn read(
-    came: Bytes,
-    bodiless: bool,
-    spelled: bool,
-) -> Result<std::result::Result<Received, BytesMut>> {
+pub fn read(came: Bytes, bodiless: bool) -> Result<std::result::Result<Received, BytesMut>> {
     let mut places = [const { MaybeUninit::uninit() }; HEADERS_MAX];
     let mut read = httparse::Response::new(&mut []);
     // As lenient as Pingora.
@@ -54,30 +51,43 @@ pub fn read(
         }
         return Ok(Err(came.try_into_mut().unwrap_or_else(BytesMut::from)));
     };
-    let (code, names) = (read.code.unwrap_or(0), Some(read.headers.len() + 4));
-    let mut head = match spelled {
-        true => ResponseHeader::build(code, names)?,
-        false => ResponseHeader::build_no_case(code, names)?,
-    };
+    // Without a second map for how each name is spelled: `came` tells.
+    let status = read.code.unwrap_or(0);
+    let mut head = ResponseHeader::build_no_case(status, Some(read.headers.len() + 2))?;
     head.set_reason_phrase(read.reason)?;
     head.set_version(match read.version {
         Some(0) => Version::HTTP_10,
         _ => Version::HTTP_11,
     });
+    // What frames the answer is noticed as it passes: most answers have a length, and nothing else of it.
+    let mut framing = Framing::default();
     for header in read.headers.iter() {
-        let name = came.slice_ref(header.name.as_bytes());
+        let name = HeaderName::from_bytes(header.name.as_bytes())
+            .or_err(ErrorType::InvalidHTTPHeader, "the name of a header")?;
+        framing.has_connection |= name == CONNECTION;
+        framing.has_encoding |= name == TRANSFER_ENCODING;
+        framing.lengths += usize::from(name == CONTENT_LENGTH);
         let value = header_value_from_raw(came.slice_ref(header.value));
         head.append_header(name, value)?;
     }
-    let body = body_of(&mut head, bodiless)?;
-    let keeps = !body.ends_with_connection() && says_to_keep(&head);
+    let body = body_of(&mut head, &framing, bodiless)?;
+    let keeps = !body.ends_with_connection() && says_to_keep(&head, &framing);
     let rest = came.slice(length..);
     Ok(Ok(Received {
         head,
+        came: came.slice(..length),
         body,
         rest,
         keeps,
     }))
+}
+
+/// Which headers there are that frame an answer.
+#[derive(Default)]
+struct Framing {
+    has_connection: bool,
+    has_encoding: bool,
+    lengths: usize,
 }
 
 fn invalid<T>(why: &'static str) -> Result<T> {
@@ -85,9 +95,12 @@ fn invalid<T>(why: &'static str) -> Result<T> {
 }
 
 /// Whether an app leaves its connection open.
-fn says_to_keep(head: &ResponseHeader) -> bool {
+fn says_to_keep(head: &ResponseHeader, framing: &Framing) -> bool {
     let mut says = None;
-    for line in head.headers.get_all(CONNECTION) {
+    let lines = framing
+        .has_connection
+        .then(|| head.headers.get_all(CONNECTION).iter());
+    for line in lines.into_iter().flatten() {
         for option in line.as_bytes().split(|byte| *byte == b',') {
             let option = option.trim_ascii();
             if option.eq_ignore_ascii_case(b"close") {
@@ -100,11 +113,11 @@ fn says_to_keep(head: &ResponseHeader) -> bool {
     }
     // Whoever frames by chunks in HTTP/1.0 is not to be trusted with another request (RFC 9112, section 6.1).
     says.unwrap_or(head.version == Version::HTTP_11)
-        && (head.version == Version::HTTP_11 || !head.headers.contains_key(TRANSFER_ENCODING))
+        && (head.version == Version::HTTP_11 || !framing.has_encoding)
 }
 
 /// Where the body of an answer to a GET ends (RFC 9112, section 6.3).
-fn body_of(head: &mut ResponseHeader, bodiless: bool) -> Result<Body> {
+fn body_of(head: &mut ResponseHeader, framing: &Framing, bodiless: bool) -> Result<Body> {
     let has_none = bodiless
         || head.status.is_informational()
         || matches!(
@@ -116,7 +129,9 @@ fn body_of(head: &mut ResponseHeader, bodiless: bool) -> Result<Body> {
             left: Left::Nothing,
         });
     }
-    if let Some(line) = head.headers.get_all(TRANSFER_ENCODING).iter().next_back() {
+    if framing.has_encoding
+        && let Some(line) = head.headers.get_all(TRANSFER_ENCODING).iter().next_back()
+    {
         let last = line.as_bytes().rsplit(|byte| *byte == b',').next();
         let last = last.unwrap_or_default().trim_ascii();
         let left = if last.eq_ignore_ascii_case(b"chunked") {
@@ -131,9 +146,12 @@ fn body_of(head: &mut ResponseHeader, bodiless: bool) -> Result<Body> {
         head.remove_header(&CONTENT_LENGTH);
         return Ok(Body { left });
     }
-    let length = length_of(&head.headers)?;
+    let length = match framing.lengths {
+        0 => None,
+        _ => length_of(&head.headers)?,
+    };
     if let Some(length) = length
-        && head.headers.get_all(CONTENT_LENGTH).iter().nth(1).is_some()
+        && framing.lengths > 1
     {
         head.insert_header(CONTENT_LENGTH, length.to_string())?;
     }
@@ -356,7 +374,7 @@ mod tests {
 
     fn received(answer: &str) -> pingora::Result<Received> {
         let came = Bytes::copy_from_slice(answer.as_bytes());
-        read(came, false, true).map(|read| read.expect("a whole head"))
+        read(came, false).map(|read| read.expect("a whole head"))
     }
 
     #[test]

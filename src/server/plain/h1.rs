@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use http::Method;
 use pingora::apps::HttpServerApp as _;
 use pingora::http::ResponseHeader;
 use pingora::protocols::Stream;
@@ -17,12 +18,13 @@ use pingora::{Error, ErrorType, Result};
 use tokio::io::{AsyncRead as _, AsyncWriteExt as _, ReadBuf};
 
 use super::answer::Body;
+use super::lines::{self, Ours};
 use super::wait::{self, Deadline};
 use super::{
     ANSWER_BYTES, Downstream, Exchange, Plain, Said, Wire, address_of, is_special, request,
-    write_head, write_lines,
 };
 use crate::server::proxy::Gateway;
+use crate::server::respond::Answer;
 use crate::server::streams;
 
 /// How long a new connection may be silent: what Pingora allows.
@@ -74,6 +76,7 @@ impl Plain {
                     let Some(served) = served else { return };
                     // What else it says of a connection is about pipelining, which is off.
                     (connection.client.0, _) = served.consume();
+                    connection.deadline.time_went_by();
                 }
                 Some(Next::End) => return connection.close().await,
                 // Ended from outside.
@@ -119,11 +122,11 @@ impl Connection<'_> {
     /// Answers one request.
     async fn serve(&mut self, came: BytesMut) -> Next {
         let came = came.freeze();
-        let head = request::plain(&came).filter(|head| !is_special(self.gateway, head));
-        let Some(head) = head else {
+        let read = request::plain(&came).filter(|(head, _)| !is_special(self.gateway, head));
+        let Some((head, keeps)) = read else {
             return Next::Pingora(came.try_into_mut().unwrap_or_else(BytesMut::from));
         };
-        let mut said = Said::nothing(request::keeps(&head.headers) && !*self.shutdown.borrow());
+        let mut said = Said::nothing(keeps && !*self.shutdown.borrow());
         let mut exchange = Exchange {
             gateway: self.gateway,
             client: &mut self.client,
@@ -186,8 +189,6 @@ pub struct Outgoing {
 }
 
 impl Wire for Outgoing {
-    const SPELLS_NAMES: bool = true;
-
     fn new() -> Self {
         Self {
             bytes: Vec::with_capacity(ANSWER_BYTES),
@@ -195,16 +196,18 @@ impl Wire for Outgoing {
         }
     }
 
-    fn put_early(&mut self, response: &ResponseHeader) {
-        write_lines(response, &mut self.bytes);
+    fn put_early(&mut self, response: &ResponseHeader, came: &[u8]) {
+        lines::write_early(response, came, &mut self.bytes);
     }
 
-    fn put_head(&mut self, mut response: ResponseHeader, said: &Said) -> Result<()> {
-        write_head(&mut response, said, &mut self.bytes)
+    fn put_head(&mut self, response: ResponseHeader, came: &[u8], ours: &Ours<'_>) -> Result<()> {
+        lines::write(&response, came, ours, &mut self.bytes);
+        Ok(())
     }
 
-    fn put_body(&mut self, body: Bytes) {
-        self.bytes.extend_from_slice(&body);
+    fn put_answer(&mut self, answer: Answer, method: &Method, ours: &Ours<'_>) -> Result<()> {
+        lines::write_answer(&answer, method, ours, &mut self.bytes);
+        Ok(())
     }
 
     fn put_piece(&mut self, body: &mut Body, came: &Bytes) -> Result<usize> {

@@ -12,7 +12,8 @@ use std::task::{Context, Poll, ready};
 use async_trait::async_trait;
 use bytes::Bytes;
 use h2::{Reason, SendStream};
-use http::header::TE;
+use http::header::{CACHE_CONTROL, TE};
+use http::{HeaderValue, Method};
 use pingora::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::ServerSession;
@@ -22,9 +23,12 @@ use pingora::server::ShutdownWatch;
 use pingora::{Error, ErrorType, Result};
 
 use super::answer::{Body, Sink};
+use super::lines::Ours;
 use super::wait::Spare;
 use super::{Downstream, Exchange, Said, Wire, address_of, is_special, request};
-use crate::server::proxy::{Gateway, Shared};
+use crate::server::forward::X_REQUEST_ID;
+use crate::server::proxy::{self, Gateway, Shared};
+use crate::server::respond::Answer;
 use crate::server::streams::{self, Endable};
 
 /// Pieces of a body from this long are handed on in the buffer they came in, which is held until they have left. Shorter ones are
@@ -206,6 +210,14 @@ pub struct Pieces {
 }
 
 impl Pieces {
+    /// A piece in the buffer it came in.
+    fn put_whole(&mut self, piece: Bytes) {
+        if !piece.is_empty() {
+            self.settle();
+            self.pieces.push_back(piece);
+        }
+    }
+
     fn settle(&mut self) {
         if !self.gathered.is_empty() {
             self.pieces
@@ -215,8 +227,6 @@ impl Pieces {
 }
 
 impl Wire for Pieces {
-    const SPELLS_NAMES: bool = false;
-
     fn new() -> Self {
         Self {
             head: None,
@@ -225,20 +235,31 @@ impl Wire for Pieces {
         }
     }
 
-    fn put_early(&mut self, _response: &ResponseHeader) {
+    fn put_early(&mut self, _response: &ResponseHeader, _came: &[u8]) {
         // Pingora writes none either.
     }
 
-    fn put_head(&mut self, response: ResponseHeader, _said: &Said) -> Result<()> {
+    fn put_head(
+        &mut self,
+        mut response: ResponseHeader,
+        _came: &[u8],
+        ours: &Ours<'_>,
+    ) -> Result<()> {
+        if let Some(caches) = ours.caches {
+            response.insert_header(CACHE_CONTROL, HeaderValue::from_static(caches))?;
+        }
+        response.insert_header(X_REQUEST_ID, ours.request_id.to_value())?;
         self.head = Some(Box::new(response));
         Ok(())
     }
 
-    fn put_body(&mut self, body: Bytes) {
-        if !body.is_empty() {
-            self.settle();
-            self.pieces.push_back(body);
+    fn put_answer(&mut self, mut answer: Answer, method: &Method, ours: &Ours<'_>) -> Result<()> {
+        let head = proxy::head_of(&mut answer, ours.request_id)?;
+        self.head = Some(Box::new(head));
+        if *method != Method::HEAD {
+            self.put_whole(answer.body);
         }
+        Ok(())
     }
 
     fn put_piece(&mut self, body: &mut Body, came: &Bytes) -> Result<usize> {
@@ -262,7 +283,7 @@ struct Cut<'p> {
 impl Sink for Cut<'_> {
     fn piece(&mut self, piece: &[u8], _framed: bool) {
         if piece.len() >= HANDED_ON_FROM {
-            self.into.put_body(self.came.slice_ref(piece));
+            self.into.put_whole(self.came.slice_ref(piece));
         } else {
             self.into.gathered.extend_from_slice(piece);
         }
@@ -280,7 +301,7 @@ mod tests {
 
     fn put(answer: &str) -> (Bytes, Vec<Bytes>) {
         let came = Bytes::copy_from_slice(answer.as_bytes());
-        let read = answer::read(came, false, false).expect("a head");
+        let read = answer::read(came, false).expect("a head");
         let mut received = read.expect("a whole head");
         let mut wire = Pieces::new();
         let rest = received.rest;

@@ -10,6 +10,7 @@
 mod answer;
 mod h1;
 mod h2;
+mod lines;
 mod request;
 mod wait;
 
@@ -17,14 +18,14 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use async_trait::async_trait;
 use bytes::{Buf as _, Bytes, BytesMut};
-use http::header::{CONNECTION, DATE, TRANSFER_ENCODING};
+use http::header::TRANSFER_ENCODING;
 use http::{Method, StatusCode};
 use pingora::apps::{HttpServerApp as _, ServerApp};
 use pingora::http::{RequestHeader, ResponseHeader};
-use pingora::protocols::http::date::get_cached_date;
 use pingora::protocols::l4::socket::SocketAddr;
 use pingora::protocols::{ALPN, Stream};
 use pingora::proxy::HttpProxy;
@@ -32,6 +33,7 @@ use pingora::server::ShutdownWatch;
 use pingora::{Error, ErrorType, OkOrErr as _, Result};
 
 use self::answer::{Body, Received};
+use self::lines::Ours;
 use self::wait::Deadline;
 use super::forward::{self, Client, Trace};
 use super::proxy::{self, Ctx, Gateway, Shared};
@@ -103,20 +105,17 @@ trait Downstream {
 
 /// What is about to be written to a client, as its protocol writes it.
 trait Wire: Send {
-    /// Whether names of headers go out as they were spelled.
-    const SPELLS_NAMES: bool;
-
     /// Nothing.
     fn new() -> Self;
 
-    /// The head of an early answer.
-    fn put_early(&mut self, response: &ResponseHeader);
+    /// The head of an early answer, which the app wrote as `came`.
+    fn put_early(&mut self, response: &ResponseHeader, came: &[u8]);
 
     /// The head of the last one.
-    fn put_head(&mut self, response: ResponseHeader, said: &Said) -> Result<()>;
+    fn put_head(&mut self, response: ResponseHeader, came: &[u8], ours: &Ours<'_>) -> Result<()>;
 
-    /// A body that is whole.
-    fn put_body(&mut self, body: Bytes);
+    /// An answer of ours, as far as one to this method is.
+    fn put_answer(&mut self, answer: Answer, method: &Method, ours: &Ours<'_>) -> Result<()>;
 
     /// What came of the app's. Says how much of it was used.
     fn put_piece(&mut self, body: &mut Body, came: &Bytes) -> Result<usize>;
@@ -141,6 +140,8 @@ struct Said {
     has_begun: bool,
     /// Whether the client's connection serves again.
     keeps: bool,
+    /// When all of it was, if anybody has looked.
+    ended: Option<Instant>,
 }
 
 impl Said {
@@ -150,6 +151,7 @@ impl Said {
             status: 0,
             has_begun: false,
             keeps,
+            ended: None,
         }
     }
 
@@ -164,7 +166,7 @@ impl<D: Downstream + Send> Exchange<'_, D> {
     /// Answers it.
     async fn serve(&mut self, head: &RequestHeader, said: &mut Said) {
         let gateway = self.gateway;
-        let mut ctx = Ctx::new(&gateway.metrics);
+        let mut ctx = Ctx::new(&gateway.metrics, self.deadline.now());
         let error = self.exchange(head, &mut ctx, said).await.err();
         if let Some(error) = &error {
             said.keeps = false;
@@ -175,7 +177,9 @@ impl<D: Downstream + Send> Exchange<'_, D> {
                 let _ = self.answer(head, answer, &ctx.trace, said).await;
             }
         }
-        gateway.tell(head, said.status, error.as_deref(), &mut ctx);
+        let ended = said.ended.unwrap_or_else(Instant::now);
+        self.deadline.is_now(ended);
+        gateway.tell(head, said.status, error.as_deref(), ended, &mut ctx);
     }
 
     async fn exchange(
@@ -193,7 +197,16 @@ impl<D: Downstream + Send> Exchange<'_, D> {
             &head.headers,
         );
         ctx.client = Some(client);
-        let answer = match gateway.consider(head, client, ctx).await {
+        let (considered, has_waited) = {
+            let considered = std::pin::pin!(gateway.consider(head, client, ctx));
+            wait::noticed(considered).await
+        };
+        if has_waited {
+            self.deadline.time_went_by();
+        } else {
+            self.deadline.is_now(ctx.decided_at);
+        }
+        let answer = match considered {
             Ok(None) => return self.pass(head, ctx, said).await,
             Ok(Some(answer)) => answer,
             Err(malformed) => {
@@ -209,17 +222,18 @@ impl<D: Downstream + Send> Exchange<'_, D> {
     async fn answer(
         &mut self,
         head: &RequestHeader,
-        mut answer: Answer,
+        answer: Answer,
         trace: &Trace,
         said: &mut Said,
     ) -> Result<()> {
-        let response = proxy::head_of(&mut answer, &trace.request_id)?;
-        let status = response.status;
+        let status = answer.status;
+        let ours = Ours {
+            keeps: said.keeps,
+            request_id: &trace.request_id,
+            caches: None,
+        };
         let mut wire = D::Wire::new();
-        wire.put_head(response, said)?;
-        if head.method != Method::HEAD {
-            wire.put_body(answer.body);
-        }
+        wire.put_answer(answer, &head.method, &ours)?;
         said.begin(status);
         self.tell_client(&mut wire, true).await
     }
@@ -246,7 +260,7 @@ impl<D: Downstream + Send> Exchange<'_, D> {
             &gateway.identity,
             permit.principal().map(|entry| &**entry),
             client,
-            gateway.gate.clock.now(),
+            gateway.passed_at(ctx),
             &ctx.trace,
         )?;
         let asked = self.ask(app, &wire, head.method == Method::HEAD, ctx);
@@ -257,7 +271,7 @@ impl<D: Downstream + Send> Exchange<'_, D> {
                 break;
             }
             let mut early = D::Wire::new();
-            early.put_early(&received.head);
+            early.put_early(&received.head, &received.came);
             said.has_begun = true;
             self.tell_client(&mut early, false).await?;
             // It is whole.
@@ -273,7 +287,9 @@ impl<D: Downstream + Send> Exchange<'_, D> {
             .give(app, &mut stream, received, head, ctx, said)
             .await?;
         if keeps {
-            app.kept.put(stream, place.address, &place.name);
+            let ended = Instant::now();
+            said.ended = Some(ended);
+            app.kept.put(stream, place.address, &place.name, ended);
         }
         Ok(())
     }
@@ -295,11 +311,15 @@ impl<D: Downstream + Send> Exchange<'_, D> {
                     "the upstream's name does not resolve",
                 )
             })?;
-            let kept = waiting_too.then(|| app.kept.take(place.address, &place.name));
+            let now = self.deadline.now();
+            let kept = waiting_too.then(|| app.kept.take(place.address, &place.name, now));
             let (mut stream, is_kept) = match kept.flatten() {
                 Some(stream) => (stream, true),
                 None => match app.connect(&place).await {
-                    Ok(stream) => (stream, false),
+                    Ok(stream) => {
+                        self.deadline.time_went_by();
+                        (stream, false)
+                    }
                     // Nothing was sent yet: another address may be asked.
                     Err(_) if ctx.attempts < ATTEMPTS_MAX => continue,
                     Err(error) => return Err(error.into_up()),
@@ -346,9 +366,7 @@ impl<D: Downstream + Send> Exchange<'_, D> {
         loop {
             if !came.is_empty() {
                 let whole = std::mem::take(&mut came).freeze();
-                match answer::read(whole, bodiless, D::Wire::SPELLS_NAMES)
-                    .map_err(|error| error.into_up())?
-                {
+                match answer::read(whole, bodiless).map_err(|error| error.into_up())? {
                     Ok(received) => return Ok(Some(received)),
                     Err(partial) => came = partial,
                 }
@@ -381,6 +399,7 @@ impl<D: Downstream + Send> Exchange<'_, D> {
     ) -> Result<bool> {
         let Received {
             head: mut response,
+            came: written,
             mut body,
             rest,
             keeps,
@@ -390,10 +409,15 @@ impl<D: Downstream + Send> Exchange<'_, D> {
             response.insert_header(TRANSFER_ENCODING, "chunked")?;
         }
         let gateway = self.gateway;
-        gateway.answered(request, &mut response, ctx).await?;
+        let caches = gateway.answered(request, &mut response, ctx).await?;
         let status = response.status;
+        let ours = Ours {
+            keeps: said.keeps,
+            request_id: &ctx.trace.request_id,
+            caches,
+        };
         let mut wire = D::Wire::new();
-        wire.put_head(response, said)?;
+        wire.put_head(response, &written, &ours)?;
         let used = wire.put_piece(&mut body, &rest)?;
         said.begin(status);
         self.tell_client(&mut wire, body.is_done()).await?;
@@ -446,23 +470,4 @@ fn is_special(gateway: &Gateway, head: &RequestHeader) -> bool {
             .as_ref()
             .and_then(|migration| migration.arrivals.as_ref())
             .is_some_and(|arrivals| arrivals.concerns(&head.headers))
-}
-
-/// Writes the head of the last answer to a request.
-fn write_head(response: &mut ResponseHeader, said: &Said, wire: &mut Vec<u8>) -> Result<()> {
-    response.insert_header(DATE, get_cached_date())?;
-    let connection = if said.keeps { "keep-alive" } else { "close" };
-    response.insert_header(CONNECTION, connection)?;
-    write_lines(response, wire);
-    Ok(())
-}
-
-fn write_lines(response: &ResponseHeader, wire: &mut Vec<u8>) {
-    wire.extend_from_slice(b"HTTP/1.1 ");
-    wire.extend_from_slice(response.status.as_str().as_bytes());
-    wire.push(b' ');
-    wire.extend_from_slice(response.get_reason_phrase().unwrap_or_default().as_bytes());
-    wire.extend_from_slice(b"\r\n");
-    response.header_to_h1_wire(wire);
-    wire.extend_from_slice(b"\r\n");
 }

@@ -49,7 +49,9 @@ pub fn is_plain(head: &RequestHeader) -> bool {
 
 /// The head of a request, if that is plain: one GET or HEAD over HTTP/1.1, whole, alone, with one host, and nothing in it that is for the
 /// next neighbour or that anybody reads in two ways. What is no request at all is not plain either.
-pub fn plain(came: &Bytes) -> Option<RequestHeader> {
+///
+/// Besides it: whether the client's connection serves again after it.
+pub fn plain(came: &Bytes) -> Option<(RequestHeader, bool)> {
     let method = match came.get(..5)? {
         b"GET /" => Method::GET,
         b"HEAD " => Method::HEAD,
@@ -69,16 +71,24 @@ pub fn plain(came: &Bytes) -> Option<RequestHeader> {
         return None;
     }
     let mut headers = HeaderMap::with_capacity(read.headers.len());
+    let (mut hosts, mut keeps) = (0, true);
     for header in read.headers.iter() {
         let name = HeaderName::from_bytes(header.name.as_bytes()).ok()?;
-        if BETWEEN_NEIGHBOURS.contains(&name) || (name == HOST && header.value.contains(&b'@')) {
+        if BETWEEN_NEIGHBOURS.contains(&name) {
             return None;
+        }
+        if name == HOST {
+            hosts += 1;
+            if header.value.contains(&b'@') {
+                return None;
+            }
+        } else if name == CONNECTION {
+            keeps &= !says_close(header.value);
         }
         let value = HeaderValue::from_maybe_shared(came.slice_ref(header.value)).ok()?;
         headers.try_append(name, value).ok()?;
     }
-    let mut hosts = headers.get_all(HOST).iter();
-    if hosts.next().is_none() || hosts.next().is_some() {
+    if hosts != 1 {
         return None;
     }
     let uri = Uri::from_maybe_shared(came.slice_ref(target)).ok()?;
@@ -88,15 +98,13 @@ pub fn plain(came: &Bytes) -> Option<RequestHeader> {
     let (mut parts, ()) = Request::new(()).into_parts();
     (parts.method, parts.uri, parts.version) = (method, uri, Version::HTTP_11);
     parts.headers = headers;
-    Some(RequestHeader::from(parts))
+    Some((RequestHeader::from(parts), keeps))
 }
 
-/// Whether the client's connection serves again after this request.
-pub fn keeps(headers: &HeaderMap) -> bool {
-    !headers.get_all(CONNECTION).iter().any(|line| {
-        let mut options = line.as_bytes().split(|byte| *byte == b',');
-        options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
-    })
+/// Whether a line of `Connection` ends it.
+fn says_close(line: &[u8]) -> bool {
+    let mut options = line.split(|byte| *byte == b',');
+    options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
 }
 
 #[cfg(test)]
@@ -109,6 +117,20 @@ mod tests {
 
     fn is_plain(request: &str) -> bool {
         plain(&Bytes::copy_from_slice(request.as_bytes())).is_some()
+    }
+
+    #[test]
+    fn a_connection_serves_until_the_client_says_otherwise() {
+        for (line, keeps) in [
+            ("", true),
+            ("Connection: keep-alive\r\n", true),
+            ("connection: Keep-Alive, Close\r\n", false),
+            ("connection: keep-alive\r\nConnection: close\r\n", false),
+        ] {
+            let request = format!("GET / HTTP/1.1\r\nhost: a\r\n{line}\r\n");
+            let (_, found) = plain(&Bytes::from(request)).expect("a plain request");
+            assert_eq!(found, keeps, "{line}");
+        }
     }
 
     #[test]

@@ -23,19 +23,44 @@ const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
 pub struct Deadline {
     sleep: Option<Pin<Box<Sleep>>>,
     due: Instant,
+    /// When the next wait begins, as far as anybody has looked: to ask what time it is costs more than to write it down.
+    now: Instant,
+    /// Whether time went by since.
+    is_stale: bool,
 }
 
 impl Deadline {
     /// Not set.
     pub fn new() -> Self {
+        let now = Instant::now();
         Self {
             sleep: None,
-            due: Instant::now() + FAR,
+            due: now + FAR,
+            now,
+            is_stale: false,
         }
     }
 
+    /// Something else was waited for.
+    pub const fn time_went_by(&mut self) {
+        self.is_stale = true;
+    }
+
+    /// Somebody has looked what time it is.
+    pub fn is_now(&mut self, now: std::time::Instant) {
+        (self.now, self.is_stale) = (now.into(), false);
+    }
+
+    /// When the next wait begins.
+    pub fn now(&mut self) -> std::time::Instant {
+        if self.is_stale {
+            (self.now, self.is_stale) = (Instant::now(), false);
+        }
+        self.now.into_std()
+    }
+
     fn set(&mut self, within: Duration) {
-        self.due = Instant::now() + within.min(FAR);
+        self.due = Instant::from_std(self.now()) + within.min(FAR);
         if let Some(sleep) = &mut self.sleep
             && self.due < sleep.deadline()
         {
@@ -44,6 +69,7 @@ impl Deadline {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.time_went_by();
         let due = self.due;
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(due)));
         loop {
@@ -76,12 +102,24 @@ impl Spare {
     }
 
     /// Keeps it for the next.
-    pub fn put(&self, deadline: Deadline) {
+    pub fn put(&self, mut deadline: Deadline) {
+        deadline.time_went_by();
         let mut spare = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if spare.len() < SPARE_MAX {
             spare.push(deadline);
         }
     }
+}
+
+/// Waits, and says whether it was not done at once.
+pub async fn noticed<T>(mut waited: Pin<&mut impl Future<Output = T>>) -> (T, bool) {
+    let mut has_waited = false;
+    let done = poll_fn(|cx| {
+        let polled = waited.as_mut().poll(cx);
+        has_waited |= polled.is_pending();
+        polled
+    });
+    (done.await, has_waited)
 }
 
 /// Waits for the first bytes of a request; none: the end, or nobody waits any longer. There is no buffer while nothing comes.
@@ -251,11 +289,14 @@ mod tests {
         let (client, _stays) = pair();
         let mut client = Caller(client);
         let (mut deadline, mut came) = (Deadline::new(), BytesMut::with_capacity(16));
-        for _ in 0..2 {
+        for turn in 0..2 {
+            let began = std::time::Instant::now();
             let late = answer(&mut app, &mut client, &mut came, SOON, &mut deadline).await;
             let late = late.expect_err("the app is silent");
             assert_eq!(*late.etype(), ErrorType::ReadTimedout);
             assert_eq!(*late.esource(), ErrorSource::Upstream);
+            // What was waited before is not taken off it.
+            assert!(turn == 0 || began.elapsed() >= SOON);
         }
         theirs.write_all(b"here").await.expect("there is room");
         let read = answer(&mut app, &mut client, &mut came, LATE, &mut deadline).await;
