@@ -81,8 +81,8 @@ impl Key {
     /// When they cannot be signed, or the result would be too long for a header.
     pub fn sign(&self, claims: &Claims<'_>) -> Result<String, IdentityError> {
         let claims = serde_json::to_vec(claims).map_err(|_| IdentityError::Key)?;
-        let mut token =
-            String::with_capacity(self.head.len() + claims.len() * 4 / 3 + 4 + SIGNATURE_LETTERS);
+        let letters = base64::encoded_len(claims.len(), false).unwrap_or_default();
+        let mut token = String::with_capacity(self.head.len() + letters + SIGNATURE_LETTERS);
         token.push_str(&self.head);
         URL_SAFE_NO_PAD.encode_string(&claims, &mut token);
         let signature = self.pair.sign(token.as_bytes());

@@ -1,6 +1,5 @@
 //! Who is calling, told to the app: headers nobody else can set, and a signed assertion.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
@@ -13,9 +12,11 @@ use crate::time::UnixMs;
 
 pub mod assertion;
 pub mod owned;
+mod signed;
 
 use assertion::{Actor, Claims, Key, PublicKey};
 use owned::Owned;
+use signed::Recent;
 
 /// How the app is told.
 #[derive(Clone, Debug)]
@@ -162,6 +163,7 @@ pub struct Identity {
     issuer: String,
     audience: String,
     lifetime: Duration,
+    recent: Recent,
 }
 
 impl Identity {
@@ -200,6 +202,7 @@ impl Identity {
             issuer: settings.issuer.clone(),
             audience: settings.audience.clone(),
             lifetime: settings.lifetime,
+            recent: Recent::default(),
         })
     }
 
@@ -215,7 +218,8 @@ impl Identity {
             .get_or_init(|| self.make_headers(&entry.principal))
     }
 
-    /// The assertion of a caller and its header: signed anew at most once per remembered identity and half its life.
+    /// The assertion of a caller and its header: signed anew once per remembered identity and half its life, and for whoever was
+    /// forgotten meanwhile. Nothing is held while it is signed, so two threads may both sign one.
     ///
     /// # Errors
     /// When it cannot be signed or is too long.
@@ -228,11 +232,8 @@ impl Identity {
             return Ok(None);
         };
         let name = HeaderName::from_static(ASSERTION);
-        if let Some(signed) = entry.assertion.load().as_deref() {
-            let (at, value) = signed;
-            if *at <= now && now.since(*at) < self.lifetime / 2 {
-                return Ok(Some((name, value.clone())));
-            }
+        if let Some(value) = self.recent.find(entry.serial(), now, self.lifetime / 2) {
+            return Ok(Some((name, value)));
         }
         let mut claims = self.claims(&entry.principal, now);
         let token = match key.sign(&claims) {
@@ -244,8 +245,13 @@ impl Identity {
             signed => signed?,
         };
         let value = HeaderValue::try_from(token).map_err(|_| IdentityError::Key)?;
-        entry.assertion.store(Some(Arc::new((now, value.clone()))));
+        self.recent.put(entry.serial(), now, value.clone());
         Ok(Some((name, value)))
+    }
+
+    /// Bytes that assertions signed a moment ago take, as reckoned for their bound.
+    pub fn assertions_weight(&self) -> u64 {
+        self.recent.weight()
     }
 
     /// The key set, as JSON.

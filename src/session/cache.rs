@@ -1,10 +1,9 @@
 //! What we remember of sessions: identities, and that there was none. Never a decision.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
 use http::{HeaderName, HeaderValue};
 
 use super::carried::Owed;
@@ -36,6 +35,19 @@ const OWED: Duration = Duration::from_secs(600);
 /// Most sessions that are owed something. Beyond it the oldest are forgotten, which costs them one renewal of a cookie.
 const OWED_MAX: u64 = 10_000;
 
+/// The last serial that was given.
+static SERIAL: AtomicU64 = AtomicU64::new(0);
+
+/// What tells one identity from every other this process remembers or ever did.
+#[derive(Clone, Copy, Debug)]
+struct Serial(u64);
+
+impl Serial {
+    fn next() -> Self {
+        Self(SERIAL.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+}
+
 /// A remembered identity, with what is derived from it once instead of on every request.
 #[derive(Debug)]
 pub struct Entry {
@@ -55,8 +67,7 @@ pub struct Entry {
     organization: Option<Slot>,
     /// The identity headers, written at first use by `identity`.
     pub headers: OnceLock<Box<[(HeaderName, HeaderValue)]>>,
-    /// The signed assertion and when it was signed, written by `identity`.
-    pub assertion: ArcSwapOption<(UnixMs, HeaderValue)>,
+    serial: Serial,
     /// `Set-Cookie` lines its browser has not got yet.
     pub owed: Arc<Owed>,
 }
@@ -79,7 +90,7 @@ impl Entry {
             asked_at,
             since,
             headers: OnceLock::new(),
-            assertion: ArcSwapOption::empty(),
+            serial: Serial::next(),
             owed: Arc::default(),
         }
     }
@@ -118,9 +129,14 @@ impl Entry {
             digest: self.digest,
             organization: self.organization,
             headers: OnceLock::new(),
-            assertion: ArcSwapOption::empty(),
+            serial: Serial::next(),
             owed: Arc::clone(&self.owed),
         }
+    }
+
+    /// What no other identity has or had: whatever is derived from this one can be kept by it.
+    pub fn serial(&self) -> u64 {
+        self.serial.0
     }
 
     /// Whether it has not been revoked since it was looked up.
