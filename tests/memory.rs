@@ -125,7 +125,8 @@ fn sessions(number: usize) -> Sessions {
             cache_ttl: Duration::from_secs(30),
             negative_ttl: Duration::from_secs(5),
             entries_max: 2 * (FIRST + number) as u64,
-            bytes_max: 1 << 40,
+            // Room for all of them, and less for each than one weighs.
+            bytes_max: 600 * (FIRST + number) as u64,
             negative_max: 1000,
             enforce_bans: false,
         },
@@ -195,8 +196,14 @@ fn held(number: usize, assertion: bool) -> (u64, u64) {
     }
     let after = LIVE.get();
     assert_eq!(sessions.cache().len(), number + FIRST);
+    let reckoned = sessions.cache().weight() / sessions.cache().len() as u64;
     let each = |bytes: i64| u64::try_from(bytes).unwrap().div_ceil(number as u64);
-    (each(after.0 - before.0), each(after.1 - before.1))
+    let (asked, rounded) = (each(after.0 - before.0), each(after.1 - before.1));
+    assert!(
+        assertion || reckoned.abs_diff(rounded) <= rounded / 5,
+        "the bound is reckoned with {reckoned} bytes a session, and one holds {rounded}"
+    );
+    (asked, rounded)
 }
 
 #[test]
