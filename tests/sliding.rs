@@ -111,7 +111,7 @@ fn remembered_end(gateway: &Gateway, token: &str) -> Option<UnixMs> {
     let seal = sessions.signer().seal(token);
     let method = vestibule::credential::Method::SESSION;
     match sessions.cache().recall(&seal, method, gateway.clock.now()) {
-        vestibule::session::cache::Memory::Known(entry) => Some(entry.principal.record.expires_at),
+        vestibule::session::cache::Memory::Known(entry) => Some(entry.expires_at()),
         _ => None,
     }
 }

@@ -14,6 +14,7 @@ use super::{ApiKeys, Found, Settings, Taken, Usage, Wanted, stored_form};
 use crate::credential::Method;
 use crate::credential::signature::Seal;
 use crate::session::cache::{Entry, Memory};
+use crate::session::entry::Finding;
 use crate::session::flight::Flights;
 use crate::session::limit::Limiter;
 use crate::session::resolve::{Resolution, Sessions, Tier};
@@ -38,7 +39,7 @@ const WRITES_MAX: usize = 2;
 const LOOKUPS_MAX: usize = 3;
 
 /// The word for this kind of credential.
-pub const METHOD: Method = Method::of("api_key");
+pub const METHOD: Method = Method::ApiKey;
 
 /// How a key is asked about.
 #[derive(Clone, Copy, Debug)]
@@ -495,7 +496,7 @@ fn with_entry(
             record,
             method: METHOD,
         };
-        Arc::new(Entry::new(principal, seal, asked_at, since))
+        Finding::new(principal, seal, asked_at, since).pack()
     });
     (found, owner)
 }

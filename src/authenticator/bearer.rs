@@ -20,7 +20,7 @@ pub(super) const KIND: Kind<Build> = Kind {
     build,
 };
 
-const METHOD: Method = Method::of("bearer");
+const METHOD: Method = Method::Bearer;
 
 /// How the plugin is set up in the app.
 #[derive(Clone, Copy, Debug, Default)]

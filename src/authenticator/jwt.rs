@@ -26,7 +26,7 @@ use crate::credential::{Credential, Method, Presented, Proof, authorization};
 use crate::kind::Kind;
 use crate::request::RequestView;
 use crate::secret::Secret;
-use crate::session::cache::Entry;
+use crate::session::entry::Finding;
 use crate::session::resolve::{Resolution, Sessions, Tier, Who};
 use crate::session::revocation::Moment;
 use crate::session::{BoxFuture, Freshness, Principal, Record, Rejection};
@@ -39,7 +39,7 @@ pub(super) const KIND: Kind<Build> = Kind {
     build,
 };
 
-const METHOD: Method = Method::of("jwt");
+const METHOD: Method = Method::Jwt;
 
 /// The `typ` of a session cookie cache signed by the same keys. It is a cookie, and nothing to show to an API.
 const CACHE_TYPE: &str = "better-auth.session-cache+jwt";
@@ -365,11 +365,7 @@ impl SignedToken {
             .recall(seal, METHOD, asked.freshness, asked.now)?;
         match &resolution {
             // A session lives through the millisecond of its expiry, a token does not.
-            Resolution::Verified(Who::Known(entry))
-                if entry.principal.record.expires_at <= asked.now =>
-            {
-                None
-            }
+            Resolution::Verified(Who::Known(entry)) if entry.expires_at() <= asked.now => None,
             Resolution::Verified(_) | Resolution::Rejected(Rejection::Banned) => {
                 Some((resolution, tier))
             }
@@ -391,7 +387,7 @@ impl SignedToken {
                     method: METHOD,
                 };
                 let now = self.sessions.clock().now();
-                let entry = Arc::new(Entry::new(principal, seal, now, since));
+                let entry = Finding::new(principal, seal, now, since).pack();
                 self.sessions.cache().remember(*seal, Arc::clone(&entry));
                 (self.sessions.judge(entry), Tier::Signature)
             }

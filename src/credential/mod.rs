@@ -57,19 +57,28 @@ impl fmt::Debug for Proof<'_> {
 
 /// How the caller proved who they are: the word in the configuration, in `X-Auth-Method` and in metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Method(&'static str);
+pub enum Method {
+    /// The signed session cookie.
+    Session,
+    /// A session token in `Authorization`.
+    Bearer,
+    /// A signed token that says itself who it is.
+    Jwt,
+    /// An API key.
+    ApiKey,
+}
 
 impl Method {
     /// The signed session cookie.
-    pub const SESSION: Self = Self("session");
-
-    /// A kind of credential by its word.
-    pub const fn of(word: &'static str) -> Self {
-        Self(word)
-    }
+    pub const SESSION: Self = Self::Session;
 
     /// The word.
     pub const fn as_str(self) -> &'static str {
-        self.0
+        match self {
+            Self::Session => "session",
+            Self::Bearer => "bearer",
+            Self::Jwt => "jwt",
+            Self::ApiKey => "api_key",
+        }
     }
 }

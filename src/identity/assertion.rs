@@ -4,7 +4,7 @@ use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hkdf::Hkdf;
-use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use jsonwebtoken::{Algorithm, Header};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
@@ -14,18 +14,18 @@ use crate::secret::Secret;
 /// Separates this key from everything else that is derived from the same secret.
 const LABEL: &[u8] = b"vestibule identity assertion ed25519 v1";
 
-/// What comes before the 32 bytes of seed in the PKCS #8 form of an Ed25519 key (RFC 8410).
-const PKCS8_PREFIX: [u8; 16] = [
-    0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
-];
-
 /// Longest assertion, in bytes: Node refuses request heads of more than 16 KiB.
 const ASSERTION_BYTES_MAX: usize = 4096;
 
+/// A signature in base64url, with the dot before it.
+const SIGNATURE_LETTERS: usize = 87;
+
 /// One signing key with its public half.
 pub struct Key {
-    signing: EncodingKey,
-    header: Header,
+    /// Held ready: to read it from its encoded form at each signature takes as long as to sign.
+    pair: Ed25519KeyPair,
+    /// The header of every token it signs and the dot after it, as they are sent.
+    head: String,
     /// The public key as a JSON Web Key.
     pub public: PublicKey,
 }
@@ -58,13 +58,12 @@ impl Key {
         let kid = URL_SAFE_NO_PAD.encode(Sha256::digest(format!(
             r#"{{"crv":"Ed25519","kty":"OKP","x":"{x}"}}"#
         )));
-        let mut der = PKCS8_PREFIX.to_vec();
-        der.extend_from_slice(&seed);
         let mut header = Header::new(Algorithm::EdDSA);
         header.kid = Some(kid.clone());
+        let header = serde_json::to_vec(&header).map_err(|_| IdentityError::Key)?;
         Ok(Self {
-            signing: EncodingKey::from_ed_der(&der),
-            header,
+            pair,
+            head: format!("{}.", URL_SAFE_NO_PAD.encode(header)),
             public: PublicKey {
                 kty: "OKP",
                 crv: "Ed25519",
@@ -81,8 +80,14 @@ impl Key {
     /// # Errors
     /// When they cannot be signed, or the result would be too long for a header.
     pub fn sign(&self, claims: &Claims<'_>) -> Result<String, IdentityError> {
-        let token = jsonwebtoken::encode(&self.header, claims, &self.signing)
-            .map_err(|_| IdentityError::Key)?;
+        let claims = serde_json::to_vec(claims).map_err(|_| IdentityError::Key)?;
+        let letters = base64::encoded_len(claims.len(), false).unwrap_or_default();
+        let mut token = String::with_capacity(self.head.len() + letters + SIGNATURE_LETTERS);
+        token.push_str(&self.head);
+        URL_SAFE_NO_PAD.encode_string(&claims, &mut token);
+        let signature = self.pair.sign(token.as_bytes());
+        token.push('.');
+        URL_SAFE_NO_PAD.encode_string(signature.as_ref(), &mut token);
         if token.len() > ASSERTION_BYTES_MAX {
             return Err(IdentityError::TooLong);
         }
@@ -168,6 +173,43 @@ mod tests {
         let key = |material: &str| Key::derive(&Secret::new(material)).map(|key| key.public);
         assert_eq!(key("one"), key("one"));
         assert_ne!(key("one"), key("two"));
+    }
+
+    #[test]
+    fn a_token_is_byte_for_byte_what_a_jwt_library_makes_of_the_same_and_its_key_verifies_it() {
+        use jsonwebtoken::{DecodingKey, EncodingKey, Validation};
+
+        /// What comes before the 32 bytes of seed in the PKCS #8 form of an Ed25519 key (RFC 8410).
+        const PKCS8_PREFIX: [u8; 16] = [
+            0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22,
+            0x04, 0x20,
+        ];
+        let key = Key::derive(&Secret::new("material")).unwrap();
+        let mut seed = [0; 32];
+        Hkdf::<Sha256>::new(None, b"material")
+            .expand(LABEL, &mut seed)
+            .unwrap();
+        let encoding = EncodingKey::from_ed_der(&[&PKCS8_PREFIX[..], &seed].concat());
+        let mut header = Header::new(Algorithm::EdDSA);
+        header.kid = Some(key.public.kid.clone());
+        let mut validation = Validation::new(Algorithm::EdDSA);
+        validation.set_audience(&["a"]);
+        validation.validate_exp = false;
+        let other = Key::derive(&Secret::new("other")).unwrap();
+        for name in ["", "A", "Ad", "Ada", "Ada \u{fffd} \"Lovelace\""] {
+            let claims = claims(name);
+            let token = key.sign(&claims).unwrap();
+            assert_eq!(
+                token,
+                jsonwebtoken::encode(&header, &claims, &encoding).unwrap()
+            );
+            let read = |by: &Key| {
+                let public = DecodingKey::from_ed_components(&by.public.x).unwrap();
+                jsonwebtoken::decode::<serde_json::Value>(&token, &public, &validation)
+            };
+            assert_eq!(read(&key).unwrap().claims["name"], *name);
+            assert!(read(&other).is_err());
+        }
     }
 
     #[test]

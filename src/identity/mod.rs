@@ -1,21 +1,22 @@
 //! Who is calling, told to the app: headers nobody else can set, and a signed assertion.
 
-use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::{BufMut, BytesMut};
 use http::{HeaderName, HeaderValue};
 
 use crate::kind::Kind;
 use crate::secret::Secret;
-use crate::session::Principal;
-use crate::session::cache::Entry;
+use crate::session::entry::{Entry, Fact, is_plain};
 use crate::time::UnixMs;
 
 pub mod assertion;
 pub mod owned;
+mod signed;
 
 use assertion::{Actor, Claims, Key, PublicKey};
 use owned::Owned;
+use signed::Recent;
 
 /// How the app is told.
 #[derive(Clone, Debug)]
@@ -112,8 +113,15 @@ pub fn header_names() -> impl Iterator<Item = &'static str> {
         .chain([ASSERTION])
 }
 
+/// How long all values together mostly are at most.
+const VALUES_BYTES: usize = 256;
+
+/// Texts the app may be told.
+const FACTS: usize = 9;
+
 impl Names {
-    fn all(&self) -> impl Iterator<Item = &'static str> {
+    /// In the order of the facts; then the method.
+    fn each(&self) -> [Option<&'static str>; FACTS + 1] {
         [
             self.user_id,
             self.user_email,
@@ -126,8 +134,10 @@ impl Names {
             self.impersonated_by,
             self.method,
         ]
-        .into_iter()
-        .flatten()
+    }
+
+    fn all(&self) -> impl Iterator<Item = &'static str> {
+        self.each().into_iter().flatten()
     }
 }
 
@@ -154,7 +164,8 @@ impl IdentityError {
 
 /// Tells the app who is calling.
 pub struct Identity {
-    names: Names,
+    /// What tells of each fact, in their order; then of the method.
+    names: [Option<HeaderName>; FACTS + 1],
     owned: Owned,
     key: Option<Key>,
     /// Public keys of secrets that were current before: what a replica not yet reloaded signs can still be checked.
@@ -162,6 +173,7 @@ pub struct Identity {
     issuer: String,
     audience: String,
     lifetime: Duration,
+    recent: Recent,
 }
 
 impl Identity {
@@ -190,7 +202,7 @@ impl Identity {
                 .collect::<Result<_, _>>()?,
         };
         Ok(Self {
-            names,
+            names: names.each().map(|name| name.map(HeaderName::from_static)),
             owned: Owned::new(owned.map(str::to_owned).collect()),
             key: settings
                 .assertion
@@ -200,6 +212,7 @@ impl Identity {
             issuer: settings.issuer.clone(),
             audience: settings.audience.clone(),
             lifetime: settings.lifetime,
+            recent: Recent::default(),
         })
     }
 
@@ -208,14 +221,55 @@ impl Identity {
         &self.owned
     }
 
-    /// The identity headers of a caller, made once per remembered identity.
-    pub fn headers<'e>(&self, entry: &'e Entry) -> &'e [(HeaderName, HeaderValue)] {
-        entry
-            .headers
-            .get_or_init(|| self.make_headers(&entry.principal))
+    /// The identity headers of a caller.
+    pub fn headers(&self, entry: &Entry) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+        // One buffer for all values, and handles into it.
+        let mut values = BytesMut::with_capacity(VALUES_BYTES);
+        let mut made: [Option<(&HeaderName, usize)>; FACTS + 1] = [None; FACTS + 1];
+        for (place, (name, fact)) in made.iter_mut().zip(self.told(entry)) {
+            let before = values.len();
+            put_value(fact, &mut values);
+            *place = Some((name, values.len() - before));
+        }
+        let mut values = values.freeze();
+        made.into_iter()
+            .flatten()
+            .filter_map(move |(name, length)| {
+                let value = HeaderValue::from_maybe_shared(values.split_to(length)).ok()?;
+                Some((name.clone(), value))
+            })
     }
 
-    /// The assertion of a caller and its header: signed anew at most once per remembered identity and half its life.
+    /// Writes the same headers as lines.
+    pub fn write(&self, entry: &Entry, wire: &mut Vec<u8>) {
+        for (name, fact) in self.told(entry) {
+            wire.extend_from_slice(name.as_str().as_bytes());
+            wire.extend_from_slice(b": ");
+            put_value(fact, wire);
+            wire.extend_from_slice(b"\r\n");
+        }
+    }
+
+    /// What the app is told, each with its name. Empty facts are left out.
+    fn told<'i, 'e>(
+        &'i self,
+        entry: &'e Entry,
+    ) -> impl Iterator<Item = (&'i HeaderName, Told<'e>)> {
+        let [facts @ .., method] = &self.names;
+        let facts = entry.facts().filter_map(|fact| {
+            let name = facts.get(fact.text as usize)?.as_ref()?;
+            (!fact.letters.is_empty()).then_some((name, fact.into()))
+        });
+        let letters = entry.method().as_str().as_bytes();
+        let told = Told {
+            letters,
+            is_plain: true,
+        };
+        facts.chain(method.as_ref().map(|name| (name, told)))
+    }
+
+    /// The assertion of a caller and its header: signed anew once per remembered identity and half its life, and for whoever was
+    /// forgotten meanwhile. Nothing is held while it is signed, so two threads may both sign one.
     ///
     /// # Errors
     /// When it cannot be signed or is too long.
@@ -228,13 +282,10 @@ impl Identity {
             return Ok(None);
         };
         let name = HeaderName::from_static(ASSERTION);
-        if let Some(signed) = entry.assertion.load().as_deref() {
-            let (at, value) = signed;
-            if *at <= now && now.since(*at) < self.lifetime / 2 {
-                return Ok(Some((name, value.clone())));
-            }
+        if let Some(value) = self.recent.find(entry.serial(), now, self.lifetime / 2) {
+            return Ok(Some((name, value)));
         }
-        let mut claims = self.claims(&entry.principal, now);
+        let mut claims = self.claims(entry, now);
         let token = match key.sign(&claims) {
             // People choose their names; nobody is locked out by a long one.
             Err(IdentityError::TooLong) => {
@@ -244,8 +295,13 @@ impl Identity {
             signed => signed?,
         };
         let value = HeaderValue::try_from(token).map_err(|_| IdentityError::Key)?;
-        entry.assertion.store(Some(Arc::new((now, value.clone()))));
+        self.recent.put(entry.serial(), now, value.clone());
         Ok(Some((name, value)))
+    }
+
+    /// Bytes that assertions signed a moment ago take, as reckoned for their bound.
+    pub fn assertions_weight(&self) -> u64 {
+        self.recent.weight()
     }
 
     /// The key set, as JSON.
@@ -259,85 +315,161 @@ impl Identity {
         serde_json::json!({ "keys": keys })
     }
 
-    fn claims<'a>(&'a self, principal: &'a Principal, now: UnixMs) -> Claims<'a> {
-        let record = &principal.record;
+    fn claims<'a>(&'a self, entry: &'a Entry, now: UnixMs) -> Claims<'a> {
         let iat = now.0.div_euclid(1000);
         // Never past the session itself.
         let exp = now
             .plus(self.lifetime)
-            .min(record.expires_at)
+            .min(entry.expires_at())
             .0
             .div_euclid(1000);
         Claims {
             iss: &self.issuer,
             aud: &self.audience,
-            sub: &record.user_id,
-            sid: &record.session_id,
+            sub: entry.user_id(),
+            sid: entry.session_id(),
             iat,
             exp: exp.max(iat),
-            method: principal.method.as_str(),
-            email: record.email.as_deref(),
-            email_verified: record.email_verified,
-            name: record.name.as_deref(),
-            role: record.role.as_deref(),
-            org: record.organization_id.as_deref(),
-            org_role: record.organization_role.as_deref(),
-            team: record.team_id.as_deref(),
-            act: record.impersonated_by.as_deref().map(|sub| Actor { sub }),
+            method: entry.method().as_str(),
+            email: entry.email(),
+            email_verified: entry.email_verified(),
+            name: entry.name(),
+            role: entry.role(),
+            org: entry.organization_id(),
+            org_role: entry.organization_role(),
+            team: entry.team_id(),
+            act: entry.impersonated_by().map(|sub| Actor { sub }),
         }
-    }
-
-    fn make_headers(&self, principal: &Principal) -> Box<[(HeaderName, HeaderValue)]> {
-        let record = &principal.record;
-        let facts = [
-            (self.names.user_id, Some(&*record.user_id)),
-            (self.names.user_email, record.email.as_deref()),
-            (self.names.user_name, record.name.as_deref()),
-            (self.names.role, record.role.as_deref()),
-            (self.names.session_id, Some(&*record.session_id)),
-            (
-                self.names.organization_id,
-                record.organization_id.as_deref(),
-            ),
-            (
-                self.names.organization_role,
-                record.organization_role.as_deref(),
-            ),
-            (self.names.team_id, record.team_id.as_deref()),
-            (
-                self.names.impersonated_by,
-                record.impersonated_by.as_deref(),
-            ),
-            (self.names.method, Some(principal.method.as_str())),
-        ];
-        facts
-            .into_iter()
-            .filter_map(|(name, value)| {
-                Some((HeaderName::from_static(name?), header_value(value?)?))
-            })
-            .collect()
     }
 }
 
-/// A fact as a header value: percent-encoded where it holds `%`, spaces or bytes outside visible ASCII. Empty facts are left out.
-fn header_value(fact: &str) -> Option<HeaderValue> {
-    const HEX: &[u8; 16] = b"0123456789ABCDEF";
-    if fact.is_empty() {
-        return None;
+/// One value that is told.
+struct Told<'t> {
+    letters: &'t [u8],
+    is_plain: bool,
+}
+
+impl<'t> From<Fact<'t>> for Told<'t> {
+    fn from(fact: Fact<'t>) -> Self {
+        Self {
+            letters: fact.letters,
+            is_plain: fact.is_plain,
+        }
     }
-    let mut out = Vec::with_capacity(fact.len());
-    for byte in fact.bytes() {
-        if (0x21..0x7f).contains(&byte) && byte != b'%' {
-            out.push(byte);
+}
+
+/// Writes a value: percent-encoded where it holds `%`, spaces or bytes outside visible ASCII.
+fn put_value(told: Told<'_>, into: &mut impl BufMut) {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    if told.is_plain {
+        return into.put_slice(told.letters);
+    }
+    for &byte in told.letters {
+        if is_plain(byte) {
+            into.put_u8(byte);
         } else {
             // Both indices are four bits wide.
             #[allow(clippy::indexing_slicing)]
-            out.extend([
+            into.put_slice(&[
                 b'%',
                 HEX[usize::from(byte >> 4)],
                 HEX[usize::from(byte & 15)],
             ]);
         }
     }
-    HeaderValue::from_bytes(&out).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::credential::Method;
+    use crate::credential::signature::Signer;
+    use crate::session::entry::Finding;
+    use crate::session::revocation::Revocations;
+    use crate::session::{Principal, Record};
+
+    const NOW: UnixMs = UnixMs(1_795_000_000_000);
+
+    fn identity(preset: &'static str) -> Identity {
+        let settings = Settings {
+            preset,
+            assertion: true,
+            issuer: "i".into(),
+            audience: "a".into(),
+            lifetime: Duration::from_secs(60),
+            key: None,
+        };
+        Identity::new(&settings, &Secret::new("material"), &[]).unwrap()
+    }
+
+    fn entry(method: Method) -> Arc<Entry> {
+        let record = Record {
+            session_id: "s%1".into(),
+            token: Secret::new("hunter2"),
+            expires_at: NOW.plus(Duration::from_secs(3600)),
+            created_at: Some(NOW),
+            updated_at: None,
+            impersonated_by: Some("root".into()),
+            organization_id: Some("o1".into()),
+            organization_role: Some("owner,member".into()),
+            user_id: "u1".into(),
+            email: Some("ada@example.com".into()),
+            email_verified: true,
+            name: Some("Ada \u{e9}\r\n~".into()),
+            role: Some("".into()),
+            banned: false,
+            ban_expires: None,
+            team_id: None,
+            document: None,
+        };
+        let seal = Signer::new(&Secret::new("secret")).seal("hunter2");
+        let principal = Principal { record, method };
+        let since = Revocations::default().moment();
+        Finding::new(principal, &seal, NOW, since).pack()
+    }
+
+    #[test]
+    fn facts_leave_percent_encoded_in_their_order_the_same_on_the_wire_and_in_a_map() {
+        for (preset, expected) in [
+            (
+                "vestibule",
+                "x-auth-user-id: u1\r\nx-auth-user-email: ada@example.com\r\nx-auth-user-name: Ada%20%C3%A9%0D%0A~\r\n\
+                 x-auth-session-id: s%251\r\nx-auth-org-id: o1\r\nx-auth-org-role: owner,member\r\n\
+                 x-auth-impersonated-by: root\r\nx-auth-method: bearer\r\n",
+            ),
+            (
+                "remote",
+                "remote-user: u1\r\nremote-email: ada@example.com\r\nremote-name: Ada%20%C3%A9%0D%0A~\r\n",
+            ),
+        ] {
+            let (identity, entry) = (identity(preset), entry(Method::Bearer));
+            let mut wire = Vec::new();
+            identity.write(&entry, &mut wire);
+            assert_eq!(String::from_utf8(wire).unwrap(), expected);
+            let lines = identity
+                .headers(&entry)
+                .map(|(name, value)| format!("{name}: {}\r\n", value.to_str().unwrap()));
+            assert_eq!(lines.collect::<String>(), expected);
+        }
+    }
+
+    #[test]
+    fn an_assertion_is_signed_anew_at_half_its_life_and_for_whoever_was_looked_up_anew() {
+        let (identity, entry) = (identity("vestibule"), entry(Method::SESSION));
+        let signed = |entry: &Entry, at: UnixMs| identity.assertion(entry, at).unwrap().unwrap().1;
+        let at = |seconds| NOW.plus(Duration::from_secs(seconds));
+        let first = signed(&entry, at(0));
+        assert_eq!(signed(&entry, at(29)), first);
+        let second = signed(&entry, at(30));
+        assert_ne!(second, first);
+        // The clock was set back: what was signed is from the future.
+        assert_eq!(signed(&entry, at(0)), first);
+        // The same session, renewed: what it says of its end may be new.
+        let renewed = entry.renewed(at(5), None);
+        assert_ne!(signed(&renewed, at(0)), first);
+        assert_eq!(signed(&entry, at(0)), first);
+        assert!(identity.assertions_weight() > 0);
+    }
 }

@@ -309,24 +309,23 @@ impl Conditions {
             // A signature proves none of the conditions.
             Who::SignatureOnly => return (challenge(at.form, Ask::SignIn), Reason::NoCredential),
         };
-        let record = &entry.principal.record;
-        let method = entry.principal.method.as_str();
+        let method = entry.method().as_str();
         if !self.credentials.is_empty() && !self.credentials.iter().any(|kind| kind == method) {
             return (Verdict::Forbidden, Reason::Credential);
         }
-        if !has_any(&self.role, record.role.as_deref()) {
+        if !has_any(&self.role, || entry.role()) {
             return (Verdict::Forbidden, Reason::Role);
         }
-        if !has_any(&self.organization_role, record.organization_role.as_deref()) {
+        if !has_any(&self.organization_role, || entry.organization_role()) {
             return (Verdict::Forbidden, Reason::OrganizationRole);
         }
-        if self.email_verified && !record.email_verified {
+        if self.email_verified && !entry.email_verified() {
             return (Verdict::Forbidden, Reason::EmailUnverified);
         }
         // A session from the future (clocks differ) is as young as can be.
         let too_old = |limit| {
-            record
-                .created_at
+            entry
+                .created_at()
                 .is_none_or(|since| at.now.since(since) > limit)
         };
         if self.step_up.is_some_and(too_old) {
@@ -337,9 +336,9 @@ impl Conditions {
 }
 
 /// Whether one of the `wanted` roles is an element of a comma list. Nothing wanted: yes.
-fn has_any(wanted: &[String], list: Option<&str>) -> bool {
+fn has_any<'l>(wanted: &[String], list: impl FnOnce() -> Option<&'l str>) -> bool {
     wanted.is_empty()
-        || list.is_some_and(|list| {
+        || list().is_some_and(|list| {
             list.split(',')
                 .any(|role| wanted.iter().any(|wanted| wanted == role.trim()))
         })

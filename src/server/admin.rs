@@ -177,6 +177,10 @@ impl Admin {
     fn metrics(&self) -> Response<Vec<u8>> {
         let cache = self.gateway.gate.sessions.cache();
         self.gateway.metrics.cache_size(cache.len(), cache.weight());
+        let identity = &self.gateway.identity;
+        self.gateway
+            .metrics
+            .assertions_size(identity.assertions_weight());
         if let Some(keys) = &self.gateway.api_keys {
             self.gateway.metrics.keys(keys.len(), keys.unwritten());
         }

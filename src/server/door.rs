@@ -94,7 +94,7 @@ impl Door {
         if self.app_would_act(request, &entry, sessions.signer(), gate) {
             return None;
         }
-        let document = entry.principal.record.document.as_deref()?;
+        let document = entry.document()?;
         let mut answer = Answer {
             status: StatusCode::OK,
             headers: vec![
@@ -105,7 +105,7 @@ impl Door {
             body: Bytes::copy_from_slice(document.as_bytes()),
         };
         if entry.stands(&sessions.cache().revocations) {
-            let owed = entry.owed.take().unwrap_or_default();
+            let owed = entry.take_owed().unwrap_or_default();
             let lines = owed.iter().map(|line| (SET_COOKIE, line.clone()));
             answer.headers.extend(lines);
         }
@@ -138,7 +138,7 @@ impl Door {
         gate: &Gate,
     ) -> bool {
         self.settings.rules.is_some_and(|rules| {
-            rules.is_due(entry.principal.record.expires_at, gate.clock.now())
+            rules.is_due(entry.expires_at(), gate.clock.now())
                 && !slide::is_marked_short(request.headers, &self.marker_cookie, signer)
         })
     }

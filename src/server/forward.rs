@@ -211,9 +211,17 @@ pub fn stamp(
         client,
         trace,
     };
-    write_each(told, identity, principal, now, |name, value| {
+    write_each(told, |name, value| {
         set(headers, name.clone(), value.clone())
     })?;
+    if let Some(entry) = principal {
+        for (name, value) in identity.headers(entry) {
+            set(headers, name, value)?;
+        }
+        if let Some((name, value)) = assertion(identity, entry, now)? {
+            set(headers, name, value)?;
+        }
+    }
     put_together(outgoing, parts, kept)
 }
 
@@ -224,12 +232,9 @@ struct Told<'a> {
     trace: &'a Trace,
 }
 
-/// Every header that we write on a request.
+/// Every header that we write on a request, but for those about the caller.
 fn write_each(
     told: Told<'_>,
-    identity: &Identity,
-    principal: Option<&Entry>,
-    now: UnixMs,
     mut write: impl FnMut(&HeaderName, &HeaderValue) -> pingora::Result<()>,
 ) -> pingora::Result<()> {
     if let Some(host) = told.host {
@@ -243,21 +248,22 @@ fn write_each(
     if let Some(parent) = &told.trace.new_parent {
         write(&TRACEPARENT, parent)?;
     }
-    let Some(entry) = principal else {
-        return Ok(());
-    };
-    for (name, value) in identity.headers(entry) {
-        write(name, value)?;
-    }
-    match identity.assertion(entry, now) {
-        Ok(Some((name, value))) => write(&name, &value),
-        Ok(None) => Ok(()),
-        Err(error) => Err(pingora::Error::because(
+    Ok(())
+}
+
+/// The caller's assertion.
+fn assertion(
+    identity: &Identity,
+    entry: &Entry,
+    now: UnixMs,
+) -> pingora::Result<Option<(HeaderName, HeaderValue)>> {
+    identity.assertion(entry, now).map_err(|error| {
+        pingora::Error::because(
             pingora::ErrorType::InternalError,
             "identity assertion",
             error,
-        )),
-    }
+        )
+    })
 }
 
 /// How long a head mostly is at most: a browser's headers, a cookie and an assertion.
@@ -320,10 +326,16 @@ pub fn to_wire(
         client,
         trace,
     };
-    write_each(told, identity, principal, now, |name, value| {
+    write_each(told, |name, value| {
         put_line(&mut wire, name, value);
         Ok(())
     })?;
+    if let Some(entry) = principal {
+        identity.write(entry, &mut wire);
+        if let Some((name, value)) = assertion(identity, entry, now)? {
+            put_line(&mut wire, &name, &value);
+        }
+    }
     wire.extend_from_slice(b"\r\n");
     Ok(wire)
 }

@@ -378,14 +378,14 @@ async fn identify(request: &RequestView<'_>, gate: &Gate, current: &mut [Named])
         };
         match resolution {
             Resolution::Verified(Who::Known(entry)) => {
-                let record = &entry.principal.record;
-                let seal = gate.sessions.signer().seal(record.token.expose());
+                let token = entry.expose_token();
+                let seal = gate.sessions.signer().seal(token);
                 for session in current.iter_mut().filter(|session| session.seal == seal) {
-                    session.digest = Some(TokenDigest::of(record.token.expose()));
+                    session.digest = Some(TokenDigest::of(token));
                 }
                 callers.push(Caller::Known {
-                    user_id: record.user_id.clone(),
-                    organization_id: record.organization_id.clone(),
+                    user_id: entry.user_id().into(),
+                    organization_id: entry.organization_id().map(Box::from),
                 });
             }
             // The store has no such session, and is not merely late: the app cannot have obeyed it.

@@ -539,9 +539,9 @@ impl Gateway {
         if let Some(entry) = ctx.permit.as_ref().and_then(Permit::principal)
             && !ctx.at_auth
             // Whoever came with the same token as a bearer is not the browser that waits for it.
-            && entry.principal.method == credential::Method::SESSION
+            && entry.method() == credential::Method::SESSION
             && entry.stands(&self.gate.sessions.cache().revocations)
-            && let Some(owed) = entry.owed.take()
+            && let Some(owed) = entry.take_owed()
         {
             ctx.private |= hand_over(response, &owed)?;
         }

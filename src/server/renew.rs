@@ -71,7 +71,7 @@ impl Renewer {
         sessions: &Sessions,
         now: UnixMs,
     ) -> Vec<String> {
-        let is_due = entry.renew_from.is_some_and(|from| from <= now);
+        let is_due = entry.renew_from().is_some_and(|from| from <= now);
         if !is_due || self.sets_session(answered.response) || sessions.cache().has_ended(entry) {
             return Vec::new();
         }
@@ -91,7 +91,7 @@ impl Renewer {
         now: UnixMs,
         entropy: &Entropy,
     ) -> Option<Vec<String>> {
-        let token = entry.principal.record.token.expose();
+        let token = entry.expose_token();
         let payload = self.cache.open(request, token, now).ok()?;
         // The framework gives the content its whole age here, even where the session ends with the browser.
         let value = self.cache.seal(&payload, Remembered::Yes, now, entropy)?;

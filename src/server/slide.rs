@@ -119,10 +119,7 @@ impl Slider {
 
     /// Whether the session of an identity is due. Costs a comparison; nearly always the answer is no.
     pub fn is_due(&self, entry: &Entry, now: UnixMs) -> bool {
-        self.inner
-            .settings
-            .rules
-            .is_due(entry.principal.record.expires_at, now)
+        self.inner.settings.rules.is_due(entry.expires_at(), now)
     }
 
     /// Begins to extend the session of a request, unless it is not due, is not to be extended, or somebody has begun already.
@@ -134,7 +131,7 @@ impl Slider {
         sessions: &Arc<Sessions>,
         now: UnixMs,
     ) {
-        if !self.is_due(entry, now) || !TOKENS.contains(&entry.principal.method.as_str()) {
+        if !self.is_due(entry, now) || !TOKENS.contains(&entry.method().as_str()) {
             return;
         }
         let inner = &self.inner;
@@ -145,7 +142,7 @@ impl Slider {
         let Ok(room) = Arc::clone(&inner.under_way).try_acquire_owned() else {
             return;
         };
-        let seal = signer.seal(entry.principal.record.token.expose());
+        let seal = signer.seal(entry.expose_token());
         if !inner.is_first(seal, now) {
             return;
         }
@@ -204,7 +201,7 @@ impl Inner {
     }
 
     async fn by_app(&self, addresses: &[Arc<dyn Source>], work: &Work) -> Result<(), SourceError> {
-        let token = work.entry.principal.record.token.expose();
+        let token = work.entry.expose_token();
         let mut answer = Ok(None);
         for address in addresses {
             answer = address.find_for(token, &work.carried).await;
@@ -224,12 +221,12 @@ impl Inner {
     }
 
     async fn in_store(&self, store: &dyn Extend, work: &Work) -> Result<(), SourceError> {
-        let record = &work.entry.principal.record;
         let now = self.clock.now();
         let until = self.settings.rules.until(now);
-        let token = record.token.expose();
+        let token = work.entry.expose_token();
         // Somebody else may have been first, or the session may be gone: then there is nothing to tell.
-        if store.extend(token, record.expires_at, until, now).await? {
+        let seen = work.entry.expires_at();
+        if store.extend(token, seen, until, now).await? {
             let lines = self.cookies(work, until, now).await;
             let lines = lines.iter().filter_map(|line| {
                 let mut line = HeaderValue::from_str(line).ok()?;
@@ -243,7 +240,7 @@ impl Inner {
 
     /// The `Set-Cookie` texts by which the framework would tell of a session that it has just extended, in its order.
     async fn cookies(&self, work: &Work, until: UnixMs, now: UnixMs) -> Vec<String> {
-        let token = work.entry.principal.record.token.expose();
+        let token = work.entry.expose_token();
         let renewed = || {
             let value = work.sessions.signer().issue(token);
             self.token_cookie.set_cookie(&value)
@@ -251,7 +248,7 @@ impl Inner {
         let Some(cache) = &self.cookie_cache else {
             return vec![renewed()];
         };
-        if work.entry.principal.method != Method::SESSION {
+        if work.entry.method() != Method::SESSION {
             // Nobody is told.
             return Vec::new();
         }
@@ -274,7 +271,7 @@ impl Inner {
         until: UnixMs,
         now: UnixMs,
     ) -> Option<String> {
-        let token = work.entry.principal.record.token.expose();
+        let token = work.entry.expose_token();
         // Read again, as the framework does: the app would believe for minutes whatever memory still holds of the user.
         let record = work.sessions.source().find(token).await.ok()??;
         let said = document::moved(record.document.as_deref()?, until, Some(now))?;
@@ -296,8 +293,8 @@ impl Inner {
     ) {
         let cache = work.sessions.cache();
         cache.renew(work.seal, &work.entry, until, updated);
-        if work.entry.principal.method == Method::SESSION {
-            cache.owe(work.seal, &work.entry.owed, lines);
+        if work.entry.method() == Method::SESSION {
+            cache.owe(work.seal, &work.entry, lines);
         }
     }
 }

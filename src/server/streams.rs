@@ -174,7 +174,7 @@ impl Streams {
             Forgotten::Named(Ended::User(id)) => Key::User(id.clone()),
             Forgotten::Named(Ended::Organization(id)) => Key::Organization(id.clone()),
             // Which key a stream was opened with is not remembered.
-            Forgotten::Named(Ended::ApiKey(_)) => Key::Method(Method::of("api_key")),
+            Forgotten::Named(Ended::ApiKey(_)) => Key::Method(Method::ApiKey),
             Forgotten::Named(Ended::All) => {
                 let table = &mut *table;
                 table.touched.extend(table.open.keys());
@@ -242,23 +242,26 @@ impl Table {
 }
 
 fn keys(entry: &Entry, seal: impl Fn(&str) -> Seal) -> Vec<Key> {
-    let record = &entry.principal.record;
     let mut keys = vec![
-        Key::User(record.user_id.clone()),
-        Key::Method(entry.principal.method),
+        Key::User(entry.user_id().into()),
+        Key::Method(entry.method()),
     ];
-    let token = record.token.expose();
+    let token = entry.expose_token();
     if !token.is_empty() {
         keys.push(Key::Session(*seal(token).bytes()));
         keys.push(Key::Digest(TokenDigest::of(token)));
     }
-    keys.extend(record.organization_id.clone().map(Key::Organization));
+    keys.extend(
+        entry
+            .organization_id()
+            .map(|id| Key::Organization(id.into())),
+    );
     keys
 }
 
 /// When a stream is judged again without being touched: just after its session expires as far as we know, or after a while.
 fn due(entry: &Entry, now: UnixMs, recheck: Duration) -> UnixMs {
-    let expired = UnixMs(entry.principal.record.expires_at.0.saturating_add(1));
+    let expired = UnixMs(entry.expires_at().0.saturating_add(1));
     let after = |wait: Duration| {
         UnixMs(
             now.0

@@ -67,23 +67,22 @@ fn is_same_origin(request: &RequestView<'_>, public_url: &str) -> bool {
 }
 
 fn facts(entry: &Entry) -> serde_json::Value {
-    let record = &entry.principal.record;
-    let organization = record.organization_id.as_deref().map(|id| {
-        json!({ "id": id, "role": record.organization_role.as_deref(), "team_id": record.team_id.as_deref() })
-    });
+    let organization = entry.organization_id().map(
+        |id| json!({ "id": id, "role": entry.organization_role(), "team_id": entry.team_id() }),
+    );
     json!({
-        "method": entry.principal.method.as_str(),
+        "method": entry.method().as_str(),
         "user": {
-            "id": &*record.user_id,
-            "email": record.email.as_deref(),
-            "email_verified": record.email_verified,
-            "name": record.name.as_deref(),
-            "role": record.role.as_deref(),
+            "id": entry.user_id(),
+            "email": entry.email(),
+            "email_verified": entry.email_verified(),
+            "name": entry.name(),
+            "role": entry.role(),
         },
         "session": {
-            "id": &*record.session_id,
-            "expires_at": record.expires_at.0.div_euclid(1000),
-            "impersonated_by": record.impersonated_by.as_deref(),
+            "id": entry.session_id(),
+            "expires_at": entry.expires_at().0.div_euclid(1000),
+            "impersonated_by": entry.impersonated_by(),
         },
         "organization": organization,
     })

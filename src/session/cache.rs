@@ -4,21 +4,24 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
-use http::{HeaderName, HeaderValue};
+use http::HeaderValue;
 
 use super::carried::Owed;
+pub use super::entry::Entry;
 use super::feed::{Ended, TokenDigest};
 use super::ledger::{Ledger, Mark};
 use super::revocation::{Moment, Revocations, Slot};
-use super::{Keeper, Principal, Settings};
+use super::{Keeper, Settings};
 use crate::credential::Method;
 use crate::credential::signature::Seal;
 use crate::time::{Clock, UnixMs};
 
-/// What one entry takes besides its texts: the structs, the prepared headers, the assertion, the cache's own bookkeeping.
-/// Measured as about 1.2 KiB an entry with ten thousand of them; rounded up.
-const ENTRY_BYTES: u64 = 1536;
+/// What the table takes for one entry: its key, its place in a list, its part of the index, and room that is not in use yet. Measured
+/// as 77 with a million entries, 90 with a hundred thousand and 113 with ten thousand.
+const PLACE_BYTES: u64 = 112;
+
+/// What one entry takes in all, as a rule (`tests/memory.rs`).
+const ENTRY_BYTES: u64 = 336;
 
 /// How long a token seen in a passing `Set-Cookie` is never remembered as missing: replicas of the store may lag.
 const JUST_ISSUED: Duration = Duration::from_secs(30);
@@ -35,115 +38,6 @@ const OWED: Duration = Duration::from_secs(600);
 
 /// Most sessions that are owed something. Beyond it the oldest are forgotten, which costs them one renewal of a cookie.
 const OWED_MAX: u64 = 10_000;
-
-/// A remembered identity, with what is derived from it once instead of on every request.
-#[derive(Debug)]
-pub struct Entry {
-    /// Who it is.
-    pub principal: Principal,
-    /// When the store was asked, or the app wrote it down.
-    asked_at: UnixMs,
-    /// Until when it counts at most: never past the end of the session, nor of the cookie that told of it.
-    deadline: UnixMs,
-    /// From when on the cookie that told of it is to be written anew. Only where the cookie is all there is.
-    pub renew_from: Option<UnixMs>,
-    since: Moment,
-    user: Slot,
-    token: Slot,
-    /// The same token by its plain digest, reckoned once: others tell of it by that name.
-    digest: Slot,
-    organization: Option<Slot>,
-    /// The identity headers, written at first use by `identity`.
-    pub headers: OnceLock<Box<[(HeaderName, HeaderValue)]>>,
-    /// The signed assertion and when it was signed, written by `identity`.
-    pub assertion: ArcSwapOption<(UnixMs, HeaderValue)>,
-    /// `Set-Cookie` lines its browser has not got yet.
-    pub owed: Arc<Owed>,
-}
-
-impl Entry {
-    /// An identity as the store told it to a lookup that began at `asked_at`, `since` that moment.
-    pub fn new(principal: Principal, seal: &Seal, asked_at: UnixMs, since: Moment) -> Self {
-        Self {
-            user: Slot::of_user(&principal.record.user_id),
-            token: Slot::of_token(seal),
-            digest: Slot::of_digest(&TokenDigest::of(principal.record.token.expose())),
-            organization: principal
-                .record
-                .organization_id
-                .as_deref()
-                .map(Slot::of_organization),
-            deadline: principal.record.expires_at,
-            renew_from: None,
-            principal,
-            asked_at,
-            since,
-            headers: OnceLock::new(),
-            assertion: ArcSwapOption::empty(),
-            owed: Arc::default(),
-        }
-    }
-
-    /// The same, counting until `deadline` at most.
-    pub fn until(self, deadline: UnixMs, renew_from: Option<UnixMs>) -> Self {
-        Self {
-            deadline: deadline.min(self.deadline),
-            renew_from,
-            ..self
-        }
-    }
-
-    /// The same, owing what others of this session owe.
-    pub fn owing(self, owed: Arc<Owed>) -> Self {
-        Self { owed, ..self }
-    }
-
-    /// The same identity with a session that lives longer. It is as old as it was: nothing else was asked.
-    fn renewed(&self, until: UnixMs, updated: Option<UnixMs>) -> Self {
-        let mut principal = self.principal.clone();
-        let record = &mut principal.record;
-        record.expires_at = until;
-        record.updated_at = updated.or(record.updated_at);
-        if let Some(document) = record.document.take() {
-            record.document = super::document::moved(&document, until, updated);
-        }
-        Self {
-            principal,
-            asked_at: self.asked_at,
-            deadline: until,
-            renew_from: None,
-            since: self.since,
-            user: self.user,
-            token: self.token,
-            digest: self.digest,
-            organization: self.organization,
-            headers: OnceLock::new(),
-            assertion: ArcSwapOption::empty(),
-            owed: Arc::clone(&self.owed),
-        }
-    }
-
-    /// Whether it has not been revoked since it was looked up.
-    pub fn stands(&self, revocations: &Revocations) -> bool {
-        revocations.untouched(self.since, self.user)
-            && revocations.untouched(self.since, self.token)
-            && revocations.untouched(self.since, self.digest)
-            && self
-                .organization
-                .is_none_or(|slot| revocations.untouched(self.since, slot))
-    }
-
-    /// Whether it is at most `ttl` old. An age from the future (the clock was set back) counts as too old.
-    fn is_fresh(&self, now: UnixMs, ttl: Duration) -> bool {
-        self.asked_at <= now && now.since(self.asked_at) < ttl
-    }
-
-    /// Whether the session, or the cookie that told of it, is past its expiry. At the very millisecond it is still valid, as in the
-    /// framework.
-    pub fn is_expired(&self, now: UnixMs) -> bool {
-        self.deadline < now
-    }
-}
 
 /// What memory knows of a token.
 #[derive(Clone, Debug)]
@@ -164,21 +58,7 @@ struct Weigher {
 
 impl quick_cache::Weighter<Seal, Arc<Entry>> for Weigher {
     fn weight(&self, _: &Seal, entry: &Arc<Entry>) -> u64 {
-        let record = &entry.principal.record;
-        let optional = |text: &Option<Box<str>>| text.as_ref().map_or(0, |text| text.len());
-        let texts = record.session_id.len()
-            + record.token.expose().len()
-            + record.user_id.len()
-            + optional(&record.impersonated_by)
-            + optional(&record.organization_id)
-            + optional(&record.organization_role)
-            + optional(&record.email)
-            + optional(&record.name)
-            + optional(&record.role)
-            + optional(&record.team_id)
-            + optional(&record.document) / 4;
-        // Every text stands in the record, in its header and, base64, in the assertion; the document stands once.
-        (ENTRY_BYTES + 4 * texts as u64).max(self.least)
+        (PLACE_BYTES + entry.bytes() as u64).max(self.least)
     }
 }
 
@@ -275,12 +155,11 @@ impl Cache {
 
     /// When anything about an identity was last revoked, as far as it was seen passing or told.
     pub fn last_revocation(&self, seal: &Seal, entry: &Entry) -> Option<UnixMs> {
-        let record = &entry.principal.record;
-        let organization = record.organization_id.as_deref();
+        let organization = entry.organization_id();
         let marks = [
             Mark::of_token(seal),
-            Mark::of_digest(&TokenDigest::of(record.token.expose())),
-            Mark::of_user(&record.user_id),
+            Mark::of_digest(&TokenDigest::of(entry.expose_token())),
+            Mark::of_user(entry.user_id()),
         ];
         self.ledger.last(
             marks
@@ -292,10 +171,9 @@ impl Cache {
     /// Whether a session was ended, where the cookie is all there is: its token, whenever the cookie was written; or its user, after
     /// it began.
     pub fn has_ended(&self, entry: &Entry) -> bool {
-        let record = &entry.principal.record;
-        let token = Mark::of_digest(&TokenDigest::of(record.token.expose()));
-        let user = Mark::of_user(&record.user_id);
-        let began = record.created_at.unwrap_or(entry.asked_at);
+        let token = Mark::of_digest(&TokenDigest::of(entry.expose_token()));
+        let user = Mark::of_user(entry.user_id());
+        let began = entry.created_at().unwrap_or(entry.asked_at());
         self.ledger.last([token]).is_some()
             || self.ledger.last([user]).is_some_and(|at| began <= at)
     }
@@ -371,15 +249,15 @@ impl Cache {
     pub fn remember(&self, seal: Seal, entry: Arc<Entry>) {
         if !self.ttl.is_zero() && entry.stands(&self.revocations) {
             self.missing.invalidate(&seal);
-            self.known.insert(seal.by(entry.principal.method), entry);
+            self.known.insert(seal.by(entry.method()), entry);
         }
     }
 
     /// What is remembered of a session that was extended shows its new end, unless something newer is remembered by now.
     pub fn renew(&self, seal: Seal, old: &Arc<Entry>, until: UnixMs, updated: Option<UnixMs>) {
-        let remembered = self.known.get(&seal.by(old.principal.method));
+        let remembered = self.known.get(&seal.by(old.method()));
         if remembered.is_some_and(|found| Arc::ptr_eq(&found, old)) {
-            self.remember(seal, Arc::new(old.renewed(until, updated)));
+            self.remember(seal, old.renewed(until, updated));
         }
     }
 
@@ -427,15 +305,16 @@ impl Cache {
     }
 
     /// What is owed to the browser with this session, shared by everything that is remembered of it.
-    pub fn owed(&self, seal: &Seal) -> Arc<Owed> {
-        self.owed.get(seal).unwrap_or_default()
+    pub fn owed(&self, seal: &Seal) -> Option<Arc<Owed>> {
+        self.owed.get(seal)
     }
 
     /// The next answer to this session's browser takes these lines along, even if the entry is replaced or dropped before.
-    pub fn owe(&self, seal: Seal, owed: &Arc<Owed>, lines: Vec<HeaderValue>) {
+    pub fn owe(&self, seal: Seal, entry: &Entry, lines: Vec<HeaderValue>) {
         if !lines.is_empty() {
+            let owed = entry.share_owed();
             owed.put(lines);
-            self.owed.insert(seal, Arc::clone(owed));
+            self.owed.insert(seal, owed);
         }
     }
 

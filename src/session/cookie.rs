@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::cache::Entry;
+use super::entry::Finding;
 use super::resolve::{Resolution, Sessions, Tier};
 use super::{Freshness, Keeper, Principal, Record, Rejection};
 use crate::credential::Method;
@@ -53,13 +53,13 @@ impl Sessions {
             record,
             method: Method::SESSION,
         };
-        let entry = Entry::new(principal, brought.seal, payload.updated_at, since)
-            .until(deadline, brought.renew_from);
+        let entry = Finding::new(principal, brought.seal, payload.updated_at, since)
+            .until(deadline, brought.renew_from)
+            .pack();
         if entry.is_expired(now) {
             return None;
         }
         let written = payload.updated_at;
-        let entry = Arc::new(entry);
         match self.keeper() {
             Keeper::Cookie => {
                 if cache.has_ended(&entry) {
@@ -70,9 +70,7 @@ impl Sessions {
             }
             Keeper::Store => {
                 // What somebody may do in an organization stands in the store alone.
-                if freshness == Freshness::Strict
-                    || entry.principal.record.organization_id.is_some()
-                {
+                if freshness == Freshness::Strict || entry.organization_id().is_some() {
                     return None;
                 }
                 let revoked = cache.last_revocation(brought.seal, &entry);

@@ -12,6 +12,7 @@ pub mod cache;
 pub mod carried;
 pub mod cookie;
 pub mod document;
+pub mod entry;
 pub mod extend;
 pub mod feed;
 pub mod flight;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::cache::{Cache, Entry, Memory};
 use super::carried::{Carried, Told};
+use super::entry::Finding;
 use super::flight::Flights;
 use super::{Freshness, Keeper, Principal, Rejection, Settings, Source, SourceError};
 use crate::credential::Method;
@@ -291,11 +292,11 @@ impl Sessions {
 
 impl Inner {
     fn judge_entry(&self, entry: Arc<Entry>) -> Resolution {
-        let record = &entry.principal.record;
-        let ban_over = record
-            .ban_expires
-            .is_some_and(|until| until < self.clock.now());
-        if self.enforce_bans && record.banned && !ban_over {
+        let ban_over = || {
+            let until = entry.ban_expires();
+            until.is_some_and(|until| until < self.clock.now())
+        };
+        if self.enforce_bans && entry.banned() && !ban_over() {
             return Resolution::Rejected(Rejection::Banned);
         }
         Resolution::Verified(Who::Known(entry))
@@ -350,12 +351,12 @@ impl Inner {
         match self.ask(token, carried).await {
             // Some collations fold case: what was found must be what was asked for, byte for byte.
             Ok(Some(Told { record, set_cookie })) if record.token.expose() == token => {
-                let entry = Entry::new(Principal { record, method }, seal, asked_at, since);
-                let entry = Arc::new(entry.owing(self.cache.owed(seal)));
+                let found = Finding::new(Principal { record, method }, seal, asked_at, since);
+                let entry = found.owing(self.cache.owed(seal)).pack();
                 // For a bearer token the app was asked without what the browser would have sent: a session that is to end with it would
                 // outlive it.
                 if method == Method::SESSION {
-                    self.cache.owe(*seal, &entry.owed, set_cookie);
+                    self.cache.owe(*seal, &entry, set_cookie);
                 }
                 if entry.is_expired(self.clock.now()) {
                     self.cache.remember_missing(*seal, method, asked_at, since);

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::feed::TokenDigest;
 use crate::credential::signature::Seal;
 
-/// Slots in the table: 512 KiB. Two users in one slot cost one needless lookup when either is revoked, nothing else.
+/// Slots in the table: 512 KiB, and two bytes to name one. Two users in one slot cost one needless lookup when either is revoked, nothing else.
 const SLOTS: usize = 1 << 16;
 
 /// A moment in the order of revocations.
@@ -19,7 +19,7 @@ pub struct Moment(u64);
 
 /// Where a user or token stands in the table.
 #[derive(Clone, Copy, Debug)]
-pub struct Slot(usize);
+pub struct Slot(pub(super) u16);
 
 impl Slot {
     /// A user's slot.
@@ -56,7 +56,7 @@ impl Slot {
     fn at(spread: u64) -> Self {
         // The remainder is below SLOTS, so it fits.
         #[allow(clippy::cast_possible_truncation)]
-        Self((spread % SLOTS as u64) as usize)
+        Self((spread % SLOTS as u64) as u16)
     }
 }
 
@@ -87,7 +87,7 @@ impl Revocations {
     /// Nothing remembered in this slot counts from now on.
     pub fn revoke(&self, slot: Slot) {
         let moment = self.latest.fetch_add(1, Ordering::SeqCst) + 1;
-        if let Some(slot) = self.slots.get(slot.0) {
+        if let Some(slot) = self.slots.get(usize::from(slot.0)) {
             slot.fetch_max(moment, Ordering::SeqCst);
         }
     }
@@ -102,7 +102,7 @@ impl Revocations {
     pub fn untouched(&self, since: Moment, slot: Slot) -> bool {
         let slot = self
             .slots
-            .get(slot.0)
+            .get(usize::from(slot.0))
             .map_or(u64::MAX, |slot| slot.load(Ordering::Acquire));
         slot <= since.0 && self.floor.load(Ordering::Acquire) <= since.0
     }

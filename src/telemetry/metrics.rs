@@ -70,6 +70,10 @@ pub const NAMES: &[(&str, &str)] = &[
         "vestibule_upstream_failures_total",
         "Requests the app could not be asked or did not answer.",
     ),
+    (
+        "vestibule_assertion_bytes",
+        "Bytes that assertions signed a moment ago take, as reckoned for their bound.",
+    ),
     ("vestibule_api_key_entries", "API keys remembered."),
     (
         "vestibule_api_key_uses_in_flight",
@@ -197,6 +201,7 @@ pub struct Metrics {
     validation: [Histogram; Tier::ALL.len()],
     cache_entries: IntGauge,
     cache_bytes: IntGauge,
+    assertion_bytes: IntGauge,
     evictions: IntCounterVec,
     source_failures: IntCounterVec,
     in_flight: IntGauge,
@@ -278,6 +283,7 @@ impl Metrics {
             validation: Tier::ALL.map(|tier| validation.with_label_values(&[tier.as_str()])),
             cache_entries: gauge(&registry, 4)?,
             cache_bytes: gauge(&registry, 5)?,
+            assertion_bytes: gauge(&registry, place("vestibule_assertion_bytes"))?,
             evictions: counters(&registry, 6, &["what"])?,
             source_failures: counters(&registry, 7, &["cause"])?,
             in_flight: gauge(&registry, 8)?,
@@ -433,6 +439,12 @@ impl Metrics {
         self.cache_entries
             .set(i64::try_from(entries).unwrap_or(i64::MAX));
         self.cache_bytes
+            .set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    /// The size of the memory of assertions now.
+    pub fn assertions_size(&self, bytes: u64) {
+        self.assertion_bytes
             .set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 

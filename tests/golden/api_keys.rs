@@ -173,23 +173,22 @@ fn compare(decision: &Decision, expect: &Value, row_is_gone: bool) -> Result<(),
         let Some(entry) = principal else {
             return wrong();
         };
-        let record = &entry.principal.record;
         let user = match body {
             // Another endpoint than get-session: the sessions of the key's owner.
             Value::Array(list) => list[0]["userId"].clone(),
             body => {
                 let session = &body["session"];
-                if session["id"].as_str() != Some(&*record.session_id)
-                    || body["user"]["email"].as_str() != record.email.as_deref()
-                    || body["user"]["name"].as_str() != record.name.as_deref()
-                    || body["user"]["emailVerified"].as_bool() != Some(record.email_verified)
+                if session["id"].as_str() != Some(entry.session_id())
+                    || body["user"]["email"].as_str() != entry.email()
+                    || body["user"]["name"].as_str() != entry.name()
+                    || body["user"]["emailVerified"].as_bool() != Some(entry.email_verified())
                 {
                     return wrong();
                 }
                 body["user"]["id"].clone()
             }
         };
-        let same = user.as_str() == Some(&*record.user_id) && record.token.expose().is_empty();
+        let same = user.as_str() == Some(entry.user_id()) && entry.expose_token().is_empty();
         return if same { Ok(()) } else { wrong() };
     }
     let Some(rejection) = decision.rejection else {

@@ -351,11 +351,7 @@ impl Deployment {
         };
         let renewer = Renewer::new(Arc::clone(&cache), &self.names);
         let owed = renewer.cookies_to_set(&entry, &answered, &sessions, now);
-        let record = &entry.principal.record;
-        let who = (
-            record.session_id.clone().into(),
-            record.user_id.clone().into(),
-        );
+        let who = (entry.session_id().to_owned(), entry.user_id().to_owned());
         (Some(who), owed)
     }
 

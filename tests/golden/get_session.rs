@@ -410,7 +410,7 @@ async fn on_a_page(case: &Value, step: &Value) -> Result<bool, String> {
     };
     same(
         "user",
-        &&*entry.principal.record.user_id,
+        &entry.user_id(),
         &expect["body"]["user"]["id"].as_str().unwrap(),
     )?;
     let Some(slider) = &stage.gateway.slider else {
@@ -429,7 +429,7 @@ async fn on_a_page(case: &Value, step: &Value) -> Result<bool, String> {
     let theirs: Vec<&str> = theirs
         .filter(|line| extended || !line.contains("session_data"))
         .collect();
-    let owed = entry.owed.take().unwrap_or_default();
+    let owed = entry.take_owed().unwrap_or_default();
     let ours: Vec<&str> = owed.iter().map(|line| line.to_str().unwrap()).collect();
     same("number of cookies set", &ours.len(), &theirs.len())?;
     for (ours, theirs) in ours.iter().zip(&theirs) {
@@ -439,8 +439,8 @@ async fn on_a_page(case: &Value, step: &Value) -> Result<bool, String> {
     let Resolution::Verified(Who::Known(entry)) = gate.who(&request).await else {
         return Err("forgotten".to_owned());
     };
-    let ends = vestibule::session::document::iso(entry.principal.record.expires_at);
-    let token = entry.principal.record.token.expose();
+    let ends = vestibule::session::document::iso(entry.expires_at());
+    let token = entry.expose_token();
     let row = wanted.iter().find(|(found, ..)| found == token);
     same(
         "remembered end",

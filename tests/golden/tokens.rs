@@ -115,9 +115,9 @@ fn whose(case: &Value) -> Option<(String, String)> {
     let decision = gate.judge(&request).now_or_never().expect("no wait");
     match decision.expect("a decision").verdict {
         Verdict::Allow(permit) => {
-            let record = &permit.principal().expect("somebody").principal.record;
-            let email = record.email.as_deref().expect("an address");
-            Some((email.to_owned(), record.token.expose().to_owned()))
+            let entry = permit.principal().expect("somebody");
+            let email = entry.email().expect("an address");
+            Some((email.to_owned(), entry.expose_token().to_owned()))
         }
         _ => None,
     }

@@ -718,9 +718,7 @@ impl Inner {
             .sessions
             .find(token, Method::SESSION, Freshness::Strict, None);
         match asked.await.0 {
-            Resolution::Verified(Who::Known(entry)) => {
-                Ok(*entry.principal.record.user_id == *session.user_id)
-            }
+            Resolution::Verified(Who::Known(entry)) => Ok(*entry.user_id() == *session.user_id),
             Resolution::Verified(Who::SignatureOnly)
             | Resolution::Anonymous
             | Resolution::Rejected(_) => Ok(false),

@@ -77,9 +77,7 @@ impl Farewell {
             Ends::Presented => return Ok(None),
             Ends::Callers { .. } => {
                 return Ok(match posted.gate.who(posted.request).await {
-                    Resolution::Verified(Who::Known(entry)) => {
-                        Some(entry.principal.record.user_id.to_string())
-                    }
+                    Resolution::Verified(Who::Known(entry)) => Some(entry.user_id().to_owned()),
                     _ => None,
                 });
             }

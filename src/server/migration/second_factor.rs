@@ -470,9 +470,7 @@ impl SecondFactor {
     /// Whoever has a session already, and what cannot be found out: then it is no sign-in that waits.
     async fn who(&self, posted: &Posted<'_>) -> Option<Option<String>> {
         match posted.gate.who(posted.request).await {
-            Resolution::Verified(Who::Known(entry)) => {
-                Some(Some(entry.principal.record.user_id.to_string()))
-            }
+            Resolution::Verified(Who::Known(entry)) => Some(Some(entry.user_id().to_owned())),
             Resolution::Verified(Who::SignatureOnly) => Some(None),
             Resolution::Unavailable => Some(None),
             Resolution::Anonymous | Resolution::Rejected(_) => None,

@@ -351,7 +351,7 @@ impl Shared {
             }
             _ => match posted.gate.who(posted.request).await {
                 Resolution::Verified(Who::Known(entry)) => {
-                    Some(self.account(&entry.principal.record.user_id).await?)
+                    Some(self.account(entry.user_id()).await?)
                 }
                 _ => return None,
             },

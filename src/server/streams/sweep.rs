@@ -121,24 +121,24 @@ impl Sweeping {
 
     /// Whether somebody knows more of it than we do: a session that is kept in a store.
     fn can_ask(&self, entry: &Entry) -> bool {
-        let method = entry.principal.method;
-        (method == Method::SESSION || method == Method::of("bearer"))
-            && !entry.principal.record.token.expose().is_empty()
+        let method = entry.method();
+        (method == Method::SESSION || method == Method::Bearer)
+            && !entry.expose_token().is_empty()
             && self.0.gate.sessions.keeper() == Keeper::Store
     }
 
     async fn fate(&self, stream: &Stream, urgent: bool) -> Fate {
         let gate = &self.0.gate;
         let (entry, now) = (&stream.entry, gate.clock.now());
-        let token = entry.principal.record.token.expose();
-        let method = entry.principal.method;
+        let token = entry.expose_token();
+        let method = entry.method();
         let resolution = if !self.can_ask(entry) {
             if entry.is_expired(now) {
                 return Fate::Ends("expired");
             }
             // What proved it has not been kept, so it cannot be proved again: whoever still can opens another. A token that proves itself
             // would do so until it expires.
-            if urgent && method != Method::of("jwt") {
+            if urgent && method != Method::Jwt {
                 return Fate::Ends("revoked");
             }
             Resolution::Verified(Who::Known(Arc::clone(entry)))

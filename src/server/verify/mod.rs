@@ -341,9 +341,7 @@ fn allow(gateway: &Gateway, permit: &Permit, request: &RequestView<'_>, request_
         return Told::Allow(answer);
     };
     let now = gateway.gate.clock.now();
-    answer
-        .headers
-        .extend_from_slice(gateway.identity.headers(entry));
+    answer.headers.extend(gateway.identity.headers(entry));
     match gateway.identity.assertion(entry, now) {
         Ok(assertion) => answer.headers.extend(assertion),
         Err(error) => {
@@ -393,9 +391,9 @@ fn owed(gateway: &Gateway, entry: &Entry, request: &RequestView<'_>) -> Vec<Head
         }));
     }
     // Whoever came with the same token as a bearer is not the browser that waits for it.
-    if entry.principal.method == credential::Method::SESSION
+    if entry.method() == credential::Method::SESSION
         && entry.stands(&sessions.cache().revocations)
-        && let Some(owed) = entry.owed.take()
+        && let Some(owed) = entry.take_owed()
     {
         lines.extend(owed.iter().cloned());
     }
