@@ -21,6 +21,7 @@ fn main() {
     // Only what ships: other builds are linked often and run seldom.
     if is_known && is("PROFILE", "release") && !is(SWITCH, "off") {
         let root = env::var("CARGO_MANIFEST_DIR").unwrap_or_default();
-        println!("cargo:rustc-link-arg-bins=-Wl,-T,{root}/layout/served.ld");
+        // Not by `-Wl`: a comma in the path would cut it.
+        println!("cargo:rustc-link-arg-bins=-T{root}/layout/served.ld");
     }
 }
