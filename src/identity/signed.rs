@@ -2,6 +2,7 @@
 
 use http::HeaderValue;
 
+use crate::session::entry::Serial;
 use crate::time::UnixMs;
 
 /// Most bytes they take: the callers of half an assertion's life (30 seconds), some twenty thousand of them at 800 bytes each. Beyond it
@@ -17,6 +18,7 @@ const USUAL_BYTES: u64 = 800;
 /// An assertion as it is sent.
 #[derive(Clone)]
 struct Signed {
+    of: Serial,
     at: UnixMs,
     value: HeaderValue,
 }
@@ -24,26 +26,27 @@ struct Signed {
 #[derive(Clone)]
 struct Weigher;
 
-impl quick_cache::Weighter<u64, Signed> for Weigher {
-    fn weight(&self, _: &u64, signed: &Signed) -> u64 {
+impl quick_cache::Weighter<u32, Signed> for Weigher {
+    fn weight(&self, _: &u32, signed: &Signed) -> u64 {
         OVERHEAD_BYTES + signed.value.len() as u64
     }
 }
 
-/// The memory of them, by the serial of the identity they tell of. One that was replaced has another, so nobody is ever told of as they
-/// were before.
-pub struct Recent(quick_cache::sync::Cache<u64, Signed, Weigher>);
+/// The memory of them, one for a session: that of an identity takes the place of its predecessor's. Each counts for the identity it was
+/// signed for and no other, so nobody is ever told of as they were before.
+pub struct Recent(quick_cache::sync::Cache<u32, Signed, Weigher>);
 
 impl Recent {
     /// The assertion of an identity, if it was signed less than `age` ago. One from the future (the clock was set back) does not count.
-    pub fn find(&self, serial: u64, now: UnixMs, age: std::time::Duration) -> Option<HeaderValue> {
-        let signed = self.0.get(&serial)?;
-        (signed.at <= now && now.since(signed.at) < age).then_some(signed.value)
+    pub fn find(&self, of: Serial, now: UnixMs, age: std::time::Duration) -> Option<HeaderValue> {
+        let signed = self.0.get(&of.session)?;
+        let counts = signed.of == of && signed.at <= now && now.since(signed.at) < age;
+        counts.then_some(signed.value)
     }
 
     /// Remembers what was signed just now.
-    pub fn put(&self, serial: u64, at: UnixMs, value: HeaderValue) {
-        self.0.insert(serial, Signed { at, value });
+    pub fn put(&self, of: Serial, at: UnixMs, value: HeaderValue) {
+        self.0.insert(of.session, Signed { of, at, value });
     }
 
     /// Bytes they take, as reckoned for the bound.
@@ -72,27 +75,35 @@ mod tests {
     #[test]
     fn an_assertion_counts_for_its_age_and_its_identity_and_not_from_the_future() {
         let recent = Recent::default();
-        recent.put(1, UnixMs(50_000), HeaderValue::from_static("a.b.c"));
-        for (serial, now, counts) in [
-            (1, 50_000, true),
-            (1, 79_999, true),
-            (1, 80_000, false),
-            (1, 49_999, false),
-            (2, 50_000, false),
+        let (one, successor, other) = (Serial::next(1), Serial::next(1), Serial::next(2));
+        recent.put(one, UnixMs(50_000), HeaderValue::from_static("a.b.c"));
+        for (of, now, counts) in [
+            (one, 50_000, true),
+            (one, 79_999, true),
+            (one, 80_000, false),
+            (one, 49_999, false),
+            (successor, 50_000, false),
+            (other, 50_000, false),
         ] {
-            let found = recent.find(serial, UnixMs(now), AGE);
-            assert_eq!(found.is_some(), counts, "{serial} at {now}");
+            let found = recent.find(of, UnixMs(now), AGE);
+            assert_eq!(found.is_some(), counts, "{of:?} at {now}");
         }
-        recent.put(1, UnixMs(80_000), HeaderValue::from_static("d.e.f"));
-        assert_eq!(recent.find(1, UnixMs(80_000), AGE).unwrap(), "d.e.f");
+        let weight = recent.weight();
+        recent.put(successor, UnixMs(80_000), HeaderValue::from_static("d.e.f"));
+        assert_eq!(
+            recent.find(successor, UnixMs(80_000), AGE).unwrap(),
+            "d.e.f"
+        );
+        assert!(recent.find(one, UnixMs(50_000), AGE).is_none());
+        assert_eq!(recent.weight(), weight, "the old one is gone");
     }
 
     #[test]
     fn however_many_are_signed_they_stay_within_their_bound() {
         let recent = Recent::default();
         let value = HeaderValue::try_from("a".repeat(4000)).unwrap();
-        for serial in 0..20_000 {
-            recent.put(serial, UnixMs(0), value.clone());
+        for session in 0..20_000 {
+            recent.put(Serial::next(session), UnixMs(0), value.clone());
         }
         assert!(recent.weight() <= BYTES_MAX, "{}", recent.weight());
         assert!(recent.weight() > BYTES_MAX / 2, "and it is put to use");

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::mem::{offset_of, size_of};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -104,8 +104,8 @@ const BANNED: u16 = 1 << 15;
 /// The length byte that says that the length follows in eight.
 const LONG: u8 = u8::MAX;
 
-/// The last serial that was given.
-static SERIAL: AtomicU64 = AtomicU64::new(0);
+/// How many serials were given. Two of one session would be alike after four thousand millions of them.
+static SERIAL: AtomicU32 = AtomicU32::new(0);
 
 /// Whether a byte stands in a header as it is. All others are percent-encoded, and `%` itself.
 pub fn is_plain(byte: u8) -> bool {
@@ -120,7 +120,26 @@ pub struct Finding {
     renew_from: Option<UnixMs>,
     since: Moment,
     token: Slot,
+    serial: Serial,
     owed: Option<Arc<Owed>>,
+}
+
+/// What no other identity of this process has or had: whatever is derived from one can be kept by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Serial {
+    /// The same for every identity of one session that came by one way, and hardly ever for two.
+    pub session: u32,
+    given: u32,
+}
+
+impl Serial {
+    /// One for an identity of this session.
+    pub fn next(session: u32) -> Self {
+        Self {
+            session,
+            given: SERIAL.fetch_add(1, Ordering::Relaxed),
+        }
+    }
 }
 
 impl Finding {
@@ -132,6 +151,7 @@ impl Finding {
             renew_from: None,
             since,
             token: Slot::of_token(seal),
+            serial: Serial::next(seal.mark() ^ principal.method as u32),
             owed: None,
             principal,
         }
@@ -170,6 +190,7 @@ impl Finding {
             }),
             user: Slot::of_user(&record.user_id),
             token: self.token,
+            serial: self.serial,
             digest: Slot::of_digest(&TokenDigest::of(record.token.expose())),
             present,
             shape,
@@ -251,6 +272,7 @@ struct Head {
     expires_at: UnixMs,
     owed: ArcSwapOption<Owed>,
     beside: Option<Box<Beside>>,
+    serial: Serial,
     user: Slot,
     token: Slot,
     digest: Slot,
@@ -280,7 +302,7 @@ fn place<const ROOM: usize>(head: Head, packed: &[u8]) -> Arc<Entry> {
         asked_at: head.asked_at,
         since: head.since,
         expires_at: head.expires_at,
-        serial: SERIAL.fetch_add(1, Ordering::Relaxed) + 1,
+        serial: head.serial,
         owed: head.owed,
         beside: head.beside,
         user: head.user,
@@ -309,7 +331,7 @@ pub struct Packed<T: AsMut<[u8]> + ?Sized> {
     asked_at: UnixMs,
     since: Moment,
     expires_at: UnixMs,
-    serial: u64,
+    serial: Serial,
     /// `Set-Cookie` lines its browser has not got yet. Most owe none, ever.
     owed: ArcSwapOption<Owed>,
     beside: Option<Box<Beside>>,
@@ -457,8 +479,8 @@ impl Entry {
         self.method
     }
 
-    /// What no other identity of this process has or had: whatever is derived from this one can be kept by it.
-    pub fn serial(&self) -> u64 {
+    /// What no other identity has or had.
+    pub fn serial(&self) -> Serial {
         self.serial
     }
 
@@ -488,6 +510,7 @@ impl Entry {
             renew_from: None,
             since: self.since,
             token: self.token,
+            serial: Serial::next(self.serial.session),
             owed: Some(self.share_owed()),
             principal: Principal {
                 record,
