@@ -519,6 +519,54 @@ fn a_stream_that_nobody_reads_is_ended_in_time() {
 }
 
 #[test]
+fn a_client_that_takes_a_byte_now_and_then_is_not_waited_for_with_each() {
+    for way in WAYS {
+        let app = RawApp::start();
+        let mut setup = Setup::in_front_of(app.address);
+        setup.server.timeouts.response_write = Duration::from_millis(100);
+        let (gateway, certificate) = started(setup);
+        let client = client_with_windows(&gateway, &certificate, 2);
+        let mut stream = client.open("GET", PAGE, way);
+        let mut server = app.accept();
+        server.read_head();
+        server.write("HTTP/1.1 200 OK\r\ncontent-length: 2000\r\n\r\n");
+        server.write([b'x'; 2000]);
+        assert_eq!(status(&mut stream), 200);
+        // All of it would take many times as long as one write may.
+        let mut came = 0;
+        let ended = loop {
+            match stream.piece() {
+                Some(Ok(piece)) => {
+                    came += piece.len();
+                    thread::sleep(Duration::from_millis(5));
+                    if let Err(error) = stream.release(piece.len()) {
+                        break Err(error);
+                    }
+                }
+                Some(Err(error)) => break Err(error),
+                None => break Ok(()),
+            }
+        };
+        assert!(ended.is_err() && came < 1000, "{way:?}: {came}");
+    }
+}
+
+#[test]
+fn an_app_that_nobody_reaches_is_a_bad_gateway_over_http2() {
+    // Taken, and nobody listens.
+    let place = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = place.local_addr().expect("an address");
+    drop(place);
+    for way in WAYS {
+        let (gateway, certificate) = started(Setup::in_front_of(address));
+        let client = H2::to(gateway.address, &certificate);
+        let mut stream = client.open("GET", PAGE, way);
+        assert_eq!(status(&mut stream), 502, "{way:?}");
+        assert!(!stream.rest().expect("a body").is_empty());
+    }
+}
+
+#[test]
 fn a_stop_lets_streams_in_flight_end() {
     for way in WAYS {
         let app = RawApp::start();

@@ -244,14 +244,19 @@ impl Open<'_> {
         self.client.wait(body.data())
     }
 
+    /// Tells the other side that there is room for so many bytes more.
+    pub fn release(&mut self, bytes: usize) -> Result<(), h2::Error> {
+        let body = self.body.as_mut().expect("the head came");
+        body.flow_control().release_capacity(bytes)
+    }
+
     /// The rest of the body.
     pub fn rest(&mut self) -> Result<Vec<u8>, h2::Error> {
         let mut rest = Vec::new();
         while let Some(piece) = self.piece() {
             let piece = piece?;
             rest.extend_from_slice(&piece);
-            let body = self.body.as_mut().expect("the head came");
-            body.flow_control().release_capacity(piece.len())?;
+            self.release(piece.len())?;
         }
         Ok(rest)
     }

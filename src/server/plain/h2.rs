@@ -25,15 +25,16 @@ use pingora::{Error, ErrorType, Result};
 use super::answer::{Body, Sink};
 use super::lines::Ours;
 use super::wait::Spare;
-use super::{Downstream, Exchange, Said, Wire, address_of, is_special, request};
+use super::{Downstream, Exchange, PIECE_BYTES, Said, Wire, address_of, is_special, request};
 use crate::server::forward::X_REQUEST_ID;
 use crate::server::proxy::{self, Gateway, Shared};
 use crate::server::respond::Answer;
 use crate::server::streams::{self, Endable};
 
 /// Pieces of a body from this long are handed on in the buffer they came in, which is held until they have left. Shorter ones are
-/// gathered in one of their own: else each of them would hold a whole buffer, for as long as the client reads nothing.
-const HANDED_ON_FROM: usize = 4 * 1024;
+/// gathered in one of their own: else each of them would hold a whole buffer, for as long as the client reads nothing. Thus twice what is
+/// to be written is held at most.
+const HANDED_ON_FROM: usize = PIECE_BYTES / 2;
 
 /// Answers streams that are plain, and gives Pingora the rest.
 pub struct Http2 {
@@ -162,23 +163,25 @@ impl Downstream for Asker<'_> {
             // An early answer: Pingora writes none either.
             return Poll::Ready(Ok(true));
         };
+        let is_last = ends && wire.pieces.len() == 1;
         if let Some(piece) = wire.pieces.front_mut() {
-            body.reserve_capacity(piece.len());
-            let mut free = body.capacity();
-            // That of a moment ago may be gone again.
-            while free == 0 {
-                free = match ready!(body.poll_capacity(cx)) {
-                    Some(free) => free.map_err(io::Error::other)?,
-                    None => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
-                };
+            // A piece has one wait in all: a client that grants a byte now and then would be waited for again with each.
+            while !piece.is_empty() {
+                body.reserve_capacity(piece.len());
+                let mut free = body.capacity();
+                // That of a moment ago may be gone again.
+                while free == 0 {
+                    free = match ready!(body.poll_capacity(cx)) {
+                        Some(free) => free.map_err(io::Error::other)?,
+                        None => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+                    };
+                }
+                let part = piece.split_to(free.min(piece.len()));
+                self.has_ended = is_last && piece.is_empty();
+                let sent = body.send_data(part, self.has_ended);
+                sent.map_err(io::Error::other)?;
             }
-            let part = piece.split_to(free.min(piece.len()));
-            if piece.is_empty() {
-                wire.pieces.pop_front();
-            }
-            self.has_ended = ends && wire.pieces.is_empty();
-            let sent = body.send_data(part, self.has_ended);
-            sent.map_err(io::Error::other)?;
+            wire.pieces.pop_front();
         } else if ends && !self.has_ended {
             self.has_ended = true;
             let sent = body.send_data(Bytes::new(), true);

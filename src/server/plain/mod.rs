@@ -315,15 +315,16 @@ impl<D: Downstream + Send> Exchange<'_, D> {
             let kept = waiting_too.then(|| app.kept.take(place.address, &place.name, now));
             let (mut stream, is_kept) = match kept.flatten() {
                 Some(stream) => (stream, true),
-                None => match app.connect(&place).await {
-                    Ok(stream) => {
-                        self.deadline.time_went_by();
-                        (stream, false)
+                None => {
+                    let connected = app.connect(&place).await;
+                    self.deadline.time_went_by();
+                    match connected {
+                        Ok(stream) => (stream, false),
+                        // Nothing was sent yet: another address may be asked.
+                        Err(_) if ctx.attempts < ATTEMPTS_MAX => continue,
+                        Err(error) => return Err(error.into_up()),
                     }
-                    // Nothing was sent yet: another address may be asked.
-                    Err(_) if ctx.attempts < ATTEMPTS_MAX => continue,
-                    Err(error) => return Err(error.into_up()),
-                },
+                }
             };
             // The app may have closed it while it waited. Then nothing of an answer is seen, and others may be as dead.
             waiting_too = false;
