@@ -26,7 +26,7 @@ use super::answer::{Body, Sink};
 use super::lines::Ours;
 use super::wait::Spare;
 use super::{Downstream, Exchange, PIECE_BYTES, Said, Wire, address_of, is_special, request};
-use crate::server::forward::X_REQUEST_ID;
+use crate::server::forward::{RequestId, X_REQUEST_ID};
 use crate::server::proxy::{self, Gateway, Shared};
 use crate::server::respond::Answer;
 use crate::server::streams::{self, Endable};
@@ -251,13 +251,16 @@ impl Wire for Pieces {
         if let Some(caches) = ours.caches {
             response.insert_header(CACHE_CONTROL, HeaderValue::from_static(caches))?;
         }
-        response.insert_header(X_REQUEST_ID, ours.request_id.to_value())?;
+        response.insert_header(X_REQUEST_ID, once(ours.request_id))?;
         self.head = Some(Box::new(response));
         Ok(())
     }
 
     fn put_answer(&mut self, mut answer: Answer, method: &Method, ours: &Ours<'_>) -> Result<()> {
-        let head = proxy::head_of(&mut answer, ours.request_id)?;
+        let mut head = proxy::head_of(&mut answer, ours.request_id)?;
+        if head.headers.contains_key(X_REQUEST_ID) {
+            head.insert_header(X_REQUEST_ID, once(ours.request_id))?;
+        }
         self.head = Some(Box::new(head));
         if *method != Method::HEAD {
             self.put_whole(answer.body);
@@ -275,6 +278,14 @@ impl Wire for Pieces {
         let ended = body.end(&mut Cut { came, into: self });
         ended.map_err(|error| error.into_up())
     }
+}
+
+/// The name of a request, to be left out of the table that both ends keep of what is sent again and again (RFC 7541, section 7.1.3): it
+/// never is, and pushed everything else out of it.
+fn once(request_id: &RequestId) -> HeaderValue {
+    let mut value = request_id.to_value();
+    value.set_sensitive(true);
+    value
 }
 
 /// Pieces of what came. Frames of HTTP/2 say themselves where they end.
@@ -299,8 +310,14 @@ impl Sink for Cut<'_> {
 mod tests {
     use bytes::Bytes;
 
+    use http::{Method, StatusCode};
+    use pingora::http::ResponseHeader;
+
     use super::{HANDED_ON_FROM, Pieces, Wire as _};
+    use crate::server::forward::RequestId;
     use crate::server::plain::answer;
+    use crate::server::plain::lines::Ours;
+    use crate::server::respond::Answer;
 
     fn put(answer: &str) -> (Bytes, Vec<Bytes>) {
         let came = Bytes::copy_from_slice(answer.as_bytes());
@@ -325,5 +342,32 @@ mod tests {
         assert!(!came.as_ptr_range().contains(&pieces[0].as_ptr()));
         let (_, pieces) = put("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
         assert!(pieces.is_empty());
+    }
+
+    #[test]
+    fn the_name_of_a_request_pushes_nothing_out_of_what_both_ends_remember() {
+        let request_id = RequestId::from("one");
+        let ours = Ours {
+            keeps: true,
+            request_id: &request_id,
+            caches: Some("private"),
+        };
+        let head = ResponseHeader::build_no_case(200, None).expect("a head");
+        let answer = Answer {
+            status: StatusCode::FOUND,
+            headers: Vec::new(),
+            body: Bytes::new(),
+        };
+        let (mut theirs, mut own) = (Pieces::new(), Pieces::new());
+        theirs.put_head(head, &[], &ours).expect("a head");
+        own.put_answer(answer, &Method::GET, &ours).expect("a head");
+        for wire in [&theirs, &own] {
+            let head = wire.head.as_ref().expect("a head");
+            let names: Vec<_> = head.headers.get_all("x-request-id").iter().collect();
+            assert_eq!(names, ["one"]);
+            assert!(names[0].is_sensitive());
+        }
+        let caches = &theirs.head.as_ref().expect("a head").headers["cache-control"];
+        assert!(!caches.is_sensitive());
     }
 }
