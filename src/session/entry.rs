@@ -265,7 +265,7 @@ impl Finding {
 /// Numbers and texts as they lie in memory, wiped when they go.
 type Packing = Zeroizing<Vec<u8>>;
 
-/// What an entry begins with.
+/// What an entry begins with. Not a field of it: whole, it would be padded, and the texts would begin five bytes later.
 struct Head {
     asked_at: UnixMs,
     since: Moment,
