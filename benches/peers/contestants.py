@@ -147,7 +147,7 @@ class Stage:
 
     # --- with auth ------------------------------------------------------------------------------------------------------------
 
-    def vestibule(self, name="vestibule", about="Vestibule", database=None, sessions="", routes="", app=None, tls=None, environment=None, **more):
+    def vestibule(self, name="vestibule", about="Vestibule", database=None, sessions="", routes="", app=None, tls=None, **more):
         port, admin = process.port(), process.port()
         values = {
             "port": port, "admin": admin, "app": app or self.app, "secret": self.world.secret_file,
@@ -156,7 +156,7 @@ class Stage:
         }
         path = self.write(f"{name}.toml", fill(VESTIBULE, values))
         command = [self.tools["vestibule"], "serve", "--config", path]
-        server = Process(command, self.folder, name, environment).await_port(port)
+        server = Process(command, self.folder, name).await_port(port)
         return Ours(name, about, port, [server], admin=admin, checks="signature, session (memory, then SQLite)",
                     logs="each request, and metrics", remembers=True, **more)
 

@@ -41,7 +41,6 @@ MEMORY_BESIDE = [
 SCALE = [
     Row("sessions-1000-of-1000000", "sessions-1000", "1,000 sessions in turn with one million remembered, beside one thousand", 1.05, 1.0),
     Row("sessions-1000000", "sessions-1000", "one million sessions in turn, beside one thousand in turn", 1.05, 1.0),
-    Row("sessions-1000-of-1000000-large", "sessions-1000-large", "the first of these with memory in large pages (`MIMALLOC_ALLOW_THP=1`), both"),
     Row("sessions-1", "sessions-1000", "one session, beside one thousand"),
     Row("routes-1000", "routes-10", "1,000 routes, beside 10 (no measurable cost: below the noise)", 1 + NOISE, 1.0),
 ]
