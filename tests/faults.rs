@@ -10,7 +10,8 @@ use vestibule::session::{Source, SourceError};
 use vestibule::store::{self, OpenError, SchemaError, Settings};
 
 use crate::golden::{folder as golden, load};
-use crate::support::databases::{Dialect, Folder, Server, free_port, settings, shared};
+use crate::support::databases::{Dialect, Folder, Server, settings, shared};
+use crate::support::free_port;
 
 /// The deadline of a lookup in these tests.
 const DEADLINE: Duration = Duration::from_millis(1500);

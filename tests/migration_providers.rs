@@ -620,7 +620,7 @@ fn vendor(name: &str) -> (Vendor, Fields) {
 
 #[test]
 fn nobody_listening_is_an_outage_too() {
-    let port = crate::support::databases::free_port();
+    let port = crate::support::free_port();
     let url = format!("http://127.0.0.1:{port}");
     let world = World::new("clerk", &fields(&[("secret_key", "sk"), ("api_url", &url)]));
     let checked = world.check(&attempt(ANN, PASSWORD));

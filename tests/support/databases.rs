@@ -4,7 +4,6 @@
 //! this process is gone however it went, the shell ends the server and removes its folder.
 
 use std::io::{BufRead as _, BufReader};
-use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -14,6 +13,8 @@ use std::sync::{Mutex, OnceLock};
 
 use vestibule::secret::Secret;
 use vestibule::store::{SchemaOverrides, Settings};
+
+use super::free_port;
 
 /// The password of the servers' own administrator.
 const PASSWORD: &str = "correct-horse";
@@ -471,20 +472,5 @@ impl Server {
             "{scheme}://{READER}:{PASSWORD}@127.0.0.1:{}/{database}",
             self.port
         )
-    }
-}
-
-/// A port that was free a moment ago. The servers cannot tell us one they chose themselves, so these lie below those the system
-/// gives out: nothing that asks for "any port" takes one in between. A node of a Redis cluster adds 10,000 for its own port.
-pub fn free_port() -> u16 {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    loop {
-        let turn = std::process::id()
-            .wrapping_mul(61)
-            .wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
-        let port = 12_000 + (turn % 10_000) as u16;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
     }
 }

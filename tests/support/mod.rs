@@ -13,7 +13,7 @@ pub mod wire;
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -382,16 +382,19 @@ pub struct Setup {
 
 pub type MakeMigration = Arc<dyn Fn() -> vestibule::server::migration::Parts>;
 
-/// A free port of this machine. Somebody else may take it before we do: whoever starts a server tries again.
+/// A port that was free a moment ago. Who is told its port cannot be told by us which one it got, so these lie below those the system
+/// gives out: nothing that asks for "any port" takes one in between. A node of a Redis cluster adds 10,000 for its own port.
 pub fn free_port() -> u16 {
-    free_ports()[0]
-}
-
-/// Two of them, never the same one.
-fn free_ports() -> [u16; 2] {
-    [(); 2]
-        .map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"))
-        .map(|listener| listener.local_addr().expect("its address").port())
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let turn = std::process::id()
+            .wrapping_mul(61)
+            .wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = 12_000 + (turn % 10_000) as u16;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 pub const fn rule(need: Need) -> Rule {
@@ -434,7 +437,7 @@ impl Setup {
             need: Need::SignedIn(Conditions::default()),
             freshness: Freshness::Strict,
         };
-        let [public, private] = free_ports();
+        let [public, private] = [(); 2].map(|()| free_port());
         Self {
             server: Settings {
                 listen: vec![SocketAddr::from(([127, 0, 0, 1], public))],
@@ -568,7 +571,7 @@ impl Setup {
                 match run::start(gateway) {
                     Ok(running) => Some(running),
                     Err(run::StartError::Listen { .. }) => {
-                        let [listen, admin] = free_ports();
+                        let [listen, admin] = [(); 2].map(|()| free_port());
                         self.server.listen[0].set_port(listen);
                         self.server.admin = Some(SocketAddr::from(([127, 0, 0, 1], admin)));
                         None

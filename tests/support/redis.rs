@@ -11,7 +11,8 @@ use std::time::Duration;
 use redis::{Connection, FromRedisValue};
 use vestibule::store::Settings;
 
-use super::databases::{Folder, free_port, program, settings};
+use super::databases::{Folder, program, settings};
+use super::free_port;
 
 /// One running server.
 pub struct Redis {
