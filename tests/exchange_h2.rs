@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use vestibule::session::feed::{Ended, Listener as _};
 
-use crate::support::tls::{Certificate, H2, Open, Outcome, frame, h2_headers, http1, raw};
+use crate::support::tls::{
+    Certificate, H2, Open, Outcome, frame, h2_headers, headers, hello, http1, next_frame, raw,
+};
 use crate::support::wire::{RawApp, Wire, header};
 use crate::support::{App, Gateway, PATIENCE, Setup, await_until, cookie, record, reply};
 
@@ -605,18 +607,141 @@ fn a_connection_without_streams_is_let_go_in_time_and_one_with_a_stream_is_not()
     let mut server = app.accept();
     server.read_head();
     // Whoever begins later is let go meanwhile.
-    let mut idle = raw(gateway.address, &certificate, "h2");
-    idle.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
-        .and_then(|()| idle.write_all(&frame(4, 0, 0, &[])))
-        .expect("it is sent");
-    let end = idle.read_to_end(&mut Vec::new()).map_err(|end| end.kind());
+    assert_let_go(&gateway, &certificate, &hello());
+    server.write("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+    assert_eq!(status(&mut stream), 200);
+    assert_eq!(stream.rest().expect("a body"), b"ok");
+}
+
+#[test]
+fn a_client_that_does_not_even_say_hello_is_let_go_in_time() {
+    let app = RawApp::start();
+    let mut setup = Setup::in_front_of(app.address);
+    setup.server.timeouts.idle = Duration::from_millis(50);
+    let (gateway, certificate) = started(setup);
+    for begun in [&hello()[..0], &hello()[..10]] {
+        assert_let_go(&gateway, &certificate, begun);
+    }
+}
+
+/// A client that says this and nothing more.
+fn assert_let_go(gateway: &Gateway, certificate: &Certificate, says: &[u8]) {
+    let mut client = raw(gateway.address, certificate, "h2");
+    client.write_all(says).expect("it is sent");
+    let end = client.read_to_end(&mut Vec::new());
+    let end = end.map_err(|end| end.kind());
     assert!(
         matches!(end, Ok(_) | Err(ErrorKind::UnexpectedEof)),
         "{end:?}"
     );
-    server.write("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
-    assert_eq!(status(&mut stream), 200);
-    assert_eq!(stream.rest().expect("a body"), b"ok");
+}
+
+#[test]
+fn a_connection_stays_while_any_of_its_streams_is_open() {
+    // The first of them is carried out by the connection's own task, the others by theirs.
+    for stays in 0..2 {
+        for way in WAYS {
+            let app = RawApp::start();
+            let mut setup = Setup::in_front_of(app.address);
+            setup.server.timeouts.idle = Duration::from_millis(50);
+            let (gateway, certificate) = started(setup);
+            let client = H2::to(gateway.address, &certificate);
+            let mut open = Vec::new();
+            for _ in 0..2 {
+                let stream = client.open("GET", PAGE, way);
+                let mut server = app.accept();
+                server.read_head();
+                open.push((stream, server));
+            }
+            let (mut stream, mut server) = open.remove(stays);
+            let (mut first, mut its_server) = open.remove(0);
+            its_server.write("HTTP/1.1 204 No Content\r\n\r\n");
+            assert_eq!(status(&mut first), 204);
+            // Longer than a connection without streams is kept.
+            assert_let_go(&gateway, &certificate, &hello());
+            assert_let_go(&gateway, &certificate, &hello());
+            server.write("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+            assert_eq!(status(&mut stream), 200, "{stays} {way:?}");
+            assert_eq!(stream.rest().expect("a body"), b"ok");
+        }
+    }
+}
+
+#[test]
+fn answers_that_a_slow_client_has_not_taken_yet_are_not_cut_and_it_is_not_waited_for_for_ever() {
+    // More than the system holds of a connection, and less of each than the gateway does.
+    const STREAMS: u32 = 40;
+    const BYTES: usize = 380 * 1024;
+    let app = App::scripted(|_, stream| reply(stream, 200, &[], &vec![b'x'; BYTES]));
+    for (waits, is_whole) in [(2, true), (10, false)] {
+        let mut setup = Setup::in_front_of(app.address);
+        setup.server.timeouts.idle = Duration::from_millis(200);
+        let (gateway, certificate) = started(setup);
+        let mut client = raw(gateway.address, &certificate, "h2");
+        // Windows as large as they can be, for each stream and for all of them.
+        let window = [&[0, 4][..], &0x7fff_ffff_u32.to_be_bytes()].concat();
+        let mut says = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+        says.extend(frame(4, 0, 0, &window));
+        says.extend(frame(8, 0, 0, &0x7fff_0000_u32.to_be_bytes()));
+        for nth in 0..STREAMS {
+            let page = [
+                (":method", "GET"),
+                (":scheme", "https"),
+                (":authority", "app.test"),
+                (":path", PAGE),
+            ];
+            says.extend(headers(2 * nth + 1, &page));
+        }
+        let before = app.seen().len();
+        client.write_all(&says).expect("it is sent");
+        await_until("all to be answered", || {
+            let counted = gateway.running.gateway.metrics.render();
+            counted.contains("\nvestibule_requests_in_flight 0\n")
+                && app.seen().len() == before + STREAMS as usize
+        });
+        // Each of them as long as a connection without streams is kept.
+        for _ in 0..waits {
+            assert_let_go(&gateway, &certificate, &hello());
+        }
+        let mut came = 0;
+        while let Some((kind, _, payload)) = next_frame(&mut client) {
+            if kind == 0 {
+                came += payload.len();
+            }
+            if came == STREAMS as usize * BYTES {
+                break;
+            }
+        }
+        assert_eq!(came == STREAMS as usize * BYTES, is_whole, "{came}");
+    }
+}
+
+#[test]
+fn a_client_that_sends_requests_that_are_none_again_and_again_is_let_go() {
+    const NONE: [(&str, &str); 3] = [(":method", "GET"), (":scheme", "https"), (":path", PAGE)];
+    let app = App::start();
+    let (gateway, certificate) = started(Setup::in_front_of(app.address));
+    // Those without a host are refused one by one; then one that is fine follows.
+    for (bad, is_served) in [(31, true), (32, false)] {
+        let before = app.seen().len();
+        let mut client = raw(gateway.address, &certificate, "h2");
+        client.write_all(&hello()).expect("it is sent");
+        for nth in 0..bad {
+            let sent = client.write_all(&headers(2 * nth + 1, &NONE));
+            sent.expect("it is sent");
+            let refused = std::iter::from_fn(|| next_frame(&mut client)).find(|frame| frame.0 == 1);
+            // The last of too many may find the connection closed.
+            assert!(refused.is_some() || nth == 31, "{nth}");
+        }
+        let mut fine = NONE.to_vec();
+        fine.insert(2, (":authority", "app.test"));
+        let sent = client.write_all(&headers(2 * bad + 1, &fine));
+        let answer = sent.ok().and_then(|()| {
+            std::iter::from_fn(|| next_frame(&mut client)).find(|frame| frame.0 == 1)
+        });
+        assert_eq!(answer.is_some(), is_served, "{bad}");
+        assert_eq!(app.seen().len() - before, usize::from(is_served), "{bad}");
+    }
 }
 
 #[test]

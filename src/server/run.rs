@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
-use pingora::apps::HttpServerOptions;
 use pingora::listeners::{L4BufferSettings, ListenerConfig};
 use pingora::proxy::http_proxy;
 use pingora::server::configuration::ServerConf;
@@ -418,10 +417,7 @@ pub fn start(gateway: Gateway) -> Result<Running, StartError> {
         ..conf(&settings)
     });
 
-    let mut proxy = http_proxy(&server.configuration, Shared(Arc::clone(&gateway)));
-    let mut options = HttpServerOptions::default();
-    options.h2_idle_timeout = Some(settings.timeouts.idle);
-    proxy.server_options = Some(options);
+    let proxy = http_proxy(&server.configuration, Shared(Arc::clone(&gateway)));
     let mut service = Service::new(
         "proxy".into(),
         Plain::new(Arc::clone(&gateway), Arc::new(Endable(Arc::new(proxy)))),

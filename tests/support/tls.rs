@@ -276,14 +276,35 @@ pub enum Outcome {
     Answered(u8),
 }
 
-/// Sends one HEADERS frame with these fields, literally, and says what became of it. Fields are not indexed and not packed, so
-/// the server sees exactly these bytes.
+/// Sends one HEADERS frame with these fields, literally, and says what became of it.
 pub fn h2_headers(
     address: SocketAddr,
     certificate: &Certificate,
     fields: &[(&str, &str)],
 ) -> Outcome {
     let mut stream = raw(address, certificate, "h2");
+    let bytes = [hello(), headers(1, fields)].concat();
+    stream.write_all(&bytes).expect("it is sent");
+    loop {
+        match next_frame(&mut stream) {
+            Some((1, _, payload)) => return Outcome::Answered(payload[0]),
+            Some((3 | 7, ..)) | None => return Outcome::Reset,
+            Some(_) => {}
+        }
+    }
+}
+
+/// What a client of HTTP/2 says first: that it is one, and its settings.
+pub fn hello() -> Vec<u8> {
+    [
+        &b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..],
+        &frame(4, 0, 0, &[]),
+    ]
+    .concat()
+}
+
+/// A HEADERS frame of a request without a body. Fields are not indexed and not packed, so the server sees exactly these bytes.
+pub fn headers(stream: u32, fields: &[(&str, &str)]) -> Vec<u8> {
     let mut block = Vec::new();
     for (name, value) in fields {
         block.push(0);
@@ -297,27 +318,18 @@ pub fn h2_headers(
             block.extend_from_slice(text.as_bytes());
         }
     }
-    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
-    bytes.extend_from_slice(&frame(4, 0, 0, &[]));
     // END_STREAM and END_HEADERS.
-    bytes.extend_from_slice(&frame(1, 5, 1, &block));
-    stream.write_all(&bytes).expect("it is sent");
-    loop {
-        let mut head = [0; 9];
-        if stream.read_exact(&mut head).is_err() {
-            return Outcome::Reset;
-        }
-        let length = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
-        let mut payload = vec![0; length];
-        if stream.read_exact(&mut payload).is_err() {
-            return Outcome::Reset;
-        }
-        match head[3] {
-            1 => return Outcome::Answered(payload[0]),
-            3 | 7 => return Outcome::Reset,
-            _ => {}
-        }
-    }
+    frame(1, 5, stream, &block)
+}
+
+/// The next frame: its kind, its stream, and what is in it. `None`: the connection is closed.
+pub fn next_frame(stream: &mut impl Read) -> Option<(u8, u32, Vec<u8>)> {
+    let mut head = [0; 9];
+    stream.read_exact(&mut head).ok()?;
+    let [a, b, c, kind, _, id @ ..] = head;
+    let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
+    stream.read_exact(&mut payload).ok()?;
+    Some((kind, u32::from_be_bytes(id), payload))
 }
 
 /// One frame of HTTP/2.

@@ -75,7 +75,9 @@ impl ServerApp for Plain {
         shutdown: &ShutdownWatch,
     ) -> Option<Stream> {
         if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
-            return self.http2.process_new(stream, shutdown).await;
+            // Apart: what it takes is not held for each connection of HTTP/1.1.
+            Box::pin(self.http2.serve_connection(stream, shutdown)).await;
+            return None;
         }
         streams::endable(self.serve_connection(stream, shutdown)).await;
         None
