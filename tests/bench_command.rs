@@ -18,6 +18,7 @@ use vestibule::time::UnixMs;
 
 use crate::support::databases::{Dialect, Folder, settings, shared};
 use crate::support::redis::{Redis, run as redis_run};
+use crate::support::tls::Certificate;
 use crate::support::{
     App, Gateway, PATIENCE, SECRET, Seen, Setup, await_until, cookie, record, reply,
 };
@@ -755,6 +756,48 @@ fn a_running_gateway_is_measured_over_the_wire_and_checked() {
     assert_eq!(open.json()["verdict"], "incorrect");
     assert_eq!(checks_of(&open.json(), "failed"), ["none", "forged"]);
     assert!(tiers(&open.json()).is_empty());
+}
+
+#[test]
+fn a_running_gateway_is_measured_over_tls_when_its_certificate_is_to_be_believed() {
+    let app = App::start();
+    let certificate = Certificate::self_signed();
+    let mut setup = Setup::in_front_of(app.address);
+    setup.server.hosts = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+    setup.server.tls = Some(certificate.files.clone());
+    let gateway = setup.start();
+    gateway.store.put(record("tok", "ada"));
+    let folder = Folder::new("wire-tls");
+    let file = cookie_file(&folder, &cookie("tok"));
+    let url = |host: &str| format!("https://{host}:{}/page", gateway.address.port());
+    let measured = |url: &str, authority: Option<&Path>| {
+        let mut arguments = vec!["--url", url, "--cookie-file", &file, "--json"];
+        arguments.extend(
+            authority
+                .map(|path| path.to_str().unwrap())
+                .iter()
+                .flat_map(|path| ["--ca-file", path]),
+        );
+        bench(&arguments)
+    };
+    let own = Some(certificate.files.cert.as_path());
+    // On this machine nobody stands in between: any certificate will do, unless an authority is named.
+    for (host, authority) in [("localhost", own), ("localhost", None), ("127.0.0.1", None)] {
+        let ran = measured(&url(host), authority);
+        assert_eq!(ran.code, 0, "{host} {authority:?} {}{}", ran.out, ran.err);
+        assert_eq!(tiers(&ran.json()), ["url", "url_forged", "url_none"]);
+        assert_eq!(checks_of(&ran.json(), "passed"), ["good", "none", "forged"]);
+    }
+    let other = Certificate::self_signed();
+    let other = Some(other.files.cert.as_path());
+    for (host, authority) in [("localhost", other), ("127.0.0.1", own)] {
+        let ran = measured(&url(host), authority);
+        assert_eq!(ran.code, 3, "{host} {authority:?} {}{}", ran.out, ran.err);
+        assert!(ran.err.contains("certificate"), "{}", ran.err);
+    }
+    let ran = measured(&url("localhost"), Some(&folder.join("cookie.txt")));
+    assert_eq!(ran.code, 2, "{}{}", ran.out, ran.err);
+    assert!(ran.err.contains("--ca-file"), "{}", ran.err);
 }
 
 /// An app whose `get-session` knows one cookie.

@@ -28,6 +28,7 @@ pub mod migrate;
 pub mod routes;
 pub mod selftest;
 pub mod serve;
+mod tls;
 pub mod version;
 
 use crate::app;

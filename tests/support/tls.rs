@@ -15,7 +15,7 @@ use vestibule::server::Tls;
 
 use super::PATIENCE;
 
-/// The name every certificate here is for.
+/// The name every certificate here is for, besides this machine's.
 pub const NAME: &str = "app.test";
 
 /// A certificate made for one test, with its files.
@@ -38,8 +38,8 @@ pub fn fresh_path(name: &str) -> PathBuf {
 
 impl Certificate {
     pub fn self_signed() -> Self {
-        let made =
-            rcgen::generate_simple_self_signed(vec![NAME.to_owned()]).expect("a certificate");
+        let names = vec![NAME.to_owned(), "localhost".to_owned()];
+        let made = rcgen::generate_simple_self_signed(names).expect("a certificate");
         let files = Tls {
             cert: fresh_path("cert.pem"),
             key: fresh_path("key.pem"),

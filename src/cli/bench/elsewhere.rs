@@ -1,6 +1,7 @@
 //! Somebody else's server: a gateway that runs, or the app's own check.
 
 use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,15 +11,16 @@ use super::checks::{bent, check, check_other, first};
 use super::stop::Stop;
 use super::turns::{Cpu, Side};
 use super::wire::{self, Statuses};
-use super::{Bench, Ending, cookies, tls, usage};
+use super::{Bench, Ending, cookies, usage};
 use crate::bench::report::{Check, ConfigUsed, Report, Status};
+use crate::cli::tls::Tls;
 use crate::cli::{Failure, UNREACHABLE, World};
 use crate::secret::Secret;
 
 impl Bench {
     /// Somebody else's server, asked with the sessions that were given.
     pub(super) fn other(&self, url: &str, given: &[Secret]) -> Result<wire::Asked, Failure> {
-        let place = Place::read(url)?;
+        let place = Place::read(url, self.ca_file.as_deref())?;
         let requests = given
             .iter()
             .map(|cookie| place.request(Some(cookie.expose())))
@@ -41,7 +43,7 @@ impl Bench {
         };
         report.method.sessions = given.len();
         report.method.answer_bytes = 0;
-        let place = Place::read(url)?;
+        let place = Place::read(url, self.ca_file.as_deref())?;
         let good = self.other(url, given)?;
         let none = place.asked(vec![place.request(None)], Statuses::Refused, self.wait);
         let forged: Vec<Vec<u8>> = given
@@ -137,13 +139,13 @@ impl Bench {
 /// Where somebody else's server is, and what is asked of it.
 pub(super) struct Place {
     address: SocketAddr,
-    tls: Option<tls::Tls>,
+    tls: Option<Tls>,
     authority: String,
     target: String,
 }
 
 impl Place {
-    pub(super) fn read(text: &str) -> Result<Self, Failure> {
+    pub(super) fn read(text: &str, authority: Option<&Path>) -> Result<Self, Failure> {
         let wrong = || {
             usage(
                 "this is no URL to measure",
@@ -151,12 +153,9 @@ impl Place {
             )
         };
         let url = Url::parse(text).map_err(|_| wrong())?;
-        let tls = match url.scheme() {
-            "http" => None,
-            "https" => {
-                let name = url.host_str().ok_or_else(wrong)?;
-                Some(tls::Tls::to(name).map_err(|why| usage(why, "name a host"))?)
-            }
+        let is_tls = match url.scheme() {
+            "http" => false,
+            "https" => true,
             _ => return Err(wrong()),
         };
         let (host, port) = (
@@ -176,6 +175,11 @@ impl Place {
         let address = found
             .next()
             .ok_or_else(|| unreachable("it has no address".into()))?;
+        let loopback = address.ip().to_canonical().is_loopback();
+        let tls = is_tls
+            .then(|| Tls::to(bare, loopback, authority))
+            .transpose()
+            .map_err(|why| usage(why, "name a PEM file with `--ca-file`"))?;
         let authority = match url.port() {
             Some(port) => format!("{host}:{port}"),
             None => host.to_owned(),

@@ -12,7 +12,6 @@ mod inprocess;
 mod machine;
 mod own;
 mod stop;
-mod tls;
 mod turns;
 mod upstream;
 mod wire;
@@ -85,6 +84,9 @@ pub struct Bench {
     /// A file with the `Cookie` header of a session that is over, to check that the URL refuses it.
     #[arg(long, value_name = "FILE")]
     pub expired_cookie_file: Option<PathBuf>,
+    /// Check the certificate of an https URL against this authority (PEM).
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
     /// Make a scratch schema, database or prefix on the server that keeps the app's sessions, and take it away again.
     #[arg(long)]
     pub allow_write: bool,
@@ -165,7 +167,7 @@ impl Bench {
     ///
     /// # Errors
     /// When the arguments do not fit together, or something that is needed cannot be had.
-    pub fn run(self, world: &mut World<'_>, edges: Edges) -> Result<u8, Failure> {
+    pub fn run(mut self, world: &mut World<'_>, edges: Edges) -> Result<u8, Failure> {
         if self.list {
             for id in tier::ids() {
                 let about = tier::about(id).unwrap_or_default();
@@ -174,6 +176,7 @@ impl Bench {
             return Ok(DONE);
         }
         self.check_arguments()?;
+        self.ca_file = self.ca_file.map(|path| world.path(&path));
         let loaded = match &self.given.config {
             None => None,
             Some(_) => match self.given.load_or_tell(world, edges)? {

@@ -10,11 +10,13 @@ use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
+use tokio_rustls::TlsConnector;
 
 use super::machine;
 use super::stop::Stop;
 use crate::bench::pace::Pace;
 use crate::bench::summary::Recorder;
+use crate::cli::tls::Tls;
 
 /// Longest head of an answer.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
@@ -31,7 +33,7 @@ pub(super) struct Asked {
     /// Where it is.
     pub(super) address: SocketAddr,
     /// TLS to this name.
-    pub(super) tls: Option<super::tls::Tls>,
+    pub(super) tls: Option<Tls>,
     /// Whole requests, asked in turn.
     pub(super) requests: Arc<Vec<Vec<u8>>>,
     /// The statuses an answer may have.
@@ -299,7 +301,10 @@ impl Link {
         stream.set_nodelay(true)?;
         let stream: Box<dyn Stream> = match &asked.tls {
             None => Box::new(stream),
-            Some(tls) => Box::new(tls.over(stream).await?),
+            Some(tls) => {
+                let connector = TlsConnector::from(Arc::clone(&tls.config));
+                Box::new(connector.connect(tls.name.clone(), stream).await?)
+            }
         };
         Ok(Self {
             stream,

@@ -10,8 +10,9 @@ mod report;
 mod wire;
 
 use report::{Counts, Report, Sent, Shown};
-use wire::{Brought, Stop, Tls, Wire};
+use wire::{Brought, Stop, Wire};
 
+use super::tls::Tls;
 use super::{DONE, Edges, Failure, Given, PROBLEMS, UNREACHABLE, USAGE, World, read_bounded};
 use crate::config::{self, Config};
 use crate::identity;
