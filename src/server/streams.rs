@@ -18,7 +18,7 @@ use async_trait::async_trait;
 use futures_util::task::AtomicWaker;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
-use pingora::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream};
+use pingora::apps::{HttpServerApp, ReusedHttpStream};
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::v2::server::H2Options;
 use pingora::server::ShutdownWatch;
@@ -371,10 +371,6 @@ impl<A: HttpServerApp + Send + Sync + 'static> HttpServerApp for Endable<A> {
 
     fn h2_options(&self) -> Option<H2Options> {
         self.0.h2_options()
-    }
-
-    fn server_options(&self) -> Option<&HttpServerOptions> {
-        self.0.server_options()
     }
 
     async fn http_cleanup(&self) {
