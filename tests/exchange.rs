@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::support::wire::{RawApp, Wire, header, headers};
+use crate::support::wire::{RawApp, Wire, header, headers, lines_told};
 use crate::support::{App, Gateway, Setup, cookie, record, reply};
 
 const GET: &str = "GET /public/page HTTP/1.1\r\nhost: app.test\r\n";
@@ -35,19 +35,7 @@ fn what_the_app_is_told_is_the_same_on_both_ways() {
         client.read_head();
         assert_eq!(header(&head, "x-auth-user-id"), Some("ada"), "{head}");
         assert!(!head.contains("mallory"), "{head}");
-        let mut lines: Vec<String> = head
-            .lines()
-            .map(|line| match line.split_once(':') {
-                // Of each request its own, and signed anew.
-                Some((name, _)) if ["x-request-id", "traceparent"].contains(&name) => {
-                    name.to_owned()
-                }
-                Some((name, value)) => format!("{}:{value}", name.to_ascii_lowercase()),
-                None => line.to_owned(),
-            })
-            .collect();
-        lines.sort();
-        lines
+        lines_told(&head)
     });
     assert_eq!(told[0], told[1]);
     assert_eq!(

@@ -11,7 +11,7 @@ use vestibule::session::feed::{Ended, Listener as _};
 use crate::support::tls::{
     Certificate, H2, Open, Outcome, frame, h2_headers, headers, hello, http1, next_frame, raw,
 };
-use crate::support::wire::{RawApp, Wire, header};
+use crate::support::wire::{RawApp, Wire, header, lines_told};
 use crate::support::{App, Gateway, PATIENCE, Setup, await_until, cookie, record, reply};
 
 const PAGE: &str = "/public/page";
@@ -77,19 +77,7 @@ fn what_the_app_is_told_over_http2_is_the_same_on_both_ways() {
             assert_eq!(header(&head, "x-auth-user-id"), Some("ada"), "{head}");
             assert_eq!(header(&head, "host"), Some("app.test"), "{head}");
             assert!(!head.contains("mallory"), "{head}");
-            let mut lines: Vec<String> = head
-                .lines()
-                .map(|line| match line.split_once(':') {
-                    // Of each request its own, and signed anew.
-                    Some((name, _)) if ["x-request-id", "traceparent"].contains(&name) => {
-                        name.to_owned()
-                    }
-                    Some((name, value)) => format!("{}:{value}", name.to_ascii_lowercase()),
-                    None => line.to_owned(),
-                })
-                .collect();
-            lines.sort();
-            lines
+            lines_told(&head)
         });
         assert_eq!(told[0], told[1]);
     }

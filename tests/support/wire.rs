@@ -232,3 +232,18 @@ impl RawApp {
         self.count.load(Ordering::SeqCst)
     }
 }
+
+/// What a head tells, line by line, in one order; of what each request has of its own, only that it is there.
+pub fn lines_told(head: &str) -> Vec<String> {
+    let mut lines: Vec<String> = head
+        .lines()
+        .map(|line| match line.split_once(':') {
+            // Of each request its own, and signed anew.
+            Some((name, _)) if ["x-request-id", "traceparent"].contains(&name) => name.to_owned(),
+            Some((name, value)) => format!("{}:{value}", name.to_ascii_lowercase()),
+            None => line.to_owned(),
+        })
+        .collect();
+    lines.sort();
+    lines
+}
